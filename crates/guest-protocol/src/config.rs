@@ -1,0 +1,140 @@
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+/// All that a guest learns from its host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Must equal [`crate::VERSION`].
+    pub version: u16,
+    /// The guest's host name: 1 to 64 bytes, `[A-Za-z0-9-]`.
+    pub hostname: String,
+    /// The SSH server's ed25519 private key, in OpenSSH's PEM form, without a passphrase.
+    pub host_key: String,
+    /// Public keys, in `authorized_keys` form, that may log in as any user of the guest.
+    pub authorized_keys: Vec<String>,
+    /// Whether `~/.ssh/authorized_keys` of the guest's own users is honoured as well.
+    #[serde(default = "yes")]
+    pub user_keys: bool,
+    /// The host's wall clock when this was written, in nanoseconds since the Unix epoch.
+    pub clock_ns: u64,
+    /// Up to 512 bytes of fresh entropy, hexadecimal; credited to the kernel's pool before anything asks for random bytes.
+    #[serde(default)]
+    pub entropy: String,
+    pub root: Root,
+    #[serde(default)]
+    pub network: Option<Network>,
+    /// What runs beside the SSH server; without one the guest idles.
+    #[serde(default)]
+    pub entrypoint: Option<Entrypoint>,
+    #[serde(default)]
+    pub init: Init,
+    /// How long the entrypoint has after its stop signal before it is killed, in milliseconds.
+    #[serde(default = "default_grace")]
+    pub stop_grace_ms: u64,
+    /// Set for the entrypoint and for every SSH session, under the session's own variables.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn default_grace() -> u64 {
+    10_000
+}
+
+/// Who is PID 1 once the root file system is up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Init {
+    /// powerunit stays PID 1 and supervises the entrypoint.
+    #[default]
+    Powerunit,
+    /// The image's own `/sbin/init` becomes PID 1; powerunit's SSH server lives on beside it.
+    Image,
+}
+
+/// Where `/` comes from. Disks are named by the kernel in the order the host attached them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Root {
+    /// The initramfs itself: nothing is mounted over it.
+    Initramfs,
+    /// One writable (or read-only) disk.
+    Disk { disk: Disk },
+    /// A read-only base shared by many VMs, under this VM's own ext4 disk, joined by overlayfs.
+    Overlay { base: Disk, upper: Disk },
+}
+
+/// A disk that the host attached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Disk {
+    /// The kernel's name without `/dev/`: `vda`, `vdb`, … in the order of attachment.
+    pub device: String,
+    /// `ext4`, `squashfs`, `erofs`: as in mount(2).
+    pub filesystem: String,
+    #[serde(default)]
+    pub read_only: bool,
+}
+
+/// The guest's only network interface and its name servers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Network {
+    pub interfaces: Vec<Interface>,
+    /// Written to `/etc/resolv.conf`, in this order.
+    #[serde(default)]
+    pub dns: Vec<IpAddr>,
+    /// `search` line of `/etc/resolv.conf`.
+    #[serde(default)]
+    pub search: Vec<String>,
+}
+
+/// One interface, by the MAC address the host gave its device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Interface {
+    /// The name it gets in the guest: `eth0`.
+    pub name: String,
+    /// Lower case, colons. Empty: the first Ethernet device there is.
+    #[serde(default)]
+    pub mac: String,
+    /// Addresses with prefix length: `10.0.2.15/30`, `fd00::2/64`.
+    pub addresses: Vec<String>,
+    #[serde(default)]
+    pub routes: Vec<Route>,
+    /// Bytes; the device's own when absent.
+    #[serde(default)]
+    pub mtu: Option<u32>,
+}
+
+/// A route through an interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// `0.0.0.0/0`, `::/0`, or a narrower network.
+    pub destination: String,
+    pub gateway: IpAddr,
+}
+
+/// The program that the VM exists for. When it ends, the VM powers off.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entrypoint {
+    /// Program and arguments; the program is looked up in the image's `PATH` if it has no slash. Not empty.
+    pub argv: Vec<String>,
+    /// `name`, `uid`, `name:group` or `uid:gid`, resolved in the image's own passwd and group files. Empty: root.
+    #[serde(default)]
+    pub user: String,
+    /// Made, if it is not there. Empty: `/`.
+    #[serde(default)]
+    pub workdir: String,
+    /// The signal that asks it to end: `SIGTERM`, `TERM` or a number. Empty: `SIGTERM`.
+    #[serde(default)]
+    pub stop_signal: String,
+}

@@ -1,0 +1,81 @@
+use serde::{Deserialize, Serialize};
+
+use crate::Config;
+
+/// What the guest sends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum GuestMessage {
+    /// First frame of a connection: asks for the config.
+    Hello(Hello),
+    /// The SSH listeners are open: a login works from here on, as soon as the root file system is up.
+    Listening { uptime_us: u64 },
+    /// A step of the boot ended. `name` is a short English phrase that a person reads.
+    Phase { name: String, uptime_us: u64 },
+    /// A step failed and the boot went on without it.
+    Warning { step: String, message: String },
+    /// A step failed that the VM cannot do without; SSH may still answer.
+    Failed { step: String, message: String },
+    /// All is up.
+    Ready(Ready),
+    /// The entrypoint ended; the VM powers off next.
+    Exited(Exit),
+}
+
+/// Who asks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// [`crate::VERSION`] of the guest.
+    pub version: u16,
+    /// powerunit's package version.
+    pub powerunit: String,
+    /// `uname -r`.
+    pub kernel: String,
+    /// The guest kernel's monotonic clock, microseconds since it started.
+    pub uptime_us: u64,
+    /// The same clock when the kernel executed init, which is when powerunit's `main` began.
+    pub init_us: u64,
+}
+
+/// The guest's figures when everything is up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ready {
+    /// Microseconds since the guest's kernel started.
+    pub uptime_us: u64,
+    /// Memory the guest can still use, in KiB (`MemAvailable`).
+    pub memory_available_kib: u64,
+}
+
+/// How the entrypoint ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Exit {
+    /// Its exit code, 0 to 255.
+    Code(u8),
+    /// The number of the signal that killed it.
+    Signal(u8),
+    /// It could not be started at all: why.
+    NotStarted(String),
+}
+
+impl Exit {
+    /// The exit code a shell would give: the code, 128 + the signal, 127 for what could not be started.
+    #[must_use]
+    pub fn shell_code(&self) -> u8 {
+        match self {
+            Self::Code(code) => *code,
+            Self::Signal(signal) => 128u8.saturating_add(*signal),
+            Self::NotStarted(_) => 127,
+        }
+    }
+}
+
+/// What the host sends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum HostMessage {
+    /// The answer to the first hello.
+    Config(Box<Config>),
+    /// The answer to every other hello: why.
+    Refused { reason: String },
+}
