@@ -1,0 +1,49 @@
+# The only entry points a person must know. Each sets the machine up by itself (dev/setup) and says what it does.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench fuzz soak-boot setup build install clean advisories
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## build, start a microVM, run commands in it over SSH, reach it over HTTP, stop it
+	@dev/setup demo
+	@cargo xtask demo
+
+test: ## every test, with real microVMs; a summary of suites, times and skipped tests at the end
+	@dev/setup test
+	@cargo xtask test
+
+check: ## formatting, clippy, docs, licences and bans, unused dependencies, fuzz targets build
+	@dev/setup check
+	@cargo xtask check
+
+bench: ## measure, print ratios, write docs/benchmarks.md
+	@dev/setup bench
+	@cargo xtask bench
+
+fuzz: ## run every fuzz target for a minute (FUZZ_SECONDS=60)
+	@dev/setup fuzz
+	@cargo xtask fuzz
+
+soak-boot: ## boot 1,000 guests in a row with all cores busy; none may hang (BOOTS=1000)
+	@dev/setup demo
+	@cargo xtask soak-boot
+
+advisories: ## known vulnerabilities in dependencies (needs a network that reaches the advisory database)
+	@dev/setup check
+	@target/tools/bin/cargo-deny check advisories
+
+setup: ## only install what the other targets need
+	@dev/setup all
+
+build: ## release binaries in target/release and the guest's init in target/guest
+	@dev/setup demo
+	@cargo xtask build
+
+PREFIX ?= $(HOME)/.local
+install: build ## copy the release binaries to PREFIX (default ~/.local)
+	@cargo xtask install $(PREFIX)
+
+clean: ## delete what was built (never your images or machines)
+	cargo clean

@@ -1,0 +1,216 @@
+//! Runs every test executable of the workspace, one after another, and sums up: suites, times, what was skipped.
+//!
+//! A test that needs what a machine may not have calls `testkit::skip`, which adds a line to the file named by
+//! [`SKIPPED`]; so a skipped test is seen here by name and is never mistaken for one that passed.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+
+use crate::build;
+use crate::command::{cargo, output, root, run, step, target};
+
+/// The environment variable that names the file of skipped tests.
+const SKIPPED: &str = "PITWALL_SKIPPED";
+
+/// One test executable.
+struct Suite {
+    name: String,
+    command: Command,
+}
+
+/// What came of a suite.
+struct Outcome {
+    name: String,
+    passed: usize,
+    failed: usize,
+    took: Duration,
+    good: bool,
+}
+
+/// The lines of `cargo test --message-format=json` that matter here.
+#[derive(Deserialize)]
+struct Artifact {
+    reason: String,
+    package_id: Option<String>,
+    target: Option<Target>,
+    executable: Option<PathBuf>,
+    profile: Option<Profile>,
+    manifest_path: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    name: String,
+    kind: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Profile {
+    test: bool,
+}
+
+pub(crate) fn run_suites(selected: &[String], arguments: &[String]) -> Result<()> {
+    let init = build::guest()?;
+    let suites = step("building the tests", || {
+        run(&mut cargo(&["build", "--quiet", "--workspace", "--bins"]))?;
+        executables()
+    })?;
+    let skipped = target().join("skipped-tests");
+    let _ = std::fs::remove_file(&skipped);
+    let mut outcomes = Vec::new();
+    for suite in suites.into_iter().chain([documentation()]) {
+        if !selected.is_empty() && !selected.iter().any(|wanted| suite.name.contains(wanted.as_str())) {
+            continue;
+        }
+        outcomes.push(execute(suite, arguments, &init, &skipped)?);
+    }
+    summary(&outcomes, &std::fs::read_to_string(&skipped).unwrap_or_default())
+}
+
+fn executables() -> Result<Vec<Suite>> {
+    let lines = output(&mut cargo(&[
+        "test",
+        "--workspace",
+        "--all-features",
+        "--no-run",
+        "--quiet",
+        "--message-format=json",
+    ]))?;
+    let mut suites = Vec::new();
+    for line in lines.lines().filter(|line| line.starts_with('{')) {
+        let artifact: Artifact = serde_json::from_str(line).context("cargo printed an unknown message")?;
+        let (Some(found), Some(executable)) = (artifact.target, artifact.executable) else {
+            continue;
+        };
+        if artifact.reason != "compiler-artifact" || !artifact.profile.is_some_and(|profile| profile.test) {
+            continue;
+        }
+        let folder = artifact
+            .manifest_path
+            .as_deref()
+            .and_then(|path| path.parent())
+            .map(PathBuf::from);
+        let folder = folder.with_context(|| format!("no folder for {:?}", artifact.package_id))?;
+        let package = folder
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default();
+        let name = match found.kind.first().map(String::as_str) {
+            Some("test") => format!("{package}/{}", found.name),
+            Some("bin") => format!("{package} (bin {})", found.name),
+            _ => package,
+        };
+        let mut command = Command::new(executable);
+        // As cargo does: a test finds its own files from its crate's folder.
+        command.current_dir(&folder).env("CARGO_MANIFEST_DIR", &folder);
+        suites.push(Suite { name, command });
+    }
+    suites.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(suites)
+}
+
+fn documentation() -> Suite {
+    Suite {
+        name: "documentation examples".into(),
+        command: cargo(&["test", "--workspace", "--doc", "--quiet"]),
+    }
+}
+
+fn execute(
+    mut suite: Suite,
+    arguments: &[String],
+    init: &std::path::Path,
+    skipped: &std::path::Path,
+) -> Result<Outcome> {
+    println!("==> {}", suite.name);
+    let start = Instant::now();
+    let binaries = target().join("debug");
+    let mut child = suite
+        .command
+        .args(arguments)
+        .env("KNALLER_POWERUNIT", init)
+        .env("KNALLER_NETNS", binaries.join("knaller-netns"))
+        .env("SPARKLER", binaries.join("sparkler"))
+        .env("KNALLER", binaries.join("knaller"))
+        .env("PITWALL_ROOT", root())
+        .env(SKIPPED, skipped)
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot start {}", suite.name))?;
+    let (passed, failed) = relay(child.stdout.take().context("no output")?)?;
+    let status = child.wait()?;
+    Ok(Outcome {
+        name: suite.name,
+        passed,
+        failed,
+        took: start.elapsed(),
+        good: status.success(),
+    })
+}
+
+/// Shows a suite's output as it comes, and counts by its closing lines.
+fn relay(stdout: std::process::ChildStdout) -> Result<(usize, usize)> {
+    let (mut passed, mut failed) = (0, 0);
+    for line in std::io::BufRead::lines(std::io::BufReader::new(stdout)) {
+        let line = line?;
+        println!("{line}");
+        if let Some(counts) = line.strip_prefix("test result: ") {
+            passed += count(counts, " passed");
+            failed += count(counts, " failed");
+        }
+    }
+    Ok((passed, failed))
+}
+
+/// The number before `word` in `ok. 12 passed; 0 failed; …`.
+fn count(counts: &str, word: &str) -> usize {
+    counts
+        .split_once(word)
+        .and_then(|(before, _)| before.rsplit(|c: char| !c.is_ascii_digit()).next())
+        .and_then(|digits| digits.parse().ok())
+        .unwrap_or(0)
+}
+
+fn summary(outcomes: &[Outcome], skipped: &str) -> Result<()> {
+    println!("\nSuites:");
+    for outcome in outcomes {
+        let word = if outcome.good { "ok" } else { "FAILED" };
+        println!(
+            "  {:<44} {:>4} passed {:>3} failed {:>8.1} s  {word}",
+            outcome.name,
+            outcome.passed,
+            outcome.failed,
+            outcome.took.as_secs_f64()
+        );
+    }
+    println!("\nSkipped:");
+    for line in skipped.lines() {
+        println!("  {line}");
+    }
+    if skipped.is_empty() {
+        println!("  none");
+    }
+    let total = |figure: fn(&Outcome) -> usize| outcomes.iter().map(figure).sum::<usize>();
+    println!(
+        "\n{} passed, {} failed, {} skipped",
+        total(|o| o.passed),
+        total(|o| o.failed),
+        skipped.lines().count()
+    );
+    let bad: Vec<_> = outcomes
+        .iter()
+        .filter(|outcome| !outcome.good)
+        .map(|outcome| outcome.name.as_str())
+        .collect();
+    if !bad.is_empty() {
+        bail!("failed: {}", bad.join(", "));
+    }
+    if outcomes.is_empty() {
+        bail!("no suite has that in its name");
+    }
+    Ok(())
+}
