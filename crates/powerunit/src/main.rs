@@ -1,1 +1,7 @@
-fn main() {}
+//! `powerunit`: the init of a Pitwall guest.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::SUCCESS
+}
