@@ -1,1 +1,26 @@
-//! See the crate's manifest.
+//! What the tests of every crate share: a [`Sandbox`] that proves nothing was left behind, the programs under test, a
+//! guest kernel, Debian root file systems, an ordinary user, and a way to skip by name.
+//!
+//! Testkit knows no other crate of the workspace, so any of them may use it in its tests.
+#![allow(
+    clippy::panic,
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "only tests run it: a panic is how they fail"
+)]
+
+mod kernel;
+mod leaks;
+mod programs;
+mod rootfs;
+mod sandbox;
+mod skip;
+mod user;
+
+pub use kernel::{kernel_package, kernel_root};
+pub use leaks::Leak;
+pub use programs::{knaller, netns_helper, powerunit, sparkler, target};
+pub use rootfs::{Debian, debian};
+pub use sandbox::Sandbox;
+pub use skip::{have, is_root, skip};
+pub use user::ordinary_user;

@@ -1,0 +1,53 @@
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
+
+use crate::target;
+
+/// Debian's cloud kernel as a package file, as `dev/setup test` downloads it.
+///
+/// # Panics
+/// When it is not there.
+#[must_use]
+pub fn kernel_package() -> PathBuf {
+    let folder = target().join("kernel");
+    let found = std::fs::read_dir(&folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path());
+    let mut found: Vec<_> = found
+        .filter(|path| path.extension().is_some_and(|ending| ending == "deb"))
+        .collect();
+    found.sort();
+    found
+        .pop()
+        .unwrap_or_else(|| panic!("no kernel package in {}: run dev/setup test", folder.display()))
+}
+
+/// A folder with `/boot` and `/lib/modules` as if the package were installed there; unpacked once.
+///
+/// # Panics
+/// When `dpkg-deb` cannot unpack it.
+#[must_use]
+pub fn kernel_root() -> PathBuf {
+    static ROOT: OnceLock<PathBuf> = OnceLock::new();
+    ROOT.get_or_init(|| {
+        let package = kernel_package();
+        let root = package.with_extension("unpacked");
+        crate::rootfs::once(&root, |fresh| {
+            let status = Command::new("dpkg-deb")
+                .arg("-x")
+                .arg(&package)
+                .arg(fresh)
+                .status();
+            assert!(
+                status.is_ok_and(|status| status.success()),
+                "dpkg-deb cannot unpack {}",
+                package.display()
+            );
+        });
+        root
+    })
+    .clone()
+}
