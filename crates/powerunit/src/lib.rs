@@ -10,3 +10,4 @@
 
 pub mod listen;
 pub mod machine;
+pub mod users;
