@@ -1,1 +1,32 @@
-//! See the crate's manifest.
+//! microVMs on one Linux machine, without root and without a daemon.
+
+mod copy;
+pub mod doctor;
+mod error;
+mod exec;
+mod exit;
+mod forwarding;
+mod info;
+mod knaller;
+mod logs;
+mod machine;
+mod name;
+mod options;
+mod spec;
+mod start;
+
+pub use copy::{CopyEvent, CopyOptions};
+pub use error::{Class, Error, Result};
+pub use exec::{Command, ExecExit, ExecRequest, Output, Pty, Session, SessionEvent, SessionInput};
+pub use exit::Exit;
+pub use forwarding::Forwarding;
+pub use info::{MachineInfo, State};
+pub use knaller::Knaller;
+pub use logs::{LogSource, Logs};
+pub use machine::{Machine, StopOptions, StopOutcome};
+pub use name::{InvalidName, MAX_LEN as MAX_NAME_LEN, Name};
+pub use options::{Options, Paths, Programs};
+pub use spec::{
+    Forward, Init, InvalidForward, InvalidSpec, Kernel, MachineSpec, Network, Protocol, Root, Vmm,
+};
+pub use start::{Side, StartEvent, StartOptions, Step, Timeline, Wait};

@@ -1,0 +1,271 @@
+//! Everything that can go wrong, one variant per cause. The invariant: each text says what happened, to what, and what
+//! to do about it, and [`Error::class`] puts each error into one stable class with one exit code.
+
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::{InvalidSpec, Name, Protocol};
+
+/// What a call of this library ends with.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// The class of an [`Error`]; its number is the exit code of a command that fails with it.
+///
+/// | code | class | what happened |
+/// |---:|---|---|
+/// | 1 | [`Host`](Class::Host) | the host refused something: a file, a process, a socket |
+/// | 2 | [`Usage`](Class::Usage) | what was asked for makes no sense |
+/// | 3 | [`NotFound`](Class::NotFound) | no such machine, kernel or file |
+/// | 4 | [`Conflict`](Class::Conflict) | the name is taken, or the machine is not in the state that it takes |
+/// | 5 | [`Port`](Class::Port) | a port of the host is taken |
+/// | 6 | [`Missing`](Class::Missing) | the host lacks something: `doctor` names the remedy |
+/// | 7 | [`Kernel`](Class::Kernel) | there is no kernel, or it cannot boot a guest |
+/// | 8 | [`Resources`](Class::Resources) | not enough memory or disk |
+/// | 9 | [`Vmm`](Class::Vmm) | the VMM refused the machine or died |
+/// | 10 | [`Guest`](Class::Guest) | the guest panicked or could not boot |
+/// | 11 | [`Timeout`](Class::Timeout) | something did not answer in time |
+/// | 12 | [`Access`](Class::Access) | SSH into the guest failed |
+/// | 13 | [`Transfer`](Class::Transfer) | a copy or a forward into the guest failed |
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Class {
+    Host = 1,
+    Usage = 2,
+    NotFound = 3,
+    Conflict = 4,
+    Port = 5,
+    Missing = 6,
+    Kernel = 7,
+    Resources = 8,
+    Vmm = 9,
+    Guest = 10,
+    Timeout = 11,
+    Access = 12,
+    Transfer = 13,
+}
+
+impl Class {
+    /// The exit code, 1 to 13.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        self as u8
+    }
+}
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        action: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
+    #[error("cannot {action}")]
+    System { action: &'static str, source: io::Error },
+    #[error("{} is not usable: {reason}", path.display())]
+    Folder { path: PathBuf, reason: String },
+    #[error("{} is damaged: remove the machine with `knaller rm`", path.display())]
+    Record {
+        path: PathBuf,
+        source: serde_json::Error,
+    },
+
+    #[error(transparent)]
+    InvalidSpec(#[from] InvalidSpec),
+
+    #[error("there is no machine named {0}: `knaller list` shows what there is")]
+    NotFound(String),
+    #[error("there is no file {}", .0.display())]
+    NoFile(PathBuf),
+
+    #[error(
+        "a machine named {name} exists already ({state}): choose another name, or remove it with `knaller rm {name}`"
+    )]
+    NameTaken { name: Name, state: &'static str },
+    #[error("{0} is not running: start it with `knaller start {0}`")]
+    NotRunning(Name),
+    #[error("{0} is running: stop it first with `knaller stop {0}`")]
+    Running(Name),
+    #[error("another command is working on {0}: wait for it to end")]
+    Busy(Name),
+
+    #[error("{protocol} port {port} of {} is taken by {}", bind.map_or_else(|| "the host".to_owned(), |a| a.to_string()), by.as_ref().map_or_else(|| "another program".to_owned(), |name| format!("machine {name}")))]
+    PortTaken {
+        bind: Option<IpAddr>,
+        port: u16,
+        protocol: Protocol,
+        by: Option<Name>,
+    },
+    #[error(
+        "{protocol} port {port} cannot be forwarded: ports below {first} are reserved for root (net.ipv4.ip_unprivileged_port_start)"
+    )]
+    PortReserved {
+        port: u16,
+        protocol: Protocol,
+        first: u16,
+    },
+
+    #[error("{program} was not found{hint}")]
+    ProgramMissing { program: String, hint: String },
+    #[error("user namespaces are forbidden: {reason}; {remedy}")]
+    UserNamespaces { reason: String, remedy: String },
+    #[error("the network could not be set up: {reason}")]
+    Network { reason: String },
+
+    #[error("there is no kernel yet: make one with `knaller kernel import`")]
+    NoKernel,
+    #[error("there is no kernel {0}: `knaller kernel ls` shows what there is")]
+    UnknownKernel(String),
+    #[error("{0}")]
+    Images(String),
+
+    #[error(
+        "not enough memory: {wanted_mib} MiB are wanted and {available_mib} MiB are available; use less with --memory"
+    )]
+    Memory { wanted_mib: u64, available_mib: u64 },
+    #[error("the disk of {} is full: {action} needs {needed} bytes and {available} are free", path.display())]
+    DiskFull {
+        action: &'static str,
+        path: PathBuf,
+        needed: u64,
+        available: u64,
+    },
+
+    #[error("{vmm} refused the machine: {message}")]
+    VmmRefused { vmm: &'static str, message: String },
+    #[error("{vmm} died{}", tail("its log", log))]
+    VmmDied { vmm: &'static str, log: String },
+
+    #[error("the guest panicked: {line}{}", tail("its console", console))]
+    GuestPanicked { line: String, console: String },
+    #[error("the guest could not boot: {step}: {message}{}", tail("its console", console))]
+    GuestFailed {
+        step: String,
+        message: String,
+        console: String,
+    },
+    #[error("the guest ended while it booted{}", tail("its console", console))]
+    GuestEnded { console: String },
+    #[error(
+        "the guest speaks version {guest} of the boot dialogue and this program {host}: import the kernel again with `knaller kernel import`"
+    )]
+    GuestVersion { guest: u16, host: u16 },
+    #[error(
+        "a second guest asked for the config of {0}: nothing was handed out twice, but something in the guest pretends to be its init"
+    )]
+    SecondTaker(Name),
+
+    #[error(
+        "the guest never asked for its config within {}{}",
+        seconds(after),
+        tail("its console", console)
+    )]
+    NeverAsked { after: Duration, console: String },
+    #[error(
+        "SSH did not answer within {}{}",
+        seconds(after),
+        tail("the guest's console", console)
+    )]
+    SshTimeout { after: Duration, console: String },
+    #[error("{what} did not end within {}", seconds(after))]
+    Timeout { what: String, after: Duration },
+
+    #[error("cannot reach SSH of {name}: {reason}")]
+    Ssh { name: Name, reason: String },
+    #[error("{name} showed another host key than the one made for it: something pretends to be this machine")]
+    HostKey { name: Name },
+
+    #[error("cannot copy {what}: {reason}")]
+    Copy { what: String, reason: String },
+    #[error("cannot forward to port {port} of {name}: {reason}")]
+    Forward { name: Name, port: u16, reason: String },
+}
+
+impl Error {
+    /// Which kind of failure this is.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Io { .. } | Self::System { .. } | Self::Folder { .. } | Self::Record { .. } => Class::Host,
+            Self::InvalidSpec(_) => Class::Usage,
+            Self::NotFound(_) | Self::NoFile(_) => Class::NotFound,
+            Self::NameTaken { .. } | Self::NotRunning(_) | Self::Running(_) | Self::Busy(_) => {
+                Class::Conflict
+            }
+            Self::PortTaken { .. } | Self::PortReserved { .. } => Class::Port,
+            Self::ProgramMissing { .. } | Self::UserNamespaces { .. } | Self::Network { .. } => {
+                Class::Missing
+            }
+            Self::NoKernel | Self::UnknownKernel(_) | Self::Images(_) => Class::Kernel,
+            Self::Memory { .. } | Self::DiskFull { .. } => Class::Resources,
+            Self::VmmRefused { .. } | Self::VmmDied { .. } => Class::Vmm,
+            Self::GuestPanicked { .. }
+            | Self::GuestFailed { .. }
+            | Self::GuestEnded { .. }
+            | Self::GuestVersion { .. }
+            | Self::SecondTaker(_) => Class::Guest,
+            Self::NeverAsked { .. } | Self::SshTimeout { .. } | Self::Timeout { .. } => Class::Timeout,
+            Self::Ssh { .. } | Self::HostKey { .. } => Class::Access,
+            Self::Copy { .. } | Self::Forward { .. } => Class::Transfer,
+        }
+    }
+
+    pub(crate) fn io(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.as_ref().to_owned();
+        move |source| Self::Io { action, path, source }
+    }
+
+    pub(crate) fn system(action: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::System { action, source }
+    }
+}
+
+/// `. The end of WHAT:` and the text, or nothing if there is no text.
+fn tail(what: &str, text: &str) -> String {
+    match text.trim_end() {
+        "" => String::new(),
+        text => format!("; the end of {what}:\n{text}"),
+    }
+}
+
+fn seconds(time: &Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_name_the_machine_in_the_way() {
+        let by = Some("web".parse().unwrap());
+        let taken = Error::PortTaken {
+            bind: None,
+            port: 80,
+            protocol: Protocol::Tcp,
+            by,
+        };
+        assert_eq!(
+            taken.to_string(),
+            "tcp port 80 of the host is taken by machine web"
+        );
+        assert_eq!(taken.class().code(), 5);
+    }
+
+    #[test]
+    fn a_log_is_shown_only_if_there_is_one() {
+        let died = |log: &str| {
+            Error::VmmDied {
+                vmm: "sparkler",
+                log: log.into(),
+            }
+            .to_string()
+        };
+        assert_eq!(died("\n"), "sparkler died");
+        assert_eq!(died("a\nb\n"), "sparkler died; the end of its log:\na\nb");
+    }
+}

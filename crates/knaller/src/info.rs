@@ -1,0 +1,58 @@
+//! What a machine is and does, as asked from its VMM just now.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Forward, MachineSpec, Name};
+
+/// Whether a machine runs. Never read from a file: asked from the VMM's API socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// A command is starting it.
+    Starting,
+    Running,
+    Paused,
+    Stopped,
+}
+
+impl State {
+    /// `starting`, `running`, `paused`, `stopped`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// A machine as it is now.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MachineInfo {
+    pub name: Name,
+    pub state: State,
+    /// Names this boot; the VMM's `--id`.
+    pub instance: String,
+    /// The VMM that runs it, or ran it last: `firecracker`, `sparkler`.
+    pub vmm: String,
+    /// As the VMM says it, while one answers.
+    pub vmm_version: Option<String>,
+    /// The VMM's process id, while it runs.
+    pub pid: Option<u32>,
+    /// Seconds since the Unix epoch.
+    pub created: u64,
+    /// When this boot began, seconds since the Unix epoch.
+    pub started: u64,
+    /// What was asked for.
+    pub spec: MachineSpec,
+    /// The forwards with the host ports they have.
+    pub forwards: Vec<Forward>,
+    /// The guest's addresses inside its own network namespace; none without a network.
+    pub addresses: Vec<IpAddr>,
+    /// The kernel bundle's id.
+    pub kernel: String,
+}

@@ -1,0 +1,173 @@
+//! What a spec may not say. Checked before anything is made, so that a wrong spec leaves no trace.
+
+use std::collections::HashSet;
+
+use super::{Forward, MachineSpec, Network};
+
+/// The fewest MiB of memory that a guest boots with.
+const MIN_MEMORY_MIB: u32 = 64;
+
+/// The most virtual CPUs, Firecracker's limit.
+const MAX_CPUS: u8 = 32;
+
+/// The most forwards of one machine.
+const MAX_FORWARDS: usize = 256;
+
+/// The most bytes of keys, variables and command together: half of what the guest's config may have.
+const MAX_TEXT: usize = 512 * 1024;
+
+/// What is wrong with a [`MachineSpec`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidSpec {
+    #[error("{0} CPUs: 1 to {MAX_CPUS} are possible")]
+    Cpus(u8),
+    #[error("{0} MiB of memory: a guest needs at least {MIN_MEMORY_MIB}")]
+    Memory(u32),
+    #[error("a disk of 0 MiB")]
+    Disk,
+    #[error("forward {0}: the same host port is forwarded twice")]
+    ForwardTwice(Forward),
+    #[error("forward {0}: the guest port cannot be 0")]
+    GuestPort(Forward),
+    #[error("{0} forwards: {MAX_FORWARDS} are possible")]
+    TooManyForwards(usize),
+    #[error("a machine without a network cannot have {0}")]
+    NeedsNetwork(&'static str),
+    #[error("environment variable {0:?}: a name has no '=' and no NUL and is not empty, a value has no NUL")]
+    Env(String),
+    #[error("{0} has a NUL byte, a line break, or is empty where it cannot be")]
+    Text(&'static str),
+    #[error("SSH key {0:?} is not a line of an authorized_keys file")]
+    SshKey(String),
+    #[error("keys, environment and command have {0} bytes together: {MAX_TEXT} are possible")]
+    TooLong(usize),
+    #[error("metadata must be a JSON object")]
+    Metadata,
+}
+
+impl MachineSpec {
+    /// Whether a machine can be made from this, as far as the spec alone tells.
+    pub fn validate(&self) -> Result<(), InvalidSpec> {
+        if !(1..=MAX_CPUS).contains(&self.cpus) {
+            return Err(InvalidSpec::Cpus(self.cpus));
+        }
+        if self.memory_mib < MIN_MEMORY_MIB {
+            return Err(InvalidSpec::Memory(self.memory_mib));
+        }
+        if self.disk_mib == Some(0) {
+            return Err(InvalidSpec::Disk);
+        }
+        self.check_network()?;
+        self.check_texts()
+    }
+
+    fn check_network(&self) -> Result<(), InvalidSpec> {
+        if self.forwards.len() > MAX_FORWARDS {
+            return Err(InvalidSpec::TooManyForwards(self.forwards.len()));
+        }
+        let mut seen = HashSet::new();
+        for forward in &self.forwards {
+            if forward.guest_port == 0 {
+                return Err(InvalidSpec::GuestPort(*forward));
+            }
+            let port = (forward.bind, forward.host_port, forward.protocol);
+            if forward.host_port != 0 && !seen.insert(port) {
+                return Err(InvalidSpec::ForwardTwice(*forward));
+            }
+        }
+        let metadata = self.metadata.as_ref();
+        if metadata.is_some_and(|m| !m.is_object()) {
+            return Err(InvalidSpec::Metadata);
+        }
+        match self.network {
+            Network::Pasta => Ok(()),
+            Network::None if !self.forwards.is_empty() => Err(InvalidSpec::NeedsNetwork("port forwards")),
+            Network::None if metadata.is_some() => Err(InvalidSpec::NeedsNetwork("metadata")),
+            Network::None => Ok(()),
+        }
+    }
+
+    fn check_texts(&self) -> Result<(), InvalidSpec> {
+        for (name, value) in &self.env {
+            if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
+                return Err(InvalidSpec::Env(name.clone()));
+            }
+        }
+        if self.command.iter().any(|word| word.contains('\0'))
+            || self.command.first().is_some_and(String::is_empty)
+        {
+            return Err(InvalidSpec::Text("the command"));
+        }
+        let single_line = |text: &str| !text.contains(['\0', '\n', '\r']);
+        for (what, text) in [
+            ("the user", &self.user),
+            ("the working folder", &self.workdir),
+            ("the stop signal", &self.stop_signal),
+        ] {
+            if !single_line(text) {
+                return Err(InvalidSpec::Text(what));
+            }
+        }
+        for key in &self.ssh_keys {
+            if key.split_whitespace().count() < 2 || !single_line(key) {
+                return Err(InvalidSpec::SshKey(key.chars().take(80).collect()));
+            }
+        }
+        let env = self.env.iter().map(|(name, value)| name.len() + value.len());
+        let rest = self.command.iter().chain(&self.ssh_keys).map(String::len);
+        match env.chain(rest).sum() {
+            0..=MAX_TEXT => Ok(()),
+            bytes => Err(InvalidSpec::TooLong(bytes)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_is_valid_and_survives_json() {
+        let spec = MachineSpec::new();
+        assert_eq!(spec.validate(), Ok(()));
+        let json = serde_json::to_string(&spec).unwrap();
+        assert_eq!(serde_json::from_str::<MachineSpec>(&json).unwrap(), spec);
+        assert_eq!(serde_json::from_str::<MachineSpec>("{}").unwrap(), spec);
+        assert!(serde_json::from_str::<MachineSpec>("{\"cpu\":1}").is_err());
+    }
+
+    #[test]
+    fn each_limit_has_its_own_refusal() {
+        let twice = MachineSpec::new()
+            .forward("80:80".parse().unwrap())
+            .forward("80:81".parse().unwrap());
+        let lonely = MachineSpec::new()
+            .forward("80:80".parse().unwrap())
+            .network(Network::None);
+        for (spec, text) in [
+            (MachineSpec::new().cpus(0), "0 CPUs"),
+            (MachineSpec::new().cpus(33), "33 CPUs"),
+            (MachineSpec::new().memory_mib(8), "8 MiB"),
+            (MachineSpec::new().disk_mib(0), "0 MiB"),
+            (twice, "twice"),
+            (lonely, "without a network"),
+            (MachineSpec::new().env("A=B", "c"), "A=B"),
+            (MachineSpec::new().command([""]), "command"),
+            (MachineSpec::new().user("a\nb"), "user"),
+            (MachineSpec::new().ssh_key("nonsense"), "nonsense"),
+            (MachineSpec::new().env("A", "x".repeat(MAX_TEXT)), "together"),
+            (MachineSpec::new().metadata(serde_json::json!([1])), "object"),
+        ] {
+            let error = spec.validate().unwrap_err().to_string();
+            assert!(error.contains(text), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_free_port_may_be_asked_for_many_times() {
+        let spec = MachineSpec::new()
+            .forward("0:80".parse().unwrap())
+            .forward("0:81".parse().unwrap());
+        assert_eq!(spec.validate(), Ok(()));
+    }
+}

@@ -1,0 +1,47 @@
+//! What a start says of itself while it works.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Name;
+
+/// One thing that happened in a start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StartEvent {
+    /// The machine has its name and instance id; everything before can fail without a trace.
+    Claimed { name: Name, instance: String },
+    /// A step ended.
+    Step(Step),
+    /// A step of the guest failed and it went on without it.
+    Warning { step: String, message: String },
+}
+
+/// Which side did a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    Host,
+    Guest,
+}
+
+/// A step of a start that has ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    pub side: Side,
+    /// A short English phrase: `disks`, `kernel loaded`.
+    pub name: String,
+    /// When it ended, since the start began.
+    pub at: Duration,
+    /// How long it took; steps of the host overlap.
+    pub took: Duration,
+}
+
+/// All steps of one start, in the order of their ends.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timeline {
+    pub steps: Vec<Step>,
+    /// From the call to its end.
+    pub total: Duration,
+}
