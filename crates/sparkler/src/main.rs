@@ -1,1 +1,3 @@
+//! The command: Firecracker's own command line.
+
 fn main() {}

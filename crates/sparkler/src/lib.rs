@@ -1,0 +1,6 @@
+//! Sparkler: Firecracker's HTTP API, served over a QEMU microvm.
+//!
+//! Invariant: from outside (API, command line, log, metrics, exit codes, sockets) this is Firecracker; what QEMU
+//! cannot do is refused with a text that says so, never pretended. The table of every field is in the crate's README.
+
+pub mod qemu;

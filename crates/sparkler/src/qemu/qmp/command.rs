@@ -1,0 +1,172 @@
+//! The commands sparkler gives QEMU, each a struct that is its arguments.
+//!
+//! Names and fields are QEMU's own (`qapi/*.json` of QEMU 7.2).
+
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// A command: its fields are its arguments.
+pub trait Command: Serialize {
+    /// QEMU's name for it.
+    const NAME: &'static str;
+    /// What it answers.
+    type Return: DeserializeOwned;
+}
+
+macro_rules! commands {
+    ($($(#[$doc:meta])* $type:ident = $name:literal -> $return:ty { $($(#[$field_doc:meta])* $field:ident: $kind:ty),* $(,)? })*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Debug, Serialize)]
+            #[serde(rename_all = "kebab-case")]
+            pub struct $type { $($(#[$field_doc])* pub $field: $kind),* }
+
+            impl Command for $type {
+                const NAME: &'static str = $name;
+                type Return = $return;
+            }
+        )*
+    };
+}
+
+commands! {
+    /// Opens the command mode; the first command of every connection.
+    QmpCapabilities = "qmp_capabilities" -> IgnoredAny {}
+    /// Stops all vCPUs.
+    Stop = "stop" -> IgnoredAny {}
+    /// Lets all vCPUs run again.
+    Cont = "cont" -> IgnoredAny {}
+    /// Ends QEMU.
+    Quit = "quit" -> IgnoredAny {}
+    /// Presses keys together and lets them go.
+    SendKey = "send-key" -> IgnoredAny {
+        /// The keys.
+        keys: Vec<KeyValue>,
+    }
+    /// Adds the descriptor sent along to a set that block nodes can open as `/dev/fdset/ID`.
+    AddFd = "add-fd" -> IgnoredAny {
+        /// The set's number; made if new.
+        fdset_id: u64,
+    }
+    /// Drops a set: its descriptors are closed once nobody uses them.
+    RemoveFd = "remove-fd" -> IgnoredAny {
+        /// The set's number.
+        fdset_id: u64,
+    }
+    /// Removes a block node.
+    BlockdevDel = "blockdev-del" -> IgnoredAny {
+        /// The node.
+        node_name: String,
+    }
+    /// Replaces the options (and the child) of block nodes.
+    BlockdevReopen = "blockdev-reopen" -> IgnoredAny {
+        /// The nodes, each with all of its options.
+        options: Vec<Value>,
+    }
+    /// Sets what the balloon leaves to the guest.
+    Balloon = "balloon" -> IgnoredAny {
+        /// Memory left to the guest, bytes.
+        value: u64,
+    }
+    /// Asks what the balloon leaves to the guest.
+    QueryBalloon = "query-balloon" -> BalloonInfo {}
+    /// Reads a property of an object.
+    QomGet = "qom-get" -> Value {
+        /// The object.
+        path: String,
+        /// The property.
+        property: String,
+    }
+    /// Writes a property of an object.
+    QomSet = "qom-set" -> IgnoredAny {
+        /// The object.
+        path: String,
+        /// The property.
+        property: String,
+        /// The new value.
+        value: Value,
+    }
+    /// Asks what went through every drive.
+    QueryBlockstats = "query-blockstats" -> Vec<BlockStats> {}
+}
+
+/// Adds a block node; the options are the node's own.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+pub struct BlockdevAdd(pub Value);
+
+impl Command for BlockdevAdd {
+    const NAME: &'static str = "blockdev-add";
+    type Return = IgnoredAny;
+}
+
+/// Tells the guest a new size of a drive.
+#[derive(Debug, Serialize)]
+pub struct BlockResize {
+    /// The node the guest's device stands on.
+    #[serde(rename = "node-name")]
+    pub node_name: String,
+    /// Bytes.
+    pub size: u64,
+}
+
+impl Command for BlockResize {
+    const NAME: &'static str = "block_resize";
+    type Return = IgnoredAny;
+}
+
+/// A key by QEMU's name for it.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", content = "data", rename_all = "lowercase")]
+pub enum KeyValue {
+    /// By name (`QKeyCode`).
+    Qcode(&'static str),
+}
+
+/// What the balloon leaves to the guest.
+#[derive(Debug, Deserialize)]
+pub struct BalloonInfo {
+    /// Bytes.
+    pub actual: u64,
+}
+
+/// What went through one drive.
+#[derive(Debug, Deserialize)]
+pub struct BlockStats {
+    /// The guest's device, by its id; absent for nodes no device stands on.
+    #[serde(default)]
+    pub qdev: String,
+    /// The counters, since the start.
+    pub stats: BlockCounters,
+}
+
+/// Counters of one drive, since the start.
+#[derive(Debug, Default, Clone, Copy, Deserialize)]
+#[serde(default)]
+pub struct BlockCounters {
+    /// Bytes read.
+    pub rd_bytes: u64,
+    /// Bytes written.
+    pub wr_bytes: u64,
+    /// Reads done.
+    pub rd_operations: u64,
+    /// Writes done.
+    pub wr_operations: u64,
+    /// Flushes done.
+    pub flush_operations: u64,
+    /// Reads that failed.
+    pub failed_rd_operations: u64,
+    /// Writes that failed.
+    pub failed_wr_operations: u64,
+    /// Flushes that failed.
+    pub failed_flush_operations: u64,
+    /// Requests the guest made that no disk could do.
+    pub invalid_rd_operations: u64,
+    /// Requests the guest made that no disk could do.
+    pub invalid_wr_operations: u64,
+    /// Time spent in reads, ns.
+    pub rd_total_time_ns: u64,
+    /// Time spent in writes, ns.
+    pub wr_total_time_ns: u64,
+}
