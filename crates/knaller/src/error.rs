@@ -1,5 +1,6 @@
-//! Everything that can go wrong, one variant per cause. The invariant: each text says what happened, to what, and what
-//! to do about it, and [`Error::class`] puts each error into one stable class with one exit code.
+//! Everything that can go wrong, one variant per cause. The invariant: each text says what happened and to what,
+//! [`Error::hint`] says what to do about it, and [`Error::class`] puts each error into one stable class with one exit
+//! code.
 
 use std::io;
 use std::net::IpAddr;
@@ -68,7 +69,7 @@ pub enum Error {
     System { action: &'static str, source: io::Error },
     #[error("{} is not usable: {reason}", path.display())]
     Folder { path: PathBuf, reason: String },
-    #[error("{} is damaged: remove the machine with `knaller rm`", path.display())]
+    #[error("{} is damaged", path.display())]
     Record {
         path: PathBuf,
         source: serde_json::Error,
@@ -77,20 +78,18 @@ pub enum Error {
     #[error(transparent)]
     InvalidSpec(#[from] InvalidSpec),
 
-    #[error("there is no machine named {0}: `knaller list` shows what there is")]
+    #[error("there is no machine named {0}")]
     NotFound(String),
     #[error("there is no file {}", .0.display())]
     NoFile(PathBuf),
 
-    #[error(
-        "a machine named {name} exists already ({state}): choose another name, or remove it with `knaller rm {name}`"
-    )]
+    #[error("a machine named {name} exists already ({state})")]
     NameTaken { name: Name, state: &'static str },
-    #[error("{0} is not running: start it with `knaller start {0}`")]
+    #[error("{0} is not running")]
     NotRunning(Name),
-    #[error("{0} is running: stop it first with `knaller stop {0}`")]
+    #[error("{0} is running")]
     Running(Name),
-    #[error("another command is working on {0}: wait for it to end")]
+    #[error("another command is working on {0}")]
     Busy(Name),
 
     #[error("{protocol} port {port} of {} is taken by {}", bind.map_or_else(|| "the host".to_owned(), |a| a.to_string()), by.as_ref().map_or_else(|| "another program".to_owned(), |name| format!("machine {name}")))]
@@ -100,32 +99,28 @@ pub enum Error {
         protocol: Protocol,
         by: Option<Name>,
     },
-    #[error(
-        "{protocol} port {port} cannot be forwarded: ports below {first} are reserved for root (net.ipv4.ip_unprivileged_port_start)"
-    )]
+    #[error("{protocol} port {port} cannot be forwarded: ports below {first} are reserved for root")]
     PortReserved {
         port: u16,
         protocol: Protocol,
         first: u16,
     },
 
-    #[error("{program} was not found{hint}")]
+    #[error("{program} was not found")]
     ProgramMissing { program: String, hint: String },
-    #[error("user namespaces are forbidden: {reason}; {remedy}")]
+    #[error("user namespaces are forbidden: {reason}")]
     UserNamespaces { reason: String, remedy: String },
     #[error("the network could not be set up: {reason}")]
     Network { reason: String },
 
-    #[error("there is no kernel yet: make one with `knaller kernel import`")]
+    #[error("there is no kernel yet")]
     NoKernel,
-    #[error("there is no kernel {0}: `knaller kernel ls` shows what there is")]
+    #[error("there is no kernel {0}")]
     UnknownKernel(String),
     #[error("{0}")]
     Images(String),
 
-    #[error(
-        "not enough memory: {wanted_mib} MiB are wanted and {available_mib} MiB are available; use less with --memory"
-    )]
+    #[error("not enough memory: {wanted_mib} MiB are wanted and {available_mib} MiB are available")]
     Memory { wanted_mib: u64, available_mib: u64 },
     #[error("the disk of {} is full: {action} needs {needed} bytes and {available} are free", path.display())]
     DiskFull {
@@ -150,9 +145,7 @@ pub enum Error {
     },
     #[error("the guest ended while it booted{}", tail("its console", console))]
     GuestEnded { console: String },
-    #[error(
-        "the guest speaks version {guest} of the boot dialogue and this program {host}: import the kernel again with `knaller kernel import`"
-    )]
+    #[error("the guest speaks version {guest} of the boot dialogue and this program {host}")]
     GuestVersion { guest: u16, host: u16 },
     #[error(
         "a second guest asked for the config of {0}: nothing was handed out twice, but something in the guest pretends to be its init"
@@ -214,6 +207,63 @@ impl Error {
         }
     }
 
+    /// What to do about it, where there is something to do: a sentence without its full stop.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Record { .. } => "remove the machine with `knaller rm --force`".to_owned(),
+            Self::NotFound(_) => "`knaller list` shows what there is".to_owned(),
+            Self::NameTaken { name, .. } => {
+                format!("choose another name, or remove that machine with `knaller rm --force {name}`")
+            }
+            Self::NotRunning(name) => format!("start it with `knaller start {name}`"),
+            Self::Running(name) => format!("stop it first with `knaller stop {name}`"),
+            Self::Busy(_) => "wait for it to end".to_owned(),
+            Self::PortTaken { by: Some(name), .. } => {
+                format!("take another port, or 0 for a free one, or stop {name} with `knaller stop {name}`")
+            }
+            Self::PortTaken { by: None, .. } => "take another port, or 0 for a free one".to_owned(),
+            Self::PortReserved { first, .. } => format!(
+                "take a port from {first} on, or let root lower net.ipv4.ip_unprivileged_port_start with sysctl"
+            ),
+            Self::ProgramMissing { hint, .. } if !hint.is_empty() => hint.clone(),
+            Self::UserNamespaces { remedy, .. } => remedy.clone(),
+            Self::ProgramMissing { .. } | Self::Network { .. } => {
+                "`knaller doctor` checks what a start needs and names the remedy".to_owned()
+            }
+            Self::NoKernel => "make one from the host's own with `knaller kernel import`".to_owned(),
+            Self::UnknownKernel(_) => "`knaller kernel ls` shows what there is".to_owned(),
+            Self::Memory { .. } => "ask for less with --memory, or stop another machine".to_owned(),
+            Self::GuestVersion { .. } => "import the kernel again with `knaller kernel import`".to_owned(),
+            _ => return None,
+        })
+    }
+
+    /// The text without the log or console at its end, for those who show [`Self::excerpt`] in their own way.
+    #[must_use]
+    pub fn headline(&self) -> String {
+        let mut text = self.to_string();
+        if let (Some(_), Some(end)) = (self.excerpt(), text.find(TAIL)) {
+            text.truncate(end);
+        }
+        text
+    }
+
+    /// The end of the log or console that tells more, and what it is; empty if nothing was written. It is part of the
+    /// error's text as well.
+    #[must_use]
+    pub fn excerpt(&self) -> Option<(&'static str, &str)> {
+        match self {
+            Self::VmmDied { log, .. } => Some(("the VMM's log", log)),
+            Self::GuestPanicked { console, .. }
+            | Self::GuestFailed { console, .. }
+            | Self::GuestEnded { console }
+            | Self::NeverAsked { console, .. }
+            | Self::SshTimeout { console, .. } => Some(("the guest's console", console)),
+            _ => None,
+        }
+    }
+
     pub(crate) fn io(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Self {
         let path = path.as_ref().to_owned();
         move |source| Self::Io { action, path, source }
@@ -224,11 +274,14 @@ impl Error {
     }
 }
 
-/// `. The end of WHAT:` and the text, or nothing if there is no text.
+/// What stands between an error's headline and the log it ends with.
+const TAIL: &str = "; the end of ";
+
+/// `; the end of WHAT:` and the text, or nothing if there is no text.
 fn tail(what: &str, text: &str) -> String {
     match text.trim_end() {
         "" => String::new(),
-        text => format!("; the end of {what}:\n{text}"),
+        text => format!("{TAIL}{what}:\n{text}"),
     }
 }
 
@@ -258,14 +311,14 @@ mod tests {
 
     #[test]
     fn a_log_is_shown_only_if_there_is_one() {
-        let died = |log: &str| {
-            Error::VmmDied {
-                vmm: "sparkler",
-                log: log.into(),
-            }
-            .to_string()
+        let died = |log: &str| Error::VmmDied {
+            vmm: "sparkler",
+            log: log.into(),
         };
-        assert_eq!(died("\n"), "sparkler died");
-        assert_eq!(died("a\nb\n"), "sparkler died; the end of its log:\na\nb");
+        assert_eq!(died("\n").to_string(), "sparkler died");
+        let error = died("a\nb\n");
+        assert_eq!(error.to_string(), "sparkler died; the end of its log:\na\nb");
+        assert_eq!(error.headline(), "sparkler died");
+        assert_eq!(error.excerpt(), Some(("the VMM's log", "a\nb\n")));
     }
 }
