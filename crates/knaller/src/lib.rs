@@ -11,6 +11,8 @@ mod knaller;
 mod logs;
 mod machine;
 mod name;
+pub mod netns;
+mod network;
 mod options;
 mod spec;
 mod start;

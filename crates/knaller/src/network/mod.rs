@@ -1,0 +1,3 @@
+//! How a machine reaches the world.
+
+pub(crate) mod addresses;
