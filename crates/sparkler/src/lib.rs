@@ -3,4 +3,9 @@
 //! Invariant: from outside (API, command line, log, metrics, exit codes, sockets) this is Firecracker; what QEMU
 //! cannot do is refused with a text that says so, never pretended. The table of every field is in the crate's README.
 
+pub mod arch;
+pub mod boot;
+pub mod console;
+pub mod devices;
 pub mod qemu;
+pub mod rate;

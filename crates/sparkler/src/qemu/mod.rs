@@ -1,3 +1,6 @@
 //! QEMU as a child process: its command line, its life, its control socket.
 
+pub mod accel;
+pub mod args;
+pub mod process;
 pub mod qmp;

@@ -1,0 +1,163 @@
+//! Bytes on their way to a reader that may be slow, or gone.
+//!
+//! Invariant: [`Sink::push`] never waits. A thread of its own writes, and alone waits; at most [`CAPACITY`] bytes wait
+//! with it. The descriptor's flags are left as they are, since standard output is often shared with others.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, poll};
+
+/// Most bytes that wait for the reader.
+const CAPACITY: usize = 1 << 20;
+/// How long a reader may take nothing at the end before the rest is given up.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The writing end.
+#[derive(Debug)]
+pub(super) struct Sink {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: VecDeque<u8>,
+    /// Bytes handed to the system so far: shows whether the reader still takes anything.
+    written: u64,
+    closed: bool,
+    done: bool,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Sink {
+    /// Starts the thread that writes.
+    pub(super) fn start(to: OwnedFd) -> io::Result<Self> {
+        let shared = Arc::new(Shared::default());
+        let theirs = Arc::clone(&shared);
+        std::thread::Builder::new().name("console".to_owned()).spawn(move || {
+            write_all(&theirs, &to);
+            theirs.lock().done = true;
+            theirs.changed.notify_all();
+        })?;
+        Ok(Self { shared })
+    }
+
+    /// Takes as many of the bytes as there is room for; returns how many.
+    pub(super) fn push(&self, bytes: &[u8]) -> usize {
+        let mut state = self.shared.lock();
+        if state.done {
+            return 0;
+        }
+        let taken = bytes.len().min(CAPACITY - state.waiting.len());
+        state.waiting.extend(&bytes[..taken]);
+        self.shared.changed.notify_all();
+        taken
+    }
+
+    /// Waits until all is written, or the reader has taken nothing for [`PATIENCE`].
+    pub(super) fn finish(self) {
+        let mut state = self.shared.lock();
+        state.closed = true;
+        self.shared.changed.notify_all();
+        while !state.done {
+            let before = state.written;
+            let (next, wait) = self
+                .shared
+                .changed
+                .wait_timeout_while(state, PATIENCE, |state| !state.done && state.written == before)
+                .unwrap_or_else(PoisonError::into_inner);
+            state = next;
+            if wait.timed_out() {
+                return;
+            }
+        }
+    }
+}
+
+/// Writes until the sink is closed and empty, or the other end is gone.
+fn write_all(shared: &Shared, to: &OwnedFd) {
+    loop {
+        let state = shared.lock();
+        let idle = |state: &mut State| state.waiting.is_empty() && !state.closed;
+        let mut state = shared.changed.wait_while(state, idle).unwrap_or_else(PoisonError::into_inner);
+        let bytes = state.waiting.make_contiguous().to_vec();
+        drop(state);
+        if bytes.is_empty() {
+            return;
+        }
+        let Ok(count) = write_some(to, &bytes) else { return };
+        let mut state = shared.lock();
+        state.waiting.drain(..count);
+        state.written += count as u64;
+        shared.changed.notify_all();
+    }
+}
+
+fn write_some(to: &OwnedFd, bytes: &[u8]) -> rustix::io::Result<usize> {
+    loop {
+        match rustix::io::write(to, bytes) {
+            Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::AGAIN) => {
+                poll(&mut [PollFd::new(to, PollFlags::OUT)], None)?;
+            }
+            result => return result,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+
+    #[test]
+    fn everything_arrives_in_order() {
+        let (read, write) = rustix::pipe::pipe().unwrap();
+        let sink = Sink::start(write).unwrap();
+        let reader = std::thread::spawn(move || {
+            let mut all = Vec::new();
+            std::fs::File::from(read).read_to_end(&mut all).unwrap();
+            all
+        });
+        let sent: Vec<u8> = (0..300_000u32).flat_map(u32::to_le_bytes).take(CAPACITY).collect();
+        assert_eq!(sink.push(&sent), CAPACITY);
+        sink.finish();
+        assert_eq!(reader.join().unwrap(), sent);
+    }
+
+    #[test]
+    fn a_reader_that_takes_nothing_costs_its_own_bytes_only() {
+        let (_read, write) = rustix::pipe::pipe().unwrap();
+        let sink = Sink::start(write).unwrap();
+        let mut taken = 0;
+        for _ in 0..64 {
+            taken += sink.push(&[b'x'; CAPACITY / 16]);
+        }
+        assert!(taken < 4 * CAPACITY, "the pipe and the queue are full");
+        sink.finish();
+    }
+
+    #[test]
+    fn a_reader_that_is_gone_is_noticed() {
+        let (read, write) = rustix::pipe::pipe().unwrap();
+        drop(read);
+        let sink = Sink::start(write).unwrap();
+        assert_eq!(sink.push(b"x"), 1);
+        sink.finish();
+    }
+}

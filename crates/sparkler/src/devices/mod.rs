@@ -1,0 +1,4 @@
+//! What the guest has: each device's configuration and what QEMU is told to make it.
+
+pub mod drive;
+pub mod throttle;
