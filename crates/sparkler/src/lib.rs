@@ -5,7 +5,12 @@
 
 pub mod arch;
 pub mod boot;
+pub mod cli;
 pub mod console;
 pub mod devices;
+pub mod exit;
+pub mod logger;
 pub mod qemu;
 pub mod rate;
+pub mod sink;
+pub mod snapshot;

@@ -90,12 +90,26 @@ mod tests {
     #[test]
     fn a_bucket_fills_again() {
         let start = Instant::now();
-        let config = Config { size: 100, one_time_burst: Some(50), refill_time: 1000 };
+        let config = Config {
+            size: 100,
+            one_time_burst: Some(50),
+            refill_time: 1000,
+        };
         let mut bucket = TokenBucket::new(&config, start).unwrap();
         assert_eq!(bucket.take(200, start), 150);
         assert_eq!(bucket.take(1, start + Duration::from_millis(9)), 0);
         assert_eq!(bucket.take(1, start + Duration::from_millis(10)), 1);
         assert_eq!(bucket.take(1000, start + Duration::from_secs(60)), 100);
-        assert!(TokenBucket::new(&Config { size: 0, one_time_burst: None, refill_time: 1 }, start).is_none());
+        assert!(
+            TokenBucket::new(
+                &Config {
+                    size: 0,
+                    one_time_burst: None,
+                    refill_time: 1
+                },
+                start
+            )
+            .is_none()
+        );
     }
 }

@@ -33,7 +33,10 @@ impl Cmdline {
             Some((kernel, init)) => (kernel, Some(init.trim().to_owned())),
             None => (text, None),
         };
-        Ok(Self { kernel: kernel.trim().to_owned(), init })
+        Ok(Self {
+            kernel: kernel.trim().to_owned(),
+            init,
+        })
     }
 
     /// Adds one argument.
@@ -50,7 +53,11 @@ impl Cmdline {
             Some(uuid) => self.push(&format!("root=PARTUUID={uuid}")),
             None => self.push("root=/dev/vda"),
         }
-        self.push(if root.is_read_only.unwrap_or(false) { "ro" } else { "rw" });
+        self.push(if root.is_read_only.unwrap_or(false) {
+            "ro"
+        } else {
+            "rw"
+        });
     }
 
     /// The whole line.
@@ -91,23 +98,42 @@ mod tests {
 
     #[test]
     fn what_is_added_comes_before_inits_arguments() {
-        assert_eq!(line("console=ttyS0 -- --debug x", None), "console=ttyS0 pci=off -- --debug x");
+        assert_eq!(
+            line("console=ttyS0 -- --debug x", None),
+            "console=ttyS0 pci=off -- --debug x"
+        );
         assert_eq!(line("", None), "pci=off");
     }
 
     #[test]
     fn a_root_drive_is_named() {
-        let plain = Drive { is_root_device: true, ..Drive::default() };
-        assert_eq!(line("quiet", Some(plain.clone())), "quiet pci=off root=/dev/vda rw");
-        let partition = Drive { partuuid: Some("0eaa91a0-01".into()), is_read_only: Some(true), ..plain };
-        assert_eq!(line("quiet", Some(partition)), "quiet pci=off root=PARTUUID=0eaa91a0-01 ro");
+        let plain = Drive {
+            is_root_device: true,
+            ..Drive::default()
+        };
+        assert_eq!(
+            line("quiet", Some(plain.clone())),
+            "quiet pci=off root=/dev/vda rw"
+        );
+        let partition = Drive {
+            partuuid: Some("0eaa91a0-01".into()),
+            is_read_only: Some(true),
+            ..plain
+        };
+        assert_eq!(
+            line("quiet", Some(partition)),
+            "quiet pci=off root=PARTUUID=0eaa91a0-01 ro"
+        );
     }
 
     #[test]
     fn limits_are_kept() {
         assert_eq!(Cmdline::new("a\nb"), Err(CmdlineError::NotPrintable));
         assert_eq!(Cmdline::new("caf\u{e9}"), Err(CmdlineError::NotPrintable));
-        assert_eq!(Cmdline::new(&"x".repeat(MAX_BOOT_ARGS)), Err(CmdlineError::TooLong));
+        assert_eq!(
+            Cmdline::new(&"x".repeat(MAX_BOOT_ARGS)),
+            Err(CmdlineError::TooLong)
+        );
         let mut full = Cmdline::new(&"x".repeat(MAX_BOOT_ARGS - 1)).unwrap();
         full.push("y");
         assert_eq!(full.finish(), Err(CmdlineError::TooLong));

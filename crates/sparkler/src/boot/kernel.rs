@@ -49,7 +49,11 @@ const PVH_NOTE: u32 = 18;
 /// Looks at a file's headers.
 pub fn inspect(file: &File) -> Result<Kernel, KernelError> {
     if cfg!(target_arch = "aarch64") {
-        return if has(file, 56, b"ARM\x64")? { Ok(Kernel::Image) } else { Err(KernelError::Unknown) };
+        return if has(file, 56, b"ARM\x64")? {
+            Ok(Kernel::Image)
+        } else {
+            Err(KernelError::Unknown)
+        };
     }
     if has(file, 0, b"\x7fELF")? {
         inspect_elf(file)?;
@@ -109,10 +113,11 @@ fn read(file: &File, bytes: &mut [u8], offset: u64) -> Result<(), KernelError> {
     if i64::try_from(offset).is_err() {
         return Err(KernelError::BadElf);
     }
-    file.read_exact_at(bytes, offset).map_err(|error| match error.kind() {
-        io::ErrorKind::UnexpectedEof => KernelError::BadElf,
-        _ => KernelError::Read(error),
-    })
+    file.read_exact_at(bytes, offset)
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => KernelError::BadElf,
+            _ => KernelError::Read(error),
+        })
 }
 
 fn has_pvh_note(mut notes: &[u8]) -> bool {
@@ -123,11 +128,15 @@ fn has_pvh_note(mut notes: &[u8]) -> bool {
         let name_end = 12usize.saturating_add(name_size);
         let desc_start = name_end.saturating_add(3) & !3;
         let next = desc_start.saturating_add(desc_size).saturating_add(3) & !3;
-        let Some(name) = notes.get(12..name_end) else { return false };
+        let Some(name) = notes.get(12..name_end) else {
+            return false;
+        };
         if kind == PVH_NOTE && name == b"Xen\0" {
             return true;
         }
-        let Some(rest) = notes.get(next..) else { return false };
+        let Some(rest) = notes.get(next..) else {
+            return false;
+        };
         notes = rest;
     }
     false
@@ -149,7 +158,8 @@ fn array<const N: usize>(bytes: &[u8], offset: usize) -> Option<[u8; N]> {
     bytes.get(offset..)?.first_chunk().copied()
 }
 
-#[cfg(all(test, target_arch = "x86_64"))]
+#[cfg(test)]
+#[cfg(target_arch = "x86_64")]
 mod tests {
     use std::io::Write;
 

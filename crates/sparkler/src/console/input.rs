@@ -6,28 +6,30 @@
 use std::io;
 
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetpgrp, tcsetattr};
+use rustix::termios::{LocalModes, OptionalActions, Termios, isatty, tcgetattr, tcgetpgrp, tcsetattr};
 use tokio::sync::mpsc;
 
 /// Starts the thread that reads standard input; it ends with the process.
 pub(super) fn start() -> io::Result<mpsc::Receiver<Vec<u8>>> {
     let (send, receive) = mpsc::channel(4);
-    std::thread::Builder::new().name("stdin".to_owned()).spawn(move || {
-        let stdin = rustix::stdio::stdin();
-        let mut bytes = [0; 1024];
-        loop {
-            let ready = poll(&mut [PollFd::new(&stdin, PollFlags::IN)], None);
-            match ready.and_then(|_| rustix::io::read(stdin, &mut bytes)) {
-                Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {}
-                Ok(0) | Err(_) => return,
-                Ok(count) => {
-                    if send.blocking_send(bytes[..count].to_vec()).is_err() {
-                        return;
+    std::thread::Builder::new()
+        .name("stdin".to_owned())
+        .spawn(move || {
+            let stdin = rustix::stdio::stdin();
+            let mut bytes = [0; 1024];
+            loop {
+                let ready = poll(&mut [PollFd::new(&stdin, PollFlags::IN)], None);
+                match ready.and_then(|_| rustix::io::read(stdin, &mut bytes)) {
+                    Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {}
+                    Ok(0) | Err(_) => return,
+                    Ok(count) => {
+                        if send.blocking_send(bytes[..count].to_vec()).is_err() {
+                            return;
+                        }
                     }
                 }
             }
-        }
-    })?;
+        })?;
     Ok(receive)
 }
 
@@ -47,7 +49,9 @@ impl RawTerminal {
         }
         let before = tcgetattr(stdin).ok()?;
         let mut raw = before.clone();
-        raw.make_raw();
+        // As Firecracker does; output keeps its line endings, since log lines go to the same terminal.
+        raw.local_modes
+            .remove(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG);
         tcsetattr(stdin, OptionalActions::Now, &raw).ok()?;
         Some(Self { before })
     }

@@ -5,7 +5,6 @@
 
 mod input;
 mod panic;
-mod sink;
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -23,8 +22,8 @@ use tokio::task::JoinHandle;
 
 pub use self::input::RawTerminal;
 use self::panic::PanicFinder;
-use self::sink::Sink;
 use crate::rate::TokenBucket;
+use crate::sink::Sink;
 
 /// What went over the console; only ever grows.
 #[derive(Debug, Default)]
@@ -43,7 +42,7 @@ pub struct Counters {
 #[derive(Debug)]
 pub enum Output {
     /// Standard output, with standard input as the other direction.
-    Stdio,
+    Stdio(Sink),
     /// A file or named pipe; no input.
     File(File),
 }
@@ -59,7 +58,13 @@ impl Output {
 /// (`open_file_nonblock` in Firecracker).
 pub fn open_nonblock(path: &Path) -> io::Result<File> {
     let nonblock = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).custom_flags(nonblock).open(path)
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .custom_flags(nonblock)
+        .open(path)
 }
 
 /// A console being served.
@@ -78,7 +83,7 @@ impl Console {
     ) -> io::Result<Self> {
         let (from_guest, mut to_guest) = socket.into_split();
         let sink = match output {
-            Output::Stdio => {
+            Output::Stdio(sink) => {
                 let counters = Arc::clone(&counters);
                 let mut typed = input::start()?;
                 tokio::spawn(async move {
@@ -91,14 +96,16 @@ impl Console {
                     // Held until the console ends: dropping the half would hang up on QEMU's serial device.
                     to_guest
                 });
-                Sink::start(rustix::io::dup(rustix::stdio::stdout())?)?
+                sink
             }
             Output::File(file) => {
                 to_guest.forget();
                 Sink::start(OwnedFd::from(file))?
             }
         };
-        Ok(Self { output: tokio::spawn(pump(from_guest, sink, limiter, counters)) })
+        Ok(Self {
+            output: tokio::spawn(pump(from_guest, sink, limiter, counters)),
+        })
     }
 
     /// Waits until everything the guest wrote is out, once QEMU has ended; gives up on a reader that takes nothing.
@@ -127,9 +134,13 @@ async fn pump(
             None => count,
         };
         let taken = sink.push(&all[..allowed]);
-        counters.limited.fetch_add((count - allowed) as u64, Ordering::Relaxed);
+        counters
+            .limited
+            .fetch_add((count - allowed) as u64, Ordering::Relaxed);
         counters.written.fetch_add(taken as u64, Ordering::Relaxed);
-        counters.missed.fetch_add((allowed - taken) as u64, Ordering::Relaxed);
+        counters
+            .missed
+            .fetch_add((allowed - taken) as u64, Ordering::Relaxed);
     }
     (sink, panics.found())
 }

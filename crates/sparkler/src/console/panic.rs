@@ -58,7 +58,8 @@ mod tests {
         fn the_first_panic_is_found_however_the_bytes_arrive(size in 1usize..64) {
             let mut finder = PanicFinder::default();
             OUTPUT.chunks(size).for_each(|part| finder.see(part));
-            prop_assert_eq!(finder.found().as_deref(), Some("Kernel panic - not syncing: No init found."));
+            let found = finder.found();
+            prop_assert_eq!(found.as_deref(), Some("Kernel panic - not syncing: No init found."));
         }
 
         #[test]

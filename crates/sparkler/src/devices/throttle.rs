@@ -54,7 +54,11 @@ impl Bucket {
         };
         let rate = rate.clamp(1, MAX_LIMIT);
         // QEMU wants a burst no smaller than the rate, so a bucket smaller than a second's worth has none.
-        let burst = if bucket.size > rate { bucket.size.min(MAX_LIMIT) } else { 0 };
+        let burst = if bucket.size > rate {
+            bucket.size.min(MAX_LIMIT)
+        } else {
+            0
+        };
         Self { rate, burst }
     }
 }
@@ -66,21 +70,35 @@ mod tests {
     use super::*;
 
     fn bucket(size: u64, refill_time: u64) -> TokenBucket {
-        TokenBucket { size, one_time_burst: None, refill_time }
+        TokenBucket {
+            size,
+            one_time_burst: None,
+            refill_time,
+        }
     }
 
     #[test]
     fn nothing_configured_is_no_limit() {
-        let none = Limits { bps_total_max_length: 1, iops_total_max_length: 1, ..Limits::default() };
+        let none = Limits {
+            bps_total_max_length: 1,
+            iops_total_max_length: 1,
+            ..Limits::default()
+        };
         assert_eq!(Limits::new(None), none);
         assert_eq!(Limits::new(Some(&RateLimiter::default())), none);
-        let off = RateLimiter { bandwidth: Some(bucket(0, 0)), ops: Some(bucket(5, 0)) };
+        let off = RateLimiter {
+            bandwidth: Some(bucket(0, 0)),
+            ops: Some(bucket(5, 0)),
+        };
         assert_eq!(Limits::new(Some(&off)), none);
     }
 
     #[test]
     fn a_slow_bucket_keeps_its_size_as_burst() {
-        let limiter = RateLimiter { bandwidth: Some(bucket(10_000_000, 10_000)), ops: Some(bucket(50, 100)) };
+        let limiter = RateLimiter {
+            bandwidth: Some(bucket(10_000_000, 10_000)),
+            ops: Some(bucket(50, 100)),
+        };
         let limits = Limits::new(Some(&limiter));
         assert_eq!((limits.bps_total, limits.bps_total_max), (1_000_000, 10_000_000));
         assert_eq!((limits.iops_total, limits.iops_total_max), (500, 0));

@@ -92,7 +92,11 @@ impl Choice {
 
 /// Whether a guest kernel can run under KVM on this machine.
 pub fn kvm_usable() -> Result<(), KvmUnusable> {
-    let device = OpenOptions::new().read(true).write(true).open("/dev/kvm").map_err(KvmUnusable::Open)?;
+    let device = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/kvm")
+        .map_err(KvmUnusable::Open)?;
     if api_version(&device) != Some(12) {
         return Err(KvmUnusable::Version);
     }

@@ -118,18 +118,24 @@ impl Machine {
         args.pair("-display", "none");
         let sandbox = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
         args.pair("-sandbox", sandbox);
-        args.pair("-machine", format!("{},memory-backend=ram", arch::machine(self.accel)));
+        args.pair(
+            "-machine",
+            format!("{},memory-backend=ram", arch::machine(self.accel)),
+        );
         args.pair("-accel", self.accel.name());
         args.pair("-cpu", arch::cpu(self.accel));
         args.pair("-smp", self.topology());
         args.pair("-m", format!("{}M", self.memory_mib));
         // Shared memory: the vsock backend maps it, and a snapshot can be a copy of it.
-        args.json("-object", &json!({
-            "qom-type": "memory-backend-memfd",
-            "id": "ram",
-            "share": true,
-            "size": (self.memory_mib as u64) << 20,
-        }));
+        args.json(
+            "-object",
+            &json!({
+                "qom-type": "memory-backend-memfd",
+                "id": "ram",
+                "share": true,
+                "size": (self.memory_mib as u64) << 20,
+            }),
+        );
         // Virtio 1, as Firecracker's devices are.
         args.pair("-global", "virtio-mmio.force-legacy=false");
         // A guest that ends leaves QEMU paused: the reason is read and the console drained before QEMU is ended.
@@ -234,7 +240,10 @@ impl Args {
         match slot.link {
             Link::Tap(fd) => self.pair("-netdev", format!("tap,id={netdev},fd={fd},vhost=off")),
             Link::Stream(fd) => {
-                self.pair("-netdev", format!("stream,id={netdev},addr.type=fd,addr.str={fd}"));
+                self.pair(
+                    "-netdev",
+                    format!("stream,id={netdev},addr.type=fd,addr.str={fd}"),
+                );
             }
         }
         let mut device = json!({

@@ -2,5 +2,6 @@
 
 pub mod accel;
 pub mod args;
+pub mod end;
 pub mod process;
 pub mod qmp;

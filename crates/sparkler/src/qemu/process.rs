@@ -62,7 +62,9 @@ pub struct Remains {
 /// The program: `$QEMU`, else the one for this architecture on the search path.
 #[must_use]
 pub fn program() -> PathBuf {
-    std::env::var_os("QEMU").filter(|path| !path.is_empty()).map_or_else(|| arch::QEMU.into(), PathBuf::from)
+    std::env::var_os("QEMU")
+        .filter(|path| !path.is_empty())
+        .map_or_else(|| arch::QEMU.into(), PathBuf::from)
 }
 
 /// The two ends of QEMU's log: ours to read, QEMU's to write.
@@ -84,7 +86,12 @@ impl Process {
         let parent = getpid();
         let mut command = std::process::Command::new(program);
         // Its own process group: Ctrl-C on the terminal is for this process (or, raw, for the guest).
-        command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).process_group(0);
+        command
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .process_group(0);
         let prepare = move || {
             set_parent_process_death_signal(Some(Signal::KILL))?;
             if getppid() != Some(parent) {
@@ -98,7 +105,10 @@ impl Process {
         let mut child = Command::from(command)
             .kill_on_drop(true)
             .spawn()
-            .map_err(|source| SpawnError::Exec { program: program.to_owned(), source })?;
+            .map_err(|source| SpawnError::Exec {
+                program: program.to_owned(),
+                source,
+            })?;
         let stderr = child.stderr.take();
         Ok(Self {
             child,

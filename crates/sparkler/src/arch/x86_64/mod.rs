@@ -19,7 +19,8 @@ pub const HAS_KEYBOARD: bool = true;
 /// Whether a vCPU can have a second hardware thread.
 pub const HAS_SMT: bool = true;
 /// What Firecracker boots with when no `boot_args` are given (`boot_source.rs`).
-pub const DEFAULT_BOOT_ARGS: &str = "reboot=k panic=1 nomodule 8250.nr_uarts=0 i8042.noaux i8042.nomux i8042.dumbkbd swiotlb=noforce";
+pub const DEFAULT_BOOT_ARGS: &str =
+    "reboot=k panic=1 nomodule 8250.nr_uarts=0 i8042.noaux i8042.nomux i8042.dumbkbd swiotlb=noforce";
 /// Longest kernel command line Firecracker takes, in bytes, its final NUL included.
 pub const MAX_BOOT_ARGS: usize = 2048;
 

@@ -48,7 +48,13 @@ fn reading() -> (u64, Sample) {
     let width = after.wrapping_sub(before);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     let nanos = u32::try_from(time.tv_nsec).unwrap_or(0);
-    (width, Sample { ticks: before.wrapping_add(width / 2), time: Duration::new(seconds, nanos) })
+    (
+        width,
+        Sample {
+            ticks: before.wrapping_add(width / 2),
+            time: Duration::new(seconds, nanos),
+        },
+    )
 }
 
 fn ticks() -> u64 {
@@ -80,8 +86,14 @@ mod tests {
 
     #[test]
     fn the_frequency_is_ticks_by_time() {
-        let start = Sample { ticks: u64::MAX - 1_000, time: Duration::from_secs(5) };
-        let end = Sample { ticks: 2_600_000_000 - 1_001, time: Duration::from_secs(6) };
+        let start = Sample {
+            ticks: u64::MAX - 1_000,
+            time: Duration::from_secs(5),
+        };
+        let end = Sample {
+            ticks: 2_600_000_000 - 1_001,
+            time: Duration::from_secs(6),
+        };
         assert_eq!(between(&start, &end), 2_600_000);
     }
 
@@ -95,6 +107,9 @@ mod tests {
         short.sort_unstable();
         let median = short[short.len() / 2];
         let ppm = median.abs_diff(long) * 1_000_000 / long;
-        assert!(ppm < 100, "{median} kHz over 1 ms, {long} kHz over all: {ppm} ppm apart");
+        assert!(
+            ppm < 100,
+            "{median} kHz over 1 ms, {long} kHz over all: {ppm} ppm apart"
+        );
     }
 }

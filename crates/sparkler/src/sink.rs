@@ -1,7 +1,8 @@
 //! Bytes on their way to a reader that may be slow, or gone.
 //!
 //! Invariant: [`Sink::push`] never waits. A thread of its own writes, and alone waits; at most [`CAPACITY`] bytes wait
-//! with it. The descriptor's flags are left as they are, since standard output is often shared with others.
+//! with it. The descriptor's flags are left as they are, since standard output is often shared with others: the guest's
+//! console and the log go through one sink there, so neither can be held up by whoever reads them.
 
 use std::collections::VecDeque;
 use std::io;
@@ -16,9 +17,9 @@ const CAPACITY: usize = 1 << 20;
 /// How long a reader may take nothing at the end before the rest is given up.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The writing end.
-#[derive(Debug)]
-pub(super) struct Sink {
+/// The end bytes are given to; clones share one queue, so what they push stays in order.
+#[derive(Debug, Clone)]
+pub struct Sink {
     shared: Arc<Shared>,
 }
 
@@ -45,19 +46,24 @@ impl Shared {
 
 impl Sink {
     /// Starts the thread that writes.
-    pub(super) fn start(to: OwnedFd) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// If the system has no thread to give.
+    pub fn start(to: OwnedFd) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let theirs = Arc::clone(&shared);
-        std::thread::Builder::new().name("console".to_owned()).spawn(move || {
-            write_all(&theirs, &to);
-            theirs.lock().done = true;
-            theirs.changed.notify_all();
-        })?;
+        std::thread::Builder::new()
+            .name("console".to_owned())
+            .spawn(move || {
+                write_all(&theirs, &to);
+                theirs.lock().done = true;
+                theirs.changed.notify_all();
+            })?;
         Ok(Self { shared })
     }
 
     /// Takes as many of the bytes as there is room for; returns how many.
-    pub(super) fn push(&self, bytes: &[u8]) -> usize {
+    pub fn push(&self, bytes: &[u8]) -> usize {
         let mut state = self.shared.lock();
         if state.done {
             return 0;
@@ -69,7 +75,7 @@ impl Sink {
     }
 
     /// Waits until all is written, or the reader has taken nothing for [`PATIENCE`].
-    pub(super) fn finish(self) {
+    pub fn finish(&self) {
         let mut state = self.shared.lock();
         state.closed = true;
         self.shared.changed.notify_all();
@@ -93,7 +99,10 @@ fn write_all(shared: &Shared, to: &OwnedFd) {
     loop {
         let state = shared.lock();
         let idle = |state: &mut State| state.waiting.is_empty() && !state.closed;
-        let mut state = shared.changed.wait_while(state, idle).unwrap_or_else(PoisonError::into_inner);
+        let mut state = shared
+            .changed
+            .wait_while(state, idle)
+            .unwrap_or_else(PoisonError::into_inner);
         let bytes = state.waiting.make_contiguous().to_vec();
         drop(state);
         if bytes.is_empty() {
@@ -134,7 +143,10 @@ mod tests {
             std::fs::File::from(read).read_to_end(&mut all).unwrap();
             all
         });
-        let sent: Vec<u8> = (0..300_000u32).flat_map(u32::to_le_bytes).take(CAPACITY).collect();
+        let sent: Vec<u8> = (0..300_000u32)
+            .flat_map(u32::to_le_bytes)
+            .take(CAPACITY)
+            .collect();
         assert_eq!(sink.push(&sent), CAPACITY);
         sink.finish();
         assert_eq!(reader.join().unwrap(), sent);
