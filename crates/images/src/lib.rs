@@ -1,1 +1,16 @@
-//! See the crate's manifest.
+//! Kernel bundles and root file systems for microVMs: what a VM boots, made ready on the host.
+//!
+//! Everything here is synchronous and does disk work: callers in async code use `spawn_blocking`. Long work takes a
+//! [`Task`], by which it is watched and called off. Nothing prints, and nothing needs root or a mount.
+
+pub mod bundle;
+pub mod cpio;
+pub mod deb;
+pub mod files;
+pub mod kernel;
+pub mod modules;
+mod powerunit;
+mod task;
+
+pub use powerunit::{NoPowerunit, POWERUNIT_VARIABLE, find_powerunit};
+pub use task::{Cancelled, Progress, Task};
