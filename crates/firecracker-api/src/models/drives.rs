@@ -6,7 +6,7 @@ use super::RateLimiter;
 
 /// A block device: the body of `PUT /drives/{drive_id}`.
 ///
-/// Either a file of the host (`path_on_host` and `is_read_only`, both required then) or a vhost-user back end
+/// Either a file of the host (`path_on_host`) or a vhost-user back end
 /// (`socket`, then none of `is_read_only`, `path_on_host`, `rate_limiter`, `io_engine`). The order of the requests is
 /// the order of the disks in the guest, but a root device comes first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -23,7 +23,7 @@ pub struct Drive {
     /// What becomes of the guest's flushes.
     #[serde(default)]
     pub cache_type: CacheType,
-    /// Whether the file is opened read-only and the guest told so.
+    /// Whether the file is opened read-only and the guest told so; not so when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub is_read_only: Option<bool>,
     /// The file or block device behind it.

@@ -1,0 +1,4 @@
+mod answers;
+mod routing;
+mod rules;
+mod service;
