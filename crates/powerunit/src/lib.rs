@@ -8,6 +8,15 @@
 //!
 //! What the SSH server may know of the machine, and ask of it, is [`machine`].
 
+mod clock;
+mod console;
+mod figures;
+mod files;
+pub mod init;
+mod link;
 pub mod listen;
 pub mod machine;
+mod signals;
+mod sys;
 pub mod users;
+mod worker;

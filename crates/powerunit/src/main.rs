@@ -2,6 +2,14 @@
 
 use std::process::ExitCode;
 
+#[allow(clippy::print_stdout, reason = "said to whoever started it by mistake")]
 fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    if rustix::process::getpid().is_init() {
+        powerunit::init::run();
+    }
+    println!(
+        "powerunit {} is the init of a microVM: it runs as its process 1.",
+        env!("CARGO_PKG_VERSION")
+    );
+    ExitCode::FAILURE
 }

@@ -1,0 +1,219 @@
+//! Files of the image, read and written by root while nobody watches.
+//!
+//! The invariant: an image is foreign. Reading never hangs (on a FIFO or a terminal put where a file belongs) and never takes
+//! more than its limit; writing replaces a name with a new regular file, and never follows what stood there before.
+
+use std::io::{Error, ErrorKind, Read, Result, Write};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
+use rustix::io::Errno;
+
+/// The content of a regular file of at most `limit` bytes, symbolic links followed.
+pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = rustix::fs::open(path, flags, Mode::empty())?;
+    let stat = rustix::fs::fstat(&file)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(Error::new(ErrorKind::InvalidInput, "not a regular file"));
+    }
+    let mut content = Vec::new();
+    std::fs::File::from(file)
+        .take(limit.saturating_add(1))
+        .read_to_end(&mut content)?;
+    if content.len() as u64 > limit {
+        return Err(Error::new(ErrorKind::FileTooLarge, format!("over {limit} bytes")));
+    }
+    Ok(content)
+}
+
+/// Puts a regular file with `content` at `path`, whatever was there before (but a folder). The old file, or symbolic link, is
+/// there until the new one is complete.
+pub(crate) fn replace(path: &Path, content: &[u8], mode: Mode) -> Result<()> {
+    let fresh = beside(path).ok_or(ErrorKind::InvalidFilename)?;
+    match rustix::fs::unlink(&fresh) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(e) => return Err(e.into()),
+    }
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = rustix::fs::open(&fresh, flags, mode)?;
+    let put = std::fs::File::from(file)
+        .write_all(content)
+        .and_then(|()| Ok(rustix::fs::rename(&fresh, path)?));
+    if put.is_err() {
+        // The error that counts is the one before.
+        let _ = rustix::fs::unlink(&fresh);
+    }
+    put
+}
+
+/// Where the files are that cover those of a read-only root.
+const COVERS: &str = "/run/powerunit";
+
+/// As [`replace`]; where the root is read-only, the new file is mounted over the old one.
+pub(crate) fn replace_or_cover(path: &Path, content: &[u8], mode: Mode) -> Result<()> {
+    match replace(path, content, mode) {
+        Err(e) if e.kind() == ErrorKind::ReadOnlyFilesystem => {
+            make_folder(Path::new(COVERS), Mode::from_raw_mode(0o755))?;
+            let cover = Path::new(COVERS).join(path.file_name().ok_or(ErrorKind::InvalidFilename)?);
+            replace(&cover, content, mode)?;
+            Ok(rustix::mount::mount_bind(&cover, path)?)
+        }
+        result => result,
+    }
+}
+
+/// The name under which a new version of `path` is written.
+fn beside(path: &Path) -> Option<PathBuf> {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name()?);
+    name.push(".powerunit");
+    Some(path.with_file_name(name))
+}
+
+/// Makes the folder `path` with that mode, its parents (0755) too. Says whether it was made.
+pub(crate) fn make_folder(path: &Path, mode: Mode) -> Result<bool> {
+    match rustix::fs::mkdir(path, mode) {
+        Ok(()) => Ok(true),
+        Err(Errno::EXIST) if path.is_dir() => Ok(false),
+        Err(Errno::NOENT) => {
+            let parent = path.parent().ok_or(ErrorKind::NotFound)?;
+            make_folder(parent, Mode::from_raw_mode(0o755))?;
+            Ok(rustix::fs::mkdir(path, mode).map(|()| true)?)
+        }
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// How much [`copy_tree`] copies at most.
+const MAX_ENTRIES: usize = 2_000;
+const MAX_FILE: u64 = 64 * 1024;
+const MAX_DEPTH: usize = 16;
+
+/// Copies folders, symbolic links and small regular files with their owners and modes. What cannot be copied, or is over a
+/// limit, is left out: it stays reachable nowhere, so callers copy only what is known to be small.
+pub(crate) fn copy_tree(from: &Path, to: &Path) {
+    let mut left = MAX_ENTRIES;
+    // Each entry stands for itself.
+    let _ = copy_entries(from, to, MAX_DEPTH, &mut left);
+}
+
+fn copy_entries(from: &Path, to: &Path, depth: usize, left: &mut usize) -> Result<()> {
+    for entry in std::fs::read_dir(from)? {
+        let name = entry?.file_name();
+        if *left == 0 || depth == 0 {
+            return Ok(());
+        }
+        *left -= 1;
+        // The next entry may well be copied when this one cannot be.
+        let _ = copy_entry(&from.join(&name), &to.join(&name), depth - 1, left);
+    }
+    Ok(())
+}
+
+fn copy_entry(from: &Path, to: &Path, depth: usize, left: &mut usize) -> Result<()> {
+    let stat = rustix::fs::lstat(from)?;
+    let mode = Mode::from_raw_mode(stat.st_mode);
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Directory => {
+            rustix::fs::mkdir(to, mode)?;
+            copy_entries(from, to, depth, left)?;
+        }
+        FileType::Symlink => rustix::fs::symlink(rustix::fs::readlink(from, Vec::new())?, to)?,
+        FileType::RegularFile => replace(to, &read(from, MAX_FILE)?, mode)?,
+        _ => return Ok(()),
+    }
+    let owner = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
+    rustix::fs::chownat(
+        rustix::fs::CWD,
+        to,
+        Some(owner.0),
+        Some(owner.1),
+        AtFlags::SYMLINK_NOFOLLOW,
+    )?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
+        // The umask, and chown itself, take bits away.
+        rustix::fs::chmod(to, mode)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    #[test]
+    fn a_fifo_is_refused_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let fifo = folder.path().join("passwd");
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, FileType::Fifo, Mode::RUSR, 0).unwrap();
+        assert_eq!(read(&fifo, 10).unwrap_err().kind(), ErrorKind::InvalidInput);
+        assert!(read(folder.path(), 10).is_err());
+    }
+
+    #[test]
+    fn a_file_is_read_up_to_its_limit_and_not_beyond() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("hosts");
+        std::fs::write(&file, "12345").unwrap();
+        assert_eq!(read(&file, 5).unwrap(), b"12345");
+        assert_eq!(read(&file, 4).unwrap_err().kind(), ErrorKind::FileTooLarge);
+    }
+
+    #[test]
+    fn a_link_is_replaced_and_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (victim, link) = (folder.path().join("victim"), folder.path().join("resolv.conf"));
+        std::fs::write(&victim, "precious").unwrap();
+        for target in [victim.as_path(), Path::new("/nowhere/at/all")] {
+            let _ = std::fs::remove_file(&link);
+            symlink(target, &link).unwrap();
+            replace(&link, b"new", Mode::from_raw_mode(0o644)).unwrap();
+            assert!(!link.is_symlink());
+            assert_eq!(std::fs::read(&link).unwrap(), b"new");
+        }
+        assert_eq!(std::fs::read(&victim).unwrap(), b"precious");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_leftover_of_an_interrupted_write_is_no_obstacle() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("hosts");
+        symlink("/etc/passwd", folder.path().join(".hosts.powerunit")).unwrap();
+        replace(&file, b"new", Mode::from_raw_mode(0o644)).unwrap();
+        assert_eq!(std::fs::read(&file).unwrap(), b"new");
+    }
+
+    #[test]
+    fn folders_are_made_with_their_parents() {
+        let folder = tempfile::tempdir().unwrap();
+        let deep = folder.path().join("a/b/c");
+        assert!(make_folder(&deep, Mode::from_raw_mode(0o700)).unwrap());
+        assert!(!make_folder(&deep, Mode::from_raw_mode(0o700)).unwrap());
+        std::fs::write(folder.path().join("file"), "").unwrap();
+        assert!(make_folder(&folder.path().join("file"), Mode::empty()).is_err());
+    }
+
+    #[test]
+    fn a_tree_keeps_links_modes_and_small_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+        for path in [from.join("mysqld/deep"), to.clone()] {
+            std::fs::create_dir_all(path).unwrap();
+        }
+        std::fs::set_permissions(from.join("mysqld"), PermissionsExt::from_mode(0o2775)).unwrap();
+        std::fs::write(from.join("mysqld/deep/pid"), "7").unwrap();
+        std::fs::write(from.join("big"), vec![0; 70_000]).unwrap();
+        symlink("mysqld", from.join("db")).unwrap();
+        copy_tree(&from, &to);
+        assert_eq!(std::fs::read(to.join("db/deep/pid")).unwrap(), b"7");
+        assert_eq!(
+            to.join("mysqld").metadata().unwrap().permissions().mode() & 0o7777,
+            0o2775
+        );
+        assert!(!to.join("big").exists());
+    }
+}

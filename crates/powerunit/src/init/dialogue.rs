@@ -1,0 +1,226 @@
+//! Asking the host for the config: the guest's end of the boot dialogue (see [`guest_protocol`]).
+//!
+//! The invariant: the guest asks until it is answered. A host that does not listen yet, or a connection that breaks before the
+//! answer (as it does when the guest was frozen in a snapshot while it waited), only means asking again.
+
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use guest_protocol::frame::{self, Decoder};
+use guest_protocol::{CONFIG_PORT, Config, GuestMessage, HOST_CID, Hello, HostMessage, VERSION};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+
+use crate::clock::uptime_us;
+use crate::console::{chain, say};
+use crate::listen::VsockAddr;
+
+/// The pause before asking again, at first and at most.
+const FIRST_PAUSE: Duration = Duration::from_millis(2);
+const LAST_PAUSE: Duration = Duration::from_millis(250);
+
+/// How long a wait is silent, and the pause between two lines about it.
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// An answer that will not change, however often the guest asks.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    #[error("the host refuses to give the config: {0}")]
+    Refused(String),
+    #[error("the host speaks version {host} of the boot dialogue, this guest version {VERSION}")]
+    Version { host: u16 },
+}
+
+/// Why one attempt came to nothing.
+#[derive(Debug, thiserror::Error)]
+enum Attempt {
+    #[error("there is no vsock device")]
+    NoDevice,
+    #[error("vsock port {CONFIG_PORT} of the host")]
+    Socket(#[source] std::io::Error),
+    #[error("the host hung up")]
+    HungUp,
+    #[error("the host's answer")]
+    Frame(#[source] frame::Error),
+}
+
+/// The dialogue up to its answer.
+#[derive(Debug)]
+pub(super) struct Dialogue {
+    hello: Hello,
+    state: State,
+    pause: Duration,
+    next_notice: Instant,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Nothing is under way until then.
+    Idle(Instant),
+    Connecting(OwnedFd),
+    Asked(UnixStream, Decoder),
+}
+
+impl Dialogue {
+    /// `init_us` is when PID 1 began, on the monotonic clock.
+    pub(super) fn new(init_us: u64) -> Self {
+        let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
+        let powerunit = env!("CARGO_PKG_VERSION").into();
+        let hello = Hello {
+            version: VERSION,
+            powerunit,
+            kernel,
+            uptime_us: 0,
+            init_us,
+        };
+        let now = Instant::now();
+        Self {
+            hello,
+            state: State::Idle(now),
+            pause: FIRST_PAUSE,
+            next_notice: now + SILENCE,
+        }
+    }
+
+    /// Goes as far as it can without waiting. Gives the config and the stream it came on, for the reports.
+    pub(super) fn advance(&mut self) -> Result<Option<(Box<Config>, UnixStream)>, Refusal> {
+        match self.attempt() {
+            Ok(Some((HostMessage::Config(config), _))) if config.version != VERSION => {
+                Err(Refusal::Version { host: config.version })
+            }
+            Ok(Some((HostMessage::Config(config), stream))) => Ok(Some((config, stream))),
+            Ok(Some((HostMessage::Refused { reason }, _))) => Err(Refusal::Refused(reason)),
+            Ok(None) => Ok(None),
+            Err(attempt) => {
+                self.again(&attempt);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Waits until [`Self::advance`] has something to do.
+    pub(super) fn wait(&mut self) {
+        let now = Instant::now();
+        if now >= self.next_notice {
+            say("still waiting for the host's answer on vsock");
+            self.next_notice = now + SILENCE * 6;
+        }
+        let notice = self.next_notice.saturating_duration_since(now);
+        let result = match &self.state {
+            State::Idle(until) => poll(&mut [], until.saturating_duration_since(now).min(notice)),
+            State::Connecting(socket) => poll(&mut [PollFd::new(socket, PollFlags::OUT)], notice),
+            State::Asked(stream, _) => poll(&mut [PollFd::new(stream, PollFlags::IN)], notice),
+        };
+        // A wait that fails ends early, which costs one more round.
+        let _ = result;
+    }
+
+    fn attempt(&mut self) -> Result<Option<(HostMessage, UnixStream)>, Attempt> {
+        if matches!(self.state, State::Idle(until) if Instant::now() >= until) {
+            self.state = State::Connecting(dial()?);
+        }
+        if let State::Connecting(socket) = &self.state {
+            let Some(stream) = connected(socket)? else {
+                return Ok(None);
+            };
+            self.hello.uptime_us = uptime_us();
+            let hello = GuestMessage::Hello(self.hello.clone());
+            let frame = frame::encode(&hello).map_err(Attempt::Frame)?;
+            // A fresh stream has room for so little.
+            rustix::io::write(&stream, &frame).map_err(socket_error)?;
+            self.state = State::Asked(stream, Decoder::default());
+        }
+        let State::Asked(stream, decoder) = &mut self.state else {
+            return Ok(None);
+        };
+        let open = receive(stream, decoder)?;
+        match decoder.message().map_err(Attempt::Frame)? {
+            Some(message) => Ok(Some((message, stream.try_clone().map_err(Attempt::Socket)?))),
+            None if open => Ok(None),
+            None => Err(Attempt::HungUp),
+        }
+    }
+
+    fn again(&mut self, attempt: &Attempt) {
+        let now = Instant::now();
+        if now >= self.next_notice {
+            say(&format!("no config yet: {}", chain(attempt)));
+            self.next_notice = now + SILENCE * 6;
+        }
+        // A broken connection is no sign of a host that is not there: ask again at once.
+        let broken = matches!(self.state, State::Asked(..));
+        self.pause = if broken {
+            FIRST_PAUSE
+        } else {
+            (self.pause * 2).min(LAST_PAUSE)
+        };
+        self.state = State::Idle(now + self.pause);
+    }
+}
+
+/// Starts to connect.
+fn dial() -> Result<OwnedFd, Attempt> {
+    // Asking for a socket of a family that is not there makes the kernel run modprobe, which nobody has here.
+    if rustix::fs::access("/dev/vsock", rustix::fs::Access::EXISTS).is_err() {
+        return Err(Attempt::NoDevice);
+    }
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::VSOCK, SocketType::STREAM, flags, None)
+        .map_err(socket_error)?;
+    match rustix::net::connect(
+        &socket,
+        &VsockAddr {
+            cid: HOST_CID,
+            port: CONFIG_PORT,
+        },
+    ) {
+        Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),
+        Err(Errno::NODEV) => Err(Attempt::NoDevice),
+        Err(e) => Err(socket_error(e)),
+    }
+}
+
+/// The stream, once the host has taken the connection.
+fn connected(socket: &OwnedFd) -> Result<Option<UnixStream>, Attempt> {
+    let mut ready = [PollFd::new(socket, PollFlags::OUT)];
+    poll(&mut ready, Duration::ZERO).map_err(socket_error)?;
+    let [ready] = ready;
+    if ready.revents().is_empty() {
+        return Ok(None);
+    }
+    rustix::net::sockopt::socket_error(socket)
+        .and_then(|result| result)
+        .map_err(socket_error)?;
+    // Only reading, writing and closing are asked of it, which are the same on every stream socket.
+    let stream = socket.try_clone().map_err(Attempt::Socket)?;
+    Ok(Some(UnixStream::from(stream)))
+}
+
+/// Reads all there is. False when the host has hung up.
+fn receive(stream: &mut UnixStream, decoder: &mut Decoder) -> Result<bool, Attempt> {
+    let mut buffer = [0; 4096];
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(0) => return Ok(false),
+            Ok(length) => decoder.push(buffer.get(..length).unwrap_or_default()),
+            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => return Ok(true),
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(Attempt::Socket(e)),
+        }
+    }
+}
+
+fn poll(fds: &mut [PollFd<'_>], wait: Duration) -> Result<(), Errno> {
+    let wait = Timespec {
+        tv_sec: wait.as_secs().cast_signed(),
+        tv_nsec: wait.subsec_nanos().into(),
+    };
+    rustix::event::poll(fds, Some(&wait)).map(|_| ())
+}
+
+fn socket_error(e: Errno) -> Attempt {
+    Attempt::Socket(e.into())
+}

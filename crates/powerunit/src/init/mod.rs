@@ -1,0 +1,146 @@
+//! PID 1: small, with one thread for all its life, so that it may fork.
+//!
+//! The invariant: PID 1 never ends and no panic leaves this module. A step that fails is reported, and the boot goes on to
+//! whatever can still be had, a login before all else.
+
+mod boot;
+mod device;
+mod dialogue;
+mod entropy;
+mod entrypoint;
+mod handover;
+mod keeper;
+mod life;
+mod modules;
+mod mounts;
+mod names;
+mod network;
+mod power;
+mod processes;
+mod report;
+mod root;
+mod supervise;
+mod switch;
+mod uevent;
+
+use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use guest_protocol::{Config, Exit};
+
+use crate::console::{chain, say};
+use crate::link::{Link, Notice};
+use crate::listen::Listener;
+use crate::machine::Root;
+use crate::sys;
+use crate::worker::{self, Inheritance};
+use keeper::Keeper;
+use life::Life;
+use report::Report;
+use supervise::{Entrypoint, LONGEST_GRACE};
+use switch::Below;
+
+/// The pause after a panic of the supervision, lest a fault that repeats itself takes all the machine's time.
+const AFTER_PANIC: Duration = Duration::from_secs(1);
+
+/// All that PID 1 holds.
+#[derive(Debug, Default)]
+struct Init {
+    report: Report,
+    /// Where signals arrive; `None` only if the kernel refused to make it.
+    signals: Option<OwnedFd>,
+    config: Option<Arc<Config>>,
+    listeners: Vec<Listener>,
+    worker: Keeper,
+    root: Root,
+    /// The initramfs, once something else is the root.
+    below: Option<Below>,
+    entrypoint: Option<Entrypoint>,
+    exit: Option<Exit>,
+}
+
+/// Runs the machine until it goes off. To be called by PID 1, before any thread is made.
+pub fn run() -> ! {
+    std::panic::set_hook(Box::new(|panic| say(&format!("panic: {panic}"))));
+    let mut init = Init::default();
+    let first = catch_unwind(AssertUnwindSafe(|| init.boot()));
+    let first = first.unwrap_or_else(|_| {
+        init.report.failed("init", &Panicked);
+        None
+    });
+    let mut life = Life::new(init.entrypoint.is_some());
+    let mut action = first.and_then(|event| life.on(event, Instant::now()));
+    loop {
+        let supervised = catch_unwind(AssertUnwindSafe(|| {
+            if let Some(action) = action.take() {
+                init.carry_out(action);
+            }
+            init.supervise(&mut life)
+        }));
+        let Err(_) = supervised;
+        std::thread::sleep(AFTER_PANIC);
+    }
+}
+
+/// A fault of our own, whose text is on the console.
+#[derive(Debug, thiserror::Error)]
+#[error("powerunit met a fault of its own; the console says which")]
+struct Panicked;
+
+impl Init {
+    /// Forks a worker, and plans the next attempt if that fails.
+    fn start_worker(&mut self) {
+        let Some(config) = self.config.clone() else { return };
+        if let Err(e) = self.fork_worker(config) {
+            self.report.warning("ssh", &e);
+            self.worker.not_started(Instant::now());
+        }
+    }
+
+    fn fork_worker(&mut self, config: Arc<Config>) -> std::io::Result<()> {
+        let (link, theirs) = Link::pair()?;
+        // SAFETY: PID 1 has one thread, as `run` demands, and makes no other.
+        match unsafe { sys::fork() }? {
+            Some(pid) => {
+                let notices = [Notice::Root(self.root.clone()), self.entrypoint_notice()];
+                self.worker.started(pid, link, &notices);
+                Ok(())
+            }
+            None => {
+                // Only PID 1 speaks with the host, which must see the stream end when PID 1 closes it.
+                self.report.disconnect();
+                drop(link);
+                let listeners = std::mem::take(&mut self.listeners);
+                worker::main(Inheritance {
+                    link: theirs,
+                    listeners,
+                    config,
+                })
+            }
+        }
+    }
+
+    fn entrypoint_notice(&self) -> Notice {
+        Notice::Entrypoint {
+            running: self.entrypoint.is_some(),
+            exit: self.exit.clone(),
+        }
+    }
+
+    /// What the entrypoint gets between its stop signal and SIGKILL, unless who asks says otherwise.
+    fn grace(&self) -> Duration {
+        let ms = self.config.as_ref().map_or(0, |config| config.stop_grace_ms);
+        Duration::from_millis(ms).min(LONGEST_GRACE)
+    }
+
+    /// Settles what becomes of the root file system, and tells the worker.
+    fn settle_root(&mut self, result: Result<(), &dyn std::error::Error>) {
+        self.root = match result {
+            Ok(()) => Root::Up,
+            Err(e) => Root::Failed(chain(e)),
+        };
+        self.worker.tell(&Notice::Root(self.root.clone()));
+    }
+}

@@ -1,0 +1,136 @@
+//! The guest's network: loopback and the interfaces of the config, set up through netlink.
+//!
+//! The invariant: all of the config's text is parsed before the first change; then each interface stands for itself.
+
+mod netlink;
+mod plan;
+
+use std::path::Path;
+
+use guest_protocol::Network;
+
+use super::{device, uevent};
+use netlink::Socket;
+use plan::{Invalid, Plan};
+
+/// What did not work.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    #[error("cannot open a netlink socket")]
+    Open(#[source] std::io::Error),
+    #[error("there is no network device{which}; the kernel has {present}")]
+    NoDevice { which: String, present: String },
+    #[error("cannot {action}")]
+    Refused {
+        action: String,
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// The devices of the kernel, as sysfs shows them.
+const DEVICES: &str = "/sys/class/net";
+
+/// Brings loopback up and sets up every interface of `network`. Gives everything that failed; the rest is in force.
+pub(super) fn set_up(network: Option<&Network>) -> Vec<Error> {
+    let mut errors = Vec::new();
+    let plans: Vec<Plan> = network
+        .iter()
+        .flat_map(|network| &network.interfaces)
+        .filter_map(|interface| Plan::parse(interface).map_err(|e| errors.push(e.into())).ok())
+        .collect();
+    let socket = match Socket::open() {
+        Ok(socket) => socket,
+        Err(e) => {
+            errors.push(e);
+            return errors;
+        }
+    };
+    errors.extend(socket.make(netlink::up(LOOPBACK, "lo")).err());
+    for plan in &plans {
+        match Device::wait_for(plan.mac) {
+            Ok(device) => {
+                let requests = netlink::requests(device.index, &device.name, plan);
+                errors.extend(
+                    requests
+                        .into_iter()
+                        .filter_map(|request| socket.make(request).err()),
+                );
+            }
+            Err(e) => errors.push(e),
+        }
+    }
+    errors
+}
+
+/// The index of `lo` in every network namespace (`LOOPBACK_IFINDEX` of net/flow.h).
+const LOOPBACK: u32 = 1;
+
+/// A network device of the kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Device {
+    index: u32,
+    name: String,
+}
+
+impl Device {
+    /// The device with that MAC address, or the first Ethernet device, as soon as it is there.
+    fn wait_for(mac: Option<[u8; 6]>) -> Result<Self, Error> {
+        let devices = Path::new(DEVICES);
+        let found = uevent::until(|| Self::find(devices, mac)).map_err(Error::Open)?;
+        found.ok_or_else(|| Error::NoDevice {
+            which: mac
+                .map(|mac| format!(" with the MAC address {}", spell(mac)))
+                .unwrap_or_default(),
+            present: device::present(devices),
+        })
+    }
+
+    fn find(devices: &Path, mac: Option<[u8; 6]>) -> Option<Self> {
+        let devices = std::fs::read_dir(devices).ok()?.flatten().filter_map(|entry| {
+            let attribute = |name: &str| std::fs::read_to_string(entry.path().join(name)).ok();
+            let ethernet = attribute("type")?.trim() == ETHERNET;
+            let wanted = mac.is_none_or(|mac| {
+                attribute("address").is_some_and(|text| plan::parse_mac(text.trim()) == Ok(mac))
+            });
+            let index = attribute("ifindex")?.trim().parse().ok()?;
+            let name = entry.file_name().into_string().ok()?;
+            (ethernet && wanted).then_some(Self { index, name })
+        });
+        devices.min_by_key(|device| device.index)
+    }
+}
+
+/// `ARPHRD_ETHER` of linux/if_arp.h.
+const ETHERNET: &str = "1";
+
+fn spell(mac: [u8; 6]) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_are_found_by_address_or_by_age() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, kind, index, address) in [
+            ("lo", "772", "1", "00:00:00:00:00:00"),
+            ("eth1", "1", "3", "06:00:ac:10:00:03"),
+            ("eth0", "1", "2", "06:00:ac:10:00:02"),
+        ] {
+            let device = folder.path().join(name);
+            std::fs::create_dir(&device).unwrap();
+            for (attribute, value) in [("type", kind), ("ifindex", index), ("address", address)] {
+                std::fs::write(device.join(attribute), format!("{value}\n")).unwrap();
+            }
+        }
+        let find = |mac| Device::find(folder.path(), mac).map(|device| (device.index, device.name));
+        assert_eq!(find(None), Some((2, "eth0".into())));
+        assert_eq!(find(Some([6, 0, 0xac, 0x10, 0, 3])), Some((3, "eth1".into())));
+        assert_eq!(find(Some([0; 6])), None);
+    }
+}

@@ -1,0 +1,134 @@
+//! The end: everything written, unmounted in order, and the machine reset, which ends its VMM.
+//!
+//! The invariant: nothing here can keep the machine up. What cannot be unmounted is made read-only; what cannot even be that has at
+//! least been written.
+
+use std::path::{Path, PathBuf};
+
+use rustix::mount::{MountFlags, UnmountFlags};
+use rustix::system::RebootCommand;
+
+use super::root::{BASE, ROOT, UPPER};
+use super::switch::Below;
+use crate::console::say;
+
+/// Never comes back, unless the kernel refuses.
+pub(super) fn off(below: Option<&Below>) {
+    rustix::fs::sync();
+    if let Some(below) = below {
+        unmount(below);
+    }
+    rustix::fs::sync();
+    // Firecracker, and sparkler with it, ends on a reset; a power-off is something it cannot see.
+    if let Err(e) = rustix::system::reboot(RebootCommand::Restart) {
+        say(&format!("the kernel does not restart the machine: {e}"));
+    }
+}
+
+fn unmount(below: &Below) {
+    if let Err(e) = below.back(ROOT) {
+        say(&format!(
+            "cannot leave the root file system: {}",
+            crate::console::chain(&e)
+        ));
+        return make_read_only(Path::new("/"));
+    }
+    let mounts = std::fs::read_to_string(format!("{ROOT}/proc/self/mounts")).unwrap_or_default();
+    for target in order(&mounts) {
+        if rustix::mount::unmount(&target, UnmountFlags::NOFOLLOW).is_ok() {
+            continue;
+        }
+        if is_disk(&target) {
+            make_read_only(&target);
+        }
+        // Its users, PID 1's console among them, keep it; nobody finds it any more.
+        let _ = rustix::mount::unmount(&target, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW);
+    }
+}
+
+fn make_read_only(target: &Path) {
+    if let Err(e) = rustix::mount::mount_remount(target, MountFlags::RDONLY, c"") {
+        say(&format!("{} stays writable: {e}", target.display()));
+    }
+}
+
+fn is_disk(target: &Path) -> bool {
+    [ROOT, BASE, UPPER].iter().any(|disk| target == Path::new(disk))
+}
+
+/// What is to be unmounted, first things first: the deeper before what they are in, the later before what they cover, and the
+/// parts of the root after the root itself. The kernel lists mounts in the order they were made in.
+fn order(mounts: &str) -> Vec<PathBuf> {
+    let targets = mounts
+        .lines()
+        .filter_map(|line| line.split(' ').nth(1))
+        .map(unescape);
+    let mut inside: Vec<PathBuf> = targets.filter(|target| target.starts_with(ROOT)).collect();
+    inside.reverse();
+    inside.sort_by_key(|target| std::cmp::Reverse(target.components().count()));
+    inside.extend([PathBuf::from(UPPER), PathBuf::from(BASE)]);
+    inside
+}
+
+/// Undoes the octal escapes of /proc/self/mounts (space, tab, newline, backslash; proc_pid_mounts(5)).
+fn unescape(field: &str) -> PathBuf {
+    use std::os::unix::ffi::OsStringExt;
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut rest = field.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let escaped = (*first == b'\\')
+            .then(|| after.first_chunk::<3>())
+            .flatten()
+            .and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
+        match escaped {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = after.get(3..).unwrap_or_default();
+            }
+            None => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    PathBuf::from(std::ffi::OsString::from_vec(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_is_inside_goes_first_and_the_disks_last() {
+        let mounts = "rootfs / rootfs rw 0 0\nproc /sysroot/proc proc rw 0 0\n/dev/vda /base squashfs ro 0 0\n\
+            /dev/vdb /upper ext4 rw 0 0\noverlay /sysroot overlay rw 0 0\ntmpfs /sysroot/my\\040disk tmpfs rw 0 0\n\
+            tmpfs /sysroot/my\\040disk/deep tmpfs rw 0 0\n";
+        let expected = [
+            "/sysroot/my disk/deep",
+            "/sysroot/my disk",
+            "/sysroot/proc",
+            "/sysroot",
+            "/upper",
+            "/base",
+        ];
+        assert_eq!(order(mounts), expected.map(PathBuf::from));
+    }
+
+    proptest! {
+        #[test]
+        fn every_escaped_path_is_found_again(bytes in prop::collection::vec(1u8..=255, 1..30)) {
+            use std::os::unix::ffi::OsStrExt;
+            let escape = |byte: &u8| match byte {
+                b' ' | b'\t' | b'\n' | b'\\' => format!("\\{byte:03o}").into_bytes(),
+                byte => vec![*byte],
+            };
+            let escaped: Vec<u8> = bytes.iter().flat_map(escape).collect();
+            if let Ok(escaped) = String::from_utf8(escaped) {
+                let path = unescape(&escaped);
+                prop_assert_eq!(path.as_os_str().as_bytes(), bytes.as_slice());
+            }
+        }
+    }
+}

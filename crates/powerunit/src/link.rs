@@ -1,0 +1,130 @@
+//! What PID 1 and the worker say to each other, on a pair of Unix sockets: one JSON value a line.
+//!
+//! PID 1 sends a [`Notice`] whenever what it says has changed, and all of them to a new worker. The worker sends
+//! [`guest_protocol::control::Request`]s that only PID 1 can do. The end of the stream means that PID 1 has handed itself
+//! over to the image's init.
+
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+
+use guest_protocol::Exit;
+use guest_protocol::control::{MAX_LINE, Request};
+use serde::{Deserialize, Serialize};
+
+use crate::machine::Root;
+
+/// One line from PID 1.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Notice {
+    Root(Root),
+    /// Whether the entrypoint runs, and how it ended if it did.
+    Entrypoint {
+        running: bool,
+        exit: Option<Exit>,
+    },
+    /// End every session and exit: the machine goes down.
+    Stop,
+}
+
+/// PID 1's end. Never blocks.
+#[derive(Debug)]
+pub(crate) struct Link {
+    stream: UnixStream,
+    received: Vec<u8>,
+}
+
+impl Link {
+    /// The two ends.
+    pub(crate) fn pair() -> std::io::Result<(Self, UnixStream)> {
+        let (stream, worker) = UnixStream::pair()?;
+        stream.set_nonblocking(true)?;
+        worker.set_nonblocking(true)?;
+        Ok((
+            Self {
+                stream,
+                received: Vec::new(),
+            },
+            worker,
+        ))
+    }
+
+    /// Sends one notice. The stream's buffer holds hundreds of them; what does not fit is an error.
+    pub(crate) fn send(&mut self, notice: &Notice) -> std::io::Result<()> {
+        let mut line = serde_json::to_vec(notice)?;
+        line.push(b'\n');
+        self.stream.write_all(&line)
+    }
+
+    /// The requests that have come in since the last call. Lines that are no request are dropped: they come from our own
+    /// worker, so the only way to get one is a worker gone mad.
+    pub(crate) fn receive(&mut self) -> Vec<Request> {
+        let mut buffer = [0; 1024];
+        loop {
+            match self.stream.read(&mut buffer) {
+                Ok(length) if length > 0 && self.received.len() < MAX_LINE => {
+                    self.received
+                        .extend_from_slice(buffer.get(..length).unwrap_or_default());
+                }
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Ok(_) | Err(_) => break,
+            }
+        }
+        let Some(end) = self.received.iter().rposition(|byte| *byte == b'\n') else {
+            if self.received.len() >= MAX_LINE {
+                self.received.clear();
+            }
+            return Vec::new();
+        };
+        let lines: Vec<u8> = self.received.drain(..=end).collect();
+        lines
+            .split(|byte| *byte == b'\n')
+            .filter_map(|line| serde_json::from_slice(line).ok())
+            .collect()
+    }
+}
+
+impl AsFd for Link {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_arrive_whole_whatever_the_cuts() {
+        let (mut link, mut worker) = Link::pair().unwrap();
+        worker
+            .write_all(b"{\"type\":\"shutdown\"}\nnoise\n{\"type\":")
+            .unwrap();
+        assert_eq!(link.receive(), [Request::Shutdown { grace_ms: None }]);
+        worker.write_all(b"\"status\"}\n").unwrap();
+        assert_eq!(link.receive(), [Request::Status]);
+        assert_eq!(link.receive(), []);
+    }
+
+    #[test]
+    fn a_line_without_end_is_dropped() {
+        let (mut link, mut worker) = Link::pair().unwrap();
+        worker.write_all(&vec![b'x'; MAX_LINE]).unwrap();
+        assert_eq!(link.receive(), []);
+        worker.write_all(b"\n{\"type\":\"status\"}\n").unwrap();
+        assert_eq!(link.receive(), [Request::Status]);
+    }
+
+    #[test]
+    fn a_notice_is_one_line() {
+        let (mut link, mut worker) = Link::pair().unwrap();
+        let notice = Notice::Root(Root::Failed("no\ndisk".into()));
+        link.send(&notice).unwrap();
+        let mut buffer = [0; 256];
+        let length = worker.read(&mut buffer).unwrap();
+        let text = std::str::from_utf8(&buffer[..length]).unwrap();
+        assert_eq!(text.lines().count(), 1);
+        assert_eq!(serde_json::from_str::<Notice>(text).unwrap(), notice);
+    }
+}

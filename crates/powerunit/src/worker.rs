@@ -1,0 +1,184 @@
+//! The worker process: the SSH server's runtime, and its view of the machine kept up to date over the [`link`](crate::link).
+//!
+//! The invariant: it starts in the initramfs and stays there until PID 1 says that the root is up; then its root becomes
+//! PID 1's, before any session is let through.
+
+use std::io::Result;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream as StdStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use guest_protocol::control::{Reply, Request};
+use guest_protocol::{Config, Exit};
+use rustix::fs::{Mode, OFlags};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{mpsc, watch};
+
+use crate::clock;
+use crate::console::{chain, say};
+use crate::link::Notice;
+use crate::listen::Listener;
+use crate::machine::{Call, Handle, Root};
+use crate::{figures, sys};
+
+/// What PID 1 leaves a worker, in memory.
+#[derive(Debug)]
+pub(crate) struct Inheritance {
+    pub(crate) link: StdStream,
+    pub(crate) listeners: Vec<Listener>,
+    pub(crate) config: Arc<Config>,
+}
+
+/// The worker's whole life, in a process that was forked a moment ago. Nothing of PID 1's may run in it, not even by unwinding.
+pub(crate) fn main(inheritance: Inheritance) -> ! {
+    let ended = catch_unwind(AssertUnwindSafe(|| run(inheritance)));
+    let code = match ended {
+        Ok(Ok(())) => 0,
+        Ok(Err(e)) => {
+            say(&format!("the SSH server cannot go on: {}", chain(&e)));
+            1
+        }
+        // The panic has said itself what it was.
+        Err(_) => 101,
+    };
+    sys::exit_now(code)
+}
+
+/// Serves until PID 1 says stop.
+fn run(inheritance: Inheritance) -> Result<()> {
+    sys::unblock_signals()?;
+    rustix::thread::set_name(c"powerunit-ssh")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(serve(inheritance))
+}
+
+async fn serve(inheritance: Inheritance) -> Result<()> {
+    let Inheritance {
+        link,
+        listeners: _listeners,
+        config: _config,
+    } = inheritance;
+    let (reader, writer) = UnixStream::from_std(link)?.into_split();
+    let (root, root_seen) = watch::channel(Root::Pending);
+    let (calls, asked) = mpsc::channel(8);
+    let _machine = Handle::new(root_seen, calls);
+    let view = View {
+        notices: BufReader::new(reader).lines(),
+        init: Some(writer),
+        asked,
+        root,
+        entrypoint: (false, None),
+        init_folder: rustix::fs::open("/proc/1", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?,
+    };
+    view.keep().await;
+    Ok(())
+}
+
+/// The worker's end of the link, and what it has learnt there.
+struct View {
+    notices: Lines<BufReader<OwnedReadHalf>>,
+    /// `None` once PID 1 is the image's init.
+    init: Option<OwnedWriteHalf>,
+    asked: mpsc::Receiver<Call>,
+    root: watch::Sender<Root>,
+    /// Whether it runs, and how it ended.
+    entrypoint: (bool, Option<Exit>),
+    /// PID 1's folder of /proc, opened while /proc could be reached: it moves into the root with everything else.
+    init_folder: OwnedFd,
+}
+
+impl View {
+    /// Takes notices and answers calls until PID 1 says stop.
+    async fn keep(mut self) {
+        loop {
+            tokio::select! {
+                line = self.notices.next_line(), if self.init.is_some() => match line {
+                    Ok(Some(line)) => match serde_json::from_str(&line) {
+                        Ok(Notice::Stop) => return,
+                        Ok(notice) => self.take(notice),
+                        Err(e) => say(&format!("the worker does not understand init: {e}")),
+                    },
+                    Ok(None) | Err(_) => self.init = None,
+                },
+                call = self.asked.recv() => match call {
+                    Some(Call { request, reply }) => {
+                        let answer = self.answer(request).await;
+                        // Whoever asked may have gone.
+                        let _ = reply.send(answer);
+                    }
+                    None => return,
+                },
+            }
+        }
+    }
+
+    fn take(&mut self, notice: Notice) {
+        match notice {
+            Notice::Root(Root::Up) => {
+                let root = match self.enter_root() {
+                    Ok(()) => Root::Up,
+                    Err(e) => Root::Failed(format!("the SSH server cannot enter the root file system: {e}")),
+                };
+                self.root.send_replace(root);
+            }
+            Notice::Root(root) => {
+                self.root.send_replace(root);
+            }
+            Notice::Entrypoint { running, exit } => self.entrypoint = (running, exit),
+            Notice::Stop => {}
+        }
+    }
+
+    /// Makes PID 1's root this process's own. The mounts have moved there; only a process's root and working folder do
+    /// not move by themselves.
+    fn enter_root(&self) -> Result<()> {
+        let root = rustix::fs::openat(
+            &self.init_folder,
+            "root",
+            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?;
+        rustix::process::fchdir(root)?;
+        rustix::process::chroot(".")?;
+        Ok(())
+    }
+
+    async fn answer(&mut self, request: Request) -> Reply {
+        match request {
+            Request::Status => {
+                let mut status = figures::read();
+                (status.entrypoint_running, status.entrypoint_exit) = self.entrypoint.clone();
+                Reply::Status(status)
+            }
+            Request::SetClock { clock_ns } => match clock::set(clock_ns) {
+                Ok(()) => Reply::Done,
+                Err(e) => Reply::Failed {
+                    message: format!("cannot set the clock: {e}"),
+                },
+            },
+            Request::Shutdown { .. } => match self.shut_down(&request).await {
+                Ok(()) => Reply::Stopping,
+                Err(e) => Reply::Failed {
+                    message: format!("cannot reach init: {}", chain(&e)),
+                },
+            },
+        }
+    }
+
+    async fn shut_down(&mut self, request: &Request) -> Result<()> {
+        match &mut self.init {
+            Some(init) => {
+                let mut line = serde_json::to_vec(request)?;
+                line.push(b'\n');
+                init.write_all(&line).await
+            }
+            // What every init takes for Ctrl-Alt-Del, which is a reboot, which ends a microVM.
+            None => sys::kill(1, libc::SIGINT),
+        }
+    }
+}
