@@ -14,3 +14,4 @@ pub mod qemu;
 pub mod rate;
 pub mod sink;
 pub mod snapshot;
+pub mod vsock;
