@@ -6,12 +6,15 @@
 pub mod arch;
 pub mod boot;
 pub mod cli;
+pub mod config_file;
 pub mod console;
 pub mod devices;
 pub mod exit;
 pub mod logger;
 pub mod qemu;
 pub mod rate;
+pub mod run;
 pub mod sink;
 pub mod snapshot;
+pub mod vm;
 pub mod vsock;

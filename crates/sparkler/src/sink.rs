@@ -34,8 +34,8 @@ struct State {
     waiting: VecDeque<u8>,
     /// Bytes handed to the system so far: shows whether the reader still takes anything.
     written: u64,
-    closed: bool,
-    done: bool,
+    /// The other end is gone: nothing will ever be written again.
+    gone: bool,
 }
 
 impl Shared {
@@ -56,7 +56,7 @@ impl Sink {
             .name("console".to_owned())
             .spawn(move || {
                 write_all(&theirs, &to);
-                theirs.lock().done = true;
+                theirs.lock().gone = true;
                 theirs.changed.notify_all();
             })?;
         Ok(Self { shared })
@@ -65,7 +65,7 @@ impl Sink {
     /// Takes as many of the bytes as there is room for; returns how many.
     pub fn push(&self, bytes: &[u8]) -> usize {
         let mut state = self.shared.lock();
-        if state.done {
+        if state.gone {
             return 0;
         }
         let taken = bytes.len().min(CAPACITY - state.waiting.len());
@@ -74,17 +74,15 @@ impl Sink {
         taken
     }
 
-    /// Waits until all is written, or the reader has taken nothing for [`PATIENCE`].
-    pub fn finish(&self) {
+    /// Waits until all is written, the reader is gone, or it has taken nothing for [`PATIENCE`].
+    pub fn flush(&self) {
         let mut state = self.shared.lock();
-        state.closed = true;
-        self.shared.changed.notify_all();
-        while !state.done {
+        while !state.waiting.is_empty() && !state.gone {
             let before = state.written;
             let (next, wait) = self
                 .shared
                 .changed
-                .wait_timeout_while(state, PATIENCE, |state| !state.done && state.written == before)
+                .wait_timeout_while(state, PATIENCE, |state| !state.gone && state.written == before)
                 .unwrap_or_else(PoisonError::into_inner);
             state = next;
             if wait.timed_out() {
@@ -94,20 +92,16 @@ impl Sink {
     }
 }
 
-/// Writes until the sink is closed and empty, or the other end is gone.
+/// Writes whatever comes until the other end is gone.
 fn write_all(shared: &Shared, to: &OwnedFd) {
     loop {
-        let state = shared.lock();
-        let idle = |state: &mut State| state.waiting.is_empty() && !state.closed;
+        let idle = |state: &mut State| state.waiting.is_empty();
         let mut state = shared
             .changed
-            .wait_while(state, idle)
+            .wait_while(shared.lock(), idle)
             .unwrap_or_else(PoisonError::into_inner);
         let bytes = state.waiting.make_contiguous().to_vec();
         drop(state);
-        if bytes.is_empty() {
-            return;
-        }
         let Ok(count) = write_some(to, &bytes) else { return };
         let mut state = shared.lock();
         state.waiting.drain(..count);
@@ -139,8 +133,8 @@ mod tests {
         let (read, write) = rustix::pipe::pipe().unwrap();
         let sink = Sink::start(write).unwrap();
         let reader = std::thread::spawn(move || {
-            let mut all = Vec::new();
-            std::fs::File::from(read).read_to_end(&mut all).unwrap();
+            let mut all = vec![0; CAPACITY];
+            std::fs::File::from(read).read_exact(&mut all).unwrap();
             all
         });
         let sent: Vec<u8> = (0..300_000u32)
@@ -148,7 +142,7 @@ mod tests {
             .take(CAPACITY)
             .collect();
         assert_eq!(sink.push(&sent), CAPACITY);
-        sink.finish();
+        sink.flush();
         assert_eq!(reader.join().unwrap(), sent);
     }
 
@@ -161,7 +155,7 @@ mod tests {
             taken += sink.push(&[b'x'; CAPACITY / 16]);
         }
         assert!(taken < 4 * CAPACITY, "the pipe and the queue are full");
-        sink.finish();
+        sink.flush();
     }
 
     #[test]
@@ -170,6 +164,6 @@ mod tests {
         drop(read);
         let sink = Sink::start(write).unwrap();
         assert_eq!(sink.push(b"x"), 1);
-        sink.finish();
+        sink.flush();
     }
 }

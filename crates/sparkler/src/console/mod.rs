@@ -112,8 +112,8 @@ impl Console {
     /// Returns the line of a kernel panic, if there was one.
     pub async fn drain(self) -> Option<String> {
         let (sink, panic) = self.output.await.ok()?;
-        // The thread may wait for a reader that never comes: it is left alone then and ends with the process.
-        let _ = tokio::task::spawn_blocking(move || sink.finish()).await;
+        // Waits for a thread, so not on the event loop; it waits for a second without progress at the most.
+        let _ = tokio::task::spawn_blocking(move || sink.flush()).await;
         panic
     }
 }

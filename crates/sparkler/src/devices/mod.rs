@@ -1,4 +1,5 @@
 //! What the guest has: each device's configuration and what QEMU is told to make it.
 
 pub mod drive;
+pub mod tap;
 pub mod throttle;

@@ -1,0 +1,284 @@
+//! From what is configured to a machine that runs.
+//!
+//! Invariant: a start that fails leaves everything as it was configured, and no process: it can be tried again.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use firecracker_api::server::Fault;
+use tokio::net::unix::pipe;
+
+use super::faults::{not_supported, start as refuse};
+use super::resources::{Boot, Resources, bind_vsock};
+use super::running::Running;
+use crate::arch::{self, Clock};
+use crate::boot::cmdline::{Cmdline, CmdlineError};
+use crate::boot::kernel;
+use crate::console::{self, Console, Output};
+use crate::qemu::accel::Accel;
+use crate::qemu::args::{DriveSlot, EntropySlot, Link, Machine, NetSlot};
+use crate::qemu::process::{self, Process, SpawnError};
+use crate::qemu::qmp::Qmp;
+use crate::rate::TokenBucket;
+use crate::sink::Sink;
+use crate::vsock;
+
+/// What a start needs to know of the host.
+#[derive(Debug)]
+pub struct Host {
+    /// How instructions are run.
+    pub accel: Accel,
+    /// QEMU's program.
+    pub qemu: PathBuf,
+    /// When this process started.
+    pub clock: Clock,
+    /// Standard output, shared with the log.
+    pub stdout: Sink,
+    /// Counters of the console.
+    pub console: Arc<console::Counters>,
+}
+
+/// Starts the machine.
+pub async fn start(resources: &mut Resources, host: &Host) -> Result<Running, Fault> {
+    let boot = resources.boot.as_ref();
+    let boot = boot.ok_or_else(|| refuse("Cannot start microvm without kernel configuration."))?;
+    kernel::inspect(&boot.kernel).map_err(|error| {
+        let what = "Cannot load kernel due to invalid memory configuration or invalid kernel image";
+        refuse(format!("System configuration error: {what}: {error}"))
+    })?;
+    let cmdline = command_line(boot, resources, host)
+        .map_err(|error| refuse(format!("Invalid kernel command line: {error}")))?;
+    let output = console_output(resources, host)?;
+
+    let mut theirs = Theirs::default();
+    let ours = Ours::open(&mut theirs).map_err(no_descriptors)?;
+    let mut machine = describe(resources, boot, host, cmdline, &ours, &mut theirs).map_err(no_descriptors)?;
+    if machine.virtio_devices() > arch::MAX_VIRTIO_DEVICES {
+        let text = format!("the machine has room for {} devices", arch::MAX_VIRTIO_DEVICES);
+        return Err(refuse(not_supported(&text).message));
+    }
+    let device = match resources.vsock_backend.take() {
+        Some(backend) => {
+            let (socket, number) = theirs.socket().map_err(no_descriptors)?;
+            machine.vsock = Some(number);
+            Some(
+                backend
+                    .serve(socket)
+                    .map_err(|error| refuse(format!("vsock: {error}")))?,
+            )
+        }
+        None => None,
+    };
+    let started = launch(resources, host, &machine, theirs, ours, output, device).await;
+    if started.is_err() {
+        listen_again(resources);
+    }
+    started
+}
+
+fn no_descriptors(error: io::Error) -> Fault {
+    refuse(SpawnError::Descriptors(error))
+}
+
+/// The descriptors QEMU gets; closed here once it has them.
+#[derive(Debug, Default)]
+struct Theirs(Vec<OwnedFd>);
+
+impl Theirs {
+    /// A socket between this process and QEMU: our end, and the number of theirs.
+    fn socket(&mut self) -> io::Result<(UnixStream, RawFd)> {
+        let (ours, theirs) = UnixStream::pair()?;
+        Ok((ours, self.keep(theirs.into())))
+    }
+
+    /// A copy of something that stays open here as well.
+    fn copy(&mut self, of: impl AsFd) -> io::Result<RawFd> {
+        let copy = of.as_fd().try_clone_to_owned()?;
+        Ok(self.keep(copy))
+    }
+
+    fn keep(&mut self, fd: OwnedFd) -> RawFd {
+        let number = fd.as_raw_fd();
+        self.0.push(fd);
+        number
+    }
+}
+
+/// Our ends of what every machine has, and the numbers of theirs.
+#[derive(Debug)]
+struct Ours {
+    control: (UnixStream, RawFd),
+    console: (UnixStream, RawFd),
+    log: (pipe::Receiver, RawFd),
+}
+
+impl Ours {
+    fn open(theirs: &mut Theirs) -> io::Result<Self> {
+        let (log, log_end) = process::log_pipe()?;
+        Ok(Self {
+            control: theirs.socket()?,
+            console: theirs.socket()?,
+            log: (log, theirs.keep(log_end)),
+        })
+    }
+}
+
+/// The kernel's command line: what was given, or Firecracker's default; then what Firecracker adds, and the clock.
+fn command_line(boot: &Boot, resources: &Resources, host: &Host) -> Result<String, CmdlineError> {
+    let mut line = Cmdline::new(
+        boot.source
+            .boot_args
+            .as_deref()
+            .unwrap_or(arch::DEFAULT_BOOT_ARGS),
+    )?;
+    line.push("pci=off");
+    if let Some(root) = resources.drives.iter().find(|drive| drive.is_root_device) {
+        line.push_root(root);
+    }
+    if let Some(args) = arch::clock_args(host.accel, &host.clock) {
+        line.push(&args);
+    }
+    line.finish()
+}
+
+fn console_output(resources: &Resources, host: &Host) -> Result<Output, Fault> {
+    match &resources.serial.serial_out_path {
+        None => Ok(Output::Stdio(host.stdout.clone())),
+        Some(path) => Output::open(path).map_err(|error| {
+            refuse(format!(
+                "Failed to create device manager: the console's file {}: {error}",
+                path.display()
+            ))
+        }),
+    }
+}
+
+fn describe(
+    resources: &Resources,
+    boot: &Boot,
+    host: &Host,
+    cmdline: String,
+    ours: &Ours,
+    theirs: &mut Theirs,
+) -> io::Result<Machine> {
+    let mut drives = Vec::new();
+    for drive in &resources.drives {
+        if let Some(image) = resources.images.get(&drive.drive_id) {
+            let file = theirs.copy(&image.file)?;
+            drives.push(DriveSlot {
+                drive: drive.clone(),
+                file,
+                serial: image.serial(),
+            });
+        }
+    }
+    let mut nets = Vec::new();
+    for net in &resources.nets {
+        if let Some(tap) = resources.taps.get(&net.iface_id) {
+            let link = Link::Tap(theirs.copy(tap)?);
+            nets.push(NetSlot {
+                link,
+                mac: net.guest_mac,
+                mtu: net.mtu,
+            });
+        }
+    }
+    // Opened by number: what was named when the boot source was configured is what is booted.
+    let path = |number: RawFd| PathBuf::from(format!("/proc/self/fd/{number}"));
+    Ok(Machine {
+        accel: host.accel,
+        vcpus: resources.machine.vcpu_count,
+        smt: resources.machine.smt,
+        memory_mib: resources.machine.mem_size_mib,
+        kernel: path(theirs.copy(&boot.kernel)?),
+        initrd: boot
+            .initrd
+            .as_ref()
+            .map(|initrd| theirs.copy(initrd))
+            .transpose()?
+            .map(path),
+        cmdline,
+        control: ours.control.1,
+        console: ours.console.1,
+        log: ours.log.1,
+        balloon: resources.balloon,
+        drives,
+        nets,
+        vsock: None,
+        entropy: resources.entropy.map(|entropy| EntropySlot {
+            rate_limiter: entropy.rate_limiter,
+        }),
+    })
+}
+
+async fn launch(
+    resources: &Resources,
+    host: &Host,
+    machine: &Machine,
+    theirs: Theirs,
+    ours: Ours,
+    output: Output,
+    vsock: Option<vsock::Device>,
+) -> Result<Running, Fault> {
+    let limiter = resources.serial.rate_limiter.as_ref();
+    let limiter = limiter.and_then(|limiter| TokenBucket::new(limiter, Instant::now()));
+    let console = Console::start(
+        to_async(ours.console.0).map_err(no_descriptors)?,
+        output,
+        limiter,
+        Arc::clone(&host.console),
+    )
+    .map_err(|error| refuse(format!("console: {error}")))?;
+    let args = machine.args();
+    tracing::debug!("Starting {} {}", host.qemu.display(), args.join(" "));
+    let process = Process::spawn(&host.qemu, &args, &theirs.0, ours.log.0).map_err(refuse)?;
+    drop(theirs);
+    let control = to_async(ours.control.0).map_err(no_descriptors)?;
+    let generations = vec![0; machine.drives.len()];
+    match Qmp::connect(control).await {
+        Ok(qmp) => {
+            let mut running = Running {
+                process,
+                qmp,
+                console,
+                vsock,
+                generations,
+                shutdown: None,
+            };
+            if let Some(balloon) = &resources.balloon {
+                let memory = resources.machine.mem_size_mib;
+                running.set_up_balloon(balloon, memory).await.map_err(refuse)?;
+            }
+            Ok(running)
+        }
+        Err(error) => {
+            let remains = process.finish().await;
+            let complaints = remains.complaints.join("; ");
+            Err(refuse(if complaints.is_empty() {
+                error.to_string()
+            } else {
+                format!("QEMU: {complaints}")
+            }))
+        }
+    }
+}
+
+fn to_async(socket: UnixStream) -> io::Result<tokio::net::UnixStream> {
+    socket.set_nonblocking(true)?;
+    tokio::net::UnixStream::from_std(socket)
+}
+
+/// Puts the vsock socket back that a failed start has used up.
+fn listen_again(resources: &mut Resources) {
+    let Some(vsock) = &resources.vsock else { return };
+    let _ = fs::remove_file(&vsock.uds_path);
+    match bind_vsock(vsock) {
+        Ok(backend) => resources.vsock_backend = Some(backend),
+        Err(error) => tracing::error!("The vsock device is lost and must be configured again: {error}"),
+    }
+}
