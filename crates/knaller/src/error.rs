@@ -12,23 +12,7 @@ use crate::{InvalidSpec, Name, Protocol};
 /// What a call of this library ends with.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// The class of an [`Error`]; its number is the exit code of a command that fails with it.
-///
-/// | code | class | what happened |
-/// |---:|---|---|
-/// | 1 | [`Host`](Class::Host) | the host refused something: a file, a process, a socket |
-/// | 2 | [`Usage`](Class::Usage) | what was asked for makes no sense |
-/// | 3 | [`NotFound`](Class::NotFound) | no such machine, kernel or file |
-/// | 4 | [`Conflict`](Class::Conflict) | the name is taken, or the machine is not in the state that it takes |
-/// | 5 | [`Port`](Class::Port) | a port of the host is taken |
-/// | 6 | [`Missing`](Class::Missing) | the host lacks something: `doctor` names the remedy |
-/// | 7 | [`Kernel`](Class::Kernel) | there is no kernel, or it cannot boot a guest |
-/// | 8 | [`Resources`](Class::Resources) | not enough memory or disk |
-/// | 9 | [`Vmm`](Class::Vmm) | the VMM refused the machine or died |
-/// | 10 | [`Guest`](Class::Guest) | the guest panicked or could not boot |
-/// | 11 | [`Timeout`](Class::Timeout) | something did not answer in time |
-/// | 12 | [`Access`](Class::Access) | SSH into the guest failed |
-/// | 13 | [`Transfer`](Class::Transfer) | a copy or a forward into the guest failed |
+/// The class of an [`Error`]; its number is the exit code of a command that fails with it. Numbers are never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Class {
@@ -48,10 +32,47 @@ pub enum Class {
 }
 
 impl Class {
+    /// All classes, in the order of their codes.
+    pub const ALL: [Self; 13] = [
+        Self::Host,
+        Self::Usage,
+        Self::NotFound,
+        Self::Conflict,
+        Self::Port,
+        Self::Missing,
+        Self::Kernel,
+        Self::Resources,
+        Self::Vmm,
+        Self::Guest,
+        Self::Timeout,
+        Self::Access,
+        Self::Transfer,
+    ];
+
     /// The exit code, 1 to 13.
     #[must_use]
     pub fn code(self) -> u8 {
         self as u8
+    }
+
+    /// What happened, in a few words.
+    #[must_use]
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::Host => "the host refused something: a file, a process, a socket",
+            Self::Usage => "what was asked for makes no sense",
+            Self::NotFound => "no such machine, kernel or file",
+            Self::Conflict => "the name is taken, or the machine is not in the state that it takes",
+            Self::Port => "a port of the host is taken",
+            Self::Missing => "the host lacks something: `doctor` names the remedy",
+            Self::Kernel => "there is no kernel, or it cannot boot a guest",
+            Self::Resources => "not enough memory or disk",
+            Self::Vmm => "the VMM refused the machine or died",
+            Self::Guest => "the guest panicked or could not boot",
+            Self::Timeout => "something did not answer in time",
+            Self::Access => "SSH into the guest failed",
+            Self::Transfer => "a copy or a forward into the guest failed",
+        }
     }
 }
 

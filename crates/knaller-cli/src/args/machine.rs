@@ -1,0 +1,70 @@
+//! Which machine, or machines, a command is about.
+
+use clap::Args;
+use clap_complete::engine::ArgValueCandidates;
+use knaller::{MachineInfo, Name, State};
+
+use crate::complete;
+use crate::context::Context;
+use crate::error::CommandError;
+
+/// One machine.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct MachineArg {
+    /// The machine's name
+    #[arg(value_name = "NAME", add = ArgValueCandidates::new(complete::machines))]
+    pub(crate) name: Name,
+}
+
+/// One machine or several, or all.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct MachineArgs {
+    /// The machines' names
+    #[arg(
+        value_name = "NAME",
+        required_unless_present_any = ["named", "all"],
+        add = ArgValueCandidates::new(complete::machines)
+    )]
+    names: Vec<Name>,
+
+    /// A machine's name: the first knaller's spelling
+    #[arg(long = "name", value_name = "NAME", hide = true)]
+    named: Vec<Name>,
+
+    /// All machines there are
+    #[arg(short, long, conflicts_with_all = ["names", "named"])]
+    all: bool,
+}
+
+impl MachineArgs {
+    /// The names asked for; with `--all`, of all machines.
+    pub(crate) async fn existing(self, context: &Context) -> Result<Vec<Name>, CommandError> {
+        self.resolve(context, |_| true).await
+    }
+
+    /// The names asked for; with `--all`, of all machines that do not lie stopped.
+    pub(crate) async fn running(self, context: &Context) -> Result<Vec<Name>, CommandError> {
+        self.resolve(context, |machine| machine.state != State::Stopped)
+            .await
+    }
+
+    async fn resolve(
+        self,
+        context: &Context,
+        wanted: impl Fn(&MachineInfo) -> bool,
+    ) -> Result<Vec<Name>, CommandError> {
+        if self.all {
+            let machines = context.knaller.list().await?;
+            return Ok(machines
+                .into_iter()
+                .filter(wanted)
+                .map(|machine| machine.name)
+                .collect());
+        }
+        let mut names = self.names;
+        names.extend(self.named);
+        names.sort();
+        names.dedup();
+        Ok(names)
+    }
+}

@@ -1,0 +1,6 @@
+//! Arguments that several commands share, and how their texts become values.
+
+pub(crate) mod environment;
+pub(crate) mod file;
+pub(crate) mod machine;
+pub(crate) mod size;

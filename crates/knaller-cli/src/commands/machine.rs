@@ -1,0 +1,282 @@
+//! A machine as every list and inspection shows it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use knaller::{Forward, MachineInfo, MachineSpec, Protocol, Root, State};
+use serde::Serialize;
+
+use crate::ui::human;
+use crate::ui::table::{Cell, Column, Tone};
+use crate::ui::{Inspected, Listed, Timeline};
+
+/// The one view of a machine. Programs rely on its field names.
+#[derive(Debug, Serialize)]
+pub(crate) struct MachineView {
+    name: String,
+    state: &'static str,
+    image: String,
+    cpus: u8,
+    memory_mib: u32,
+    forwards: Vec<ForwardView>,
+    /// The guest's own, behind the network namespace.
+    addresses: Vec<String>,
+    vmm: String,
+    vmm_version: Option<String>,
+    pid: Option<u32>,
+    created: Timestamp,
+    /// When the last boot began.
+    started: Timestamp,
+    instance: String,
+    kernel: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    details: Option<Details>,
+}
+
+#[derive(Debug, Serialize)]
+struct ForwardView {
+    /// Nothing: every address of the host.
+    bind: Option<String>,
+    host_port: u16,
+    guest_port: u16,
+    protocol: Protocol,
+    #[serde(skip)]
+    text: String,
+}
+
+/// A machine that has just been started.
+#[derive(Debug, Serialize)]
+pub(crate) struct StartedView {
+    #[serde(flatten)]
+    machine: MachineView,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timings: Option<Timeline>,
+}
+
+impl StartedView {
+    pub(crate) fn new(info: MachineInfo, timings: Option<Timeline>) -> Self {
+        Self {
+            machine: MachineView::new(info),
+            timings,
+        }
+    }
+}
+
+impl Inspected for StartedView {
+    fn name(&self) -> &str {
+        &self.machine.name
+    }
+
+    fn facts(&self) -> Vec<(&'static str, Cell)> {
+        self.machine.facts()
+    }
+}
+
+/// What only an inspection shows.
+#[derive(Debug, Serialize)]
+pub(crate) struct Details {
+    pub(crate) folder: PathBuf,
+    /// The guest's own figures, while it runs and was asked.
+    pub(crate) guest: Option<guest_protocol::control::Status>,
+    pub(crate) spec: MachineSpec,
+}
+
+impl MachineView {
+    pub(crate) fn new(info: MachineInfo) -> Self {
+        Self::build(info, None)
+    }
+
+    pub(crate) fn with_details(
+        info: MachineInfo,
+        folder: PathBuf,
+        guest: Option<guest_protocol::control::Status>,
+    ) -> Self {
+        let details = Details {
+            folder,
+            guest,
+            spec: info.spec.clone(),
+        };
+        Self::build(info, Some(details))
+    }
+
+    fn build(info: MachineInfo, details: Option<Details>) -> Self {
+        Self {
+            name: info.name.to_string(),
+            state: info.state.as_str(),
+            image: image(&info.spec.root),
+            cpus: info.spec.cpus,
+            memory_mib: info.spec.memory_mib,
+            forwards: info.forwards.iter().map(ForwardView::new).collect(),
+            addresses: info.addresses.iter().map(ToString::to_string).collect(),
+            vmm: info.vmm,
+            vmm_version: info.vmm_version,
+            pid: info.pid,
+            created: timestamp(info.created),
+            started: timestamp(info.started),
+            instance: info.instance,
+            kernel: info.kernel,
+            details,
+        }
+    }
+
+    fn state_cell(&self) -> Cell {
+        let tone = match self.state {
+            state if state == State::Running.as_str() => Tone::Good,
+            state if state == State::Stopped.as_str() => Tone::Faint,
+            _ => Tone::Warning,
+        };
+        Cell::new(self.state, tone)
+    }
+
+    /// A file without its folder.
+    fn short_image(&self) -> &str {
+        self.image.rsplit('/').next().unwrap_or(&self.image)
+    }
+
+    fn ports(&self) -> String {
+        self.forwards
+            .iter()
+            .map(|forward| forward.text.as_str())
+            .collect::<Vec<_>>()
+            .join(", ")
+    }
+}
+
+impl Listed for MachineView {
+    const COLUMNS: &'static [Column] = &[
+        Column::new("NAME", 0),
+        Column::new("STATE", 0),
+        Column::new("IMAGE", 3),
+        Column::new("CPUS", 4),
+        Column::new("MEMORY", 4),
+        Column::wrapping("PORTS", 1),
+        Column::new("VMM", 5),
+        Column::new("PID", 6),
+        Column::new("AGE", 2),
+    ];
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn cells(&self) -> Vec<Cell> {
+        vec![
+            Cell::new(&self.name, Tone::Strong),
+            self.state_cell(),
+            self.short_image().into(),
+            self.cpus.to_string().into(),
+            human::mebibytes(self.memory_mib.into()).into(),
+            self.ports().into(),
+            self.vmm.as_str().into(),
+            self.pid.map_or_else(String::new, |pid| pid.to_string()).into(),
+            human::age(since(self.started)).into(),
+        ]
+    }
+}
+
+impl Inspected for MachineView {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn facts(&self) -> Vec<(&'static str, Cell)> {
+        let vmm = match &self.vmm_version {
+            Some(version) => format!("{} {version}", self.vmm),
+            None => self.vmm.clone(),
+        };
+        let mut facts = vec![
+            ("name", Cell::new(&self.name, Tone::Strong)),
+            ("state", self.state_cell()),
+            ("image", self.image.as_str().into()),
+            ("cpus", self.cpus.to_string().into()),
+            ("memory", human::mebibytes(self.memory_mib.into()).into()),
+            ("ports", self.ports().into()),
+            ("addresses", self.addresses.join(", ").into()),
+            ("vmm", vmm.into()),
+            (
+                "pid",
+                self.pid.map_or_else(String::new, |pid| pid.to_string()).into(),
+            ),
+            ("kernel", self.kernel.as_str().into()),
+            ("instance", self.instance.as_str().into()),
+            ("created", self.created.to_string().into()),
+            ("started", self.started.to_string().into()),
+        ];
+        if let Some(details) = &self.details {
+            facts.extend(details.facts());
+        }
+        facts.retain(|(_, cell)| !cell.is_empty());
+        facts
+    }
+}
+
+impl Details {
+    fn facts(&self) -> Vec<(&'static str, Cell)> {
+        let mut facts = vec![
+            ("command", self.spec.command.join(" ").into()),
+            ("folder", self.folder.display().to_string().into()),
+        ];
+        if let Some(guest) = &self.guest {
+            let used = guest.memory_total_kib.saturating_sub(guest.memory_available_kib);
+            let disk = guest.disk_total.saturating_sub(guest.disk_free);
+            facts.extend([
+                ("up", human::age(Duration::from_micros(guest.uptime_us)).into()),
+                (
+                    "memory used",
+                    of(
+                        used.saturating_mul(1024),
+                        guest.memory_total_kib.saturating_mul(1024),
+                    )
+                    .into(),
+                ),
+                ("disk used", of(disk, guest.disk_total).into()),
+                (
+                    "load",
+                    guest.load.map(|load| format!("{load:.2}")).join(" ").into(),
+                ),
+                ("processes", guest.processes.to_string().into()),
+            ]);
+        }
+        facts
+    }
+}
+
+impl ForwardView {
+    fn new(forward: &Forward) -> Self {
+        Self {
+            bind: forward.bind.map(|address| address.to_string()),
+            host_port: forward.host_port,
+            guest_port: forward.guest_port,
+            protocol: forward.protocol,
+            text: forward.to_string(),
+        }
+    }
+}
+
+fn of(part: u64, whole: u64) -> String {
+    format!("{} of {}", human::bytes(part), human::bytes(whole))
+}
+
+fn image(root: &Root) -> String {
+    match root {
+        Root::Initramfs => "initramfs".to_owned(),
+        Root::Builtin => "builtin".to_owned(),
+        Root::File(path) => path.display().to_string(),
+    }
+}
+
+/// Seconds since the Unix epoch; a time that no calendar has is the epoch.
+fn timestamp(seconds: u64) -> Timestamp {
+    let timestamp = i64::try_from(seconds)
+        .ok()
+        .and_then(|seconds| Timestamp::from_second(seconds).ok());
+    timestamp.unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+fn since(time: Timestamp) -> Duration {
+    Duration::try_from(Timestamp::now().duration_since(time)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

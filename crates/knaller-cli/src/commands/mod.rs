@@ -1,0 +1,92 @@
+//! The commands, one file each, in the order of the help.
+
+mod completion;
+mod cp;
+mod doctor;
+mod each;
+mod exec;
+mod forward;
+mod help;
+mod inspect;
+mod kernel;
+mod kill;
+mod list;
+mod logs;
+mod machine;
+mod manual;
+mod proxy;
+mod rm;
+mod ssh;
+mod ssh_config;
+mod start;
+mod stop;
+mod version;
+mod wait;
+
+use clap::Subcommand;
+
+use crate::context::Context;
+use crate::error::CommandError;
+use crate::ui::Ui;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Start(Box<start::StartArgs>),
+    #[command(visible_alias = "ls")]
+    List(list::ListArgs),
+    Stop(stop::StopArgs),
+    Kill(kill::KillArgs),
+    Rm(rm::RmArgs),
+    Ssh(ssh::SshArgs),
+    Exec(exec::ExecArgs),
+    Cp(cp::CpArgs),
+    Logs(logs::LogsArgs),
+    Inspect(inspect::InspectArgs),
+    Forward(forward::ForwardArgs),
+    Wait(wait::WaitArgs),
+    SshConfig(ssh_config::SshConfigArgs),
+    Doctor(doctor::DoctorArgs),
+    Kernel(kernel::KernelArgs),
+    Completion(completion::CompletionArgs),
+    Version(version::VersionArgs),
+    Help(help::HelpArgs),
+    #[command(hide = true)]
+    Proxy(proxy::ProxyArgs),
+    #[command(hide = true)]
+    Manual(manual::ManualArgs),
+}
+
+impl Command {
+    /// Does it, and says which code to end with.
+    pub(crate) async fn run(self, ui: Ui) -> Result<u8, CommandError> {
+        match self {
+            Self::Completion(command) => command.run(ui).map(|()| 0),
+            Self::Version(command) => command.run(ui).map(|()| 0),
+            Self::Help(command) => command.run(ui).map(|()| 0),
+            Self::Manual(command) => command.run(ui).map(|()| 0),
+            command => command.run_with(Context::open(ui)?).await,
+        }
+    }
+
+    async fn run_with(self, context: Context) -> Result<u8, CommandError> {
+        match self {
+            Self::Start(command) => Box::pin(command.run(context)).await,
+            Self::List(command) => command.run(context).await.map(|()| 0),
+            Self::Stop(command) => command.run(context).await,
+            Self::Kill(command) => command.run(context).await,
+            Self::Rm(command) => command.run(context).await,
+            Self::Ssh(command) => command.run(context).await,
+            Self::Exec(command) => command.run(context).await,
+            Self::Cp(command) => command.run(context).await.map(|()| 0),
+            Self::Logs(command) => command.run(context).await.map(|()| 0),
+            Self::Inspect(command) => command.run(context).await.map(|()| 0),
+            Self::Forward(command) => command.run(context).await,
+            Self::Wait(command) => command.run(context).await,
+            Self::SshConfig(command) => command.run(context).await.map(|()| 0),
+            Self::Doctor(command) => command.run(context).await,
+            Self::Kernel(command) => command.run(context).await.map(|()| 0),
+            Self::Proxy(command) => command.run(context).await.map(|()| 0),
+            Self::Completion(_) | Self::Version(_) | Self::Help(_) | Self::Manual(_) => Ok(0),
+        }
+    }
+}

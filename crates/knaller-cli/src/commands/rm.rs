@@ -1,0 +1,46 @@
+//! `knaller rm`.
+
+use clap::Args;
+use knaller::{Error, Name};
+
+use super::each::each;
+use crate::args::machine::MachineArgs;
+use crate::context::Context;
+use crate::error::CommandError;
+
+/// Remove stopped machines with all their files
+#[derive(Args, Debug)]
+pub(crate) struct RmArgs {
+    #[command(flatten)]
+    machines: MachineArgs,
+
+    /// Kill those that run first, and do not mind those that are gone
+    #[arg(short, long)]
+    force: bool,
+}
+
+impl RmArgs {
+    pub(crate) async fn run(self, context: Context) -> Result<u8, CommandError> {
+        let names = self.machines.clone().existing(&context).await?;
+        each(&context, names, async |name| {
+            match self.remove(&context, name).await {
+                Ok(()) => context.ui.note(format_args!("{name} is removed")),
+                Err(Error::NotFound(_)) if self.force => {}
+                Err(error) => return Err(error.into()),
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn remove(&self, context: &Context, name: &Name) -> knaller::Result<()> {
+        let machine = context.knaller.get(name.as_str()).await?;
+        if self.force {
+            match machine.kill().await {
+                Ok(()) | Err(Error::NotRunning(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        machine.remove().await
+    }
+}

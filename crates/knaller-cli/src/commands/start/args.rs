@@ -1,0 +1,288 @@
+//! The words of `knaller start`, and the spec they stand for.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum, ValueHint};
+use clap_complete::engine::ArgValueCandidates;
+use knaller::{Forward, Init, Kernel, MachineSpec, Name, Network, Root, Vmm};
+
+use crate::args::environment::EnvironmentArgs;
+use crate::args::{file, size};
+use crate::complete;
+use crate::error::CommandError;
+use crate::ui::Format;
+
+/// The largest file of metadata: Firecracker's own limit of the MMDS data store (`--mmds-size-limit`), in bytes.
+const MAX_METADATA: u64 = 51_200;
+
+/// The largest file of public keys, in bytes.
+const MAX_KEYS: u64 = 64 * 1024;
+
+/// Start a microVM
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Stays until the machine has stopped: Ctrl-C stops it in order, a second Ctrl-C kills it. With --detach the command \
+returns as soon as SSH answers. A stopped machine that is called by its name alone starts again as it is.
+
+Examples:
+  knaller start
+  knaller start web --detach -p 8080:80 -- httpd -f -p 80
+  knaller start build --cpus 4 --memory 4G --rootfs debian-12.ext4 --rm")]
+pub(crate) struct StartArgs {
+    /// The machine's name; two words are made up if there is none
+    #[arg(value_name = "NAME")]
+    name: Option<Name>,
+
+    /// The machine's name: the first knaller's spelling
+    #[arg(long = "name", value_name = "NAME", hide = true, conflicts_with = "name")]
+    named: Option<Name>,
+
+    /// What the machine exists for; it stops when this ends
+    #[arg(last = true, value_name = "CMD")]
+    command: Vec<String>,
+
+    /// Return when SSH answers
+    #[arg(short, long)]
+    pub(super) detach: bool,
+
+    /// Return as soon as the VMM runs, before SSH answers
+    #[arg(long)]
+    pub(super) no_wait: bool,
+
+    /// Delete the machine when it has stopped
+    #[arg(long)]
+    rm: bool,
+
+    /// Show how long each phase took
+    #[arg(long)]
+    pub(super) timings: bool,
+
+    /// Show the guest's console and what the VMM says
+    #[arg(short, long)]
+    pub(super) verbose: bool,
+
+    /// Write the started machine to standard output as this
+    #[arg(short, long, value_enum, value_name = "FORMAT")]
+    pub(super) output: Option<Format>,
+
+    #[command(flatten, next_help_heading = "Machine")]
+    machine: MachineOptions,
+
+    #[command(flatten, next_help_heading = "Guest")]
+    guest: GuestOptions,
+
+    #[command(flatten, next_help_heading = "Network")]
+    network: NetworkOptions,
+}
+
+#[derive(Args, Debug)]
+struct MachineOptions {
+    /// Virtual CPUs
+    #[arg(short, long, value_name = "N", default_value_t = 1)]
+    cpus: u8,
+
+    /// Memory: 512, 512M, 1G
+    #[arg(short, long, visible_alias = "mem", value_name = "SIZE", default_value = "256M", value_parser = size::mebibytes)]
+    memory: u32,
+
+    /// The machine's own disk space: 2G
+    #[arg(long, value_name = "SIZE", value_parser = size::mebibytes)]
+    disk: Option<u32>,
+
+    /// The image the machine starts from
+    #[arg(short, long, value_name = "IMAGE", value_enum, default_value_t)]
+    image: Image,
+
+    /// A raw ext4 file to start from, copied for this machine
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "image")]
+    rootfs: Option<PathBuf>,
+
+    /// The kernel: its id, version or name, or a kernel file
+    #[arg(long, value_name = "KERNEL", value_hint = ValueHint::FilePath, add = ArgValueCandidates::new(complete::kernels))]
+    kernel: Option<String>,
+
+    /// What runs the machine
+    #[arg(long, value_name = "VMM", value_enum, default_value_t)]
+    vmm: VmmChoice,
+
+    /// A label for your own use
+    #[arg(short, long = "label", value_name = "NAME=VALUE", value_parser = pair)]
+    labels: Vec<(String, String)>,
+}
+
+#[derive(Args, Debug)]
+struct GuestOptions {
+    #[command(flatten)]
+    environment: EnvironmentArgs,
+
+    /// Who runs the command: name, uid, name:group or uid:gid [default: root]
+    #[arg(
+        short,
+        long,
+        value_name = "USER",
+        default_value = "",
+        hide_default_value = true
+    )]
+    user: String,
+
+    /// Where the command runs [default: /]
+    #[arg(
+        short,
+        long,
+        value_name = "FOLDER",
+        default_value = "",
+        hide_default_value = true
+    )]
+    workdir: String,
+
+    /// A public key, or a file of them, that may log in
+    #[arg(long = "ssh-key", value_name = "KEY|FILE", value_hint = ValueHint::FilePath)]
+    ssh_keys: Vec<String>,
+
+    /// Who is PID 1 in the guest
+    #[arg(long, value_name = "INIT", value_enum, default_value_t)]
+    init: InitChoice,
+
+    /// JSON that the guest finds at http://169.254.169.254
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    metadata: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+struct NetworkOptions {
+    /// How the machine is connected
+    #[arg(long, value_name = "MODE", value_enum, default_value_t)]
+    network: NetworkChoice,
+
+    /// Forward a port: [ADDR:]HOST:GUEST[/udp]; HOST 0 is a free one
+    #[arg(short, long = "publish", visible_alias = "port", value_name = "PORTS")]
+    publish: Vec<Forward>,
+}
+
+/// What can be started from by name.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum Image {
+    /// BusyBox under an overlay
+    #[default]
+    Builtin,
+    /// Nothing but the guest's init and SSH
+    Initramfs,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum VmmChoice {
+    /// Firecracker where KVM is usable, else sparkler
+    #[default]
+    Auto,
+    /// Firecracker
+    Firecracker,
+    /// QEMU behind Firecracker's API
+    Sparkler,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum InitChoice {
+    /// The built-in init, which runs the command
+    #[default]
+    Powerunit,
+    /// The image's own /sbin/init
+    Image,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum NetworkChoice {
+    /// User-mode networking, no privileges needed
+    #[default]
+    Pasta,
+    /// No network; SSH works all the same
+    None,
+}
+
+impl StartArgs {
+    /// The spec that these words stand for. Files they name are read here.
+    pub(super) fn spec(&self) -> Result<MachineSpec, CommandError> {
+        let mut spec = MachineSpec::new();
+        spec.name = self.name.clone().or_else(|| self.named.clone());
+        spec.remove_on_exit = self.rm;
+        spec.command.clone_from(&self.command);
+        self.machine.apply(&mut spec);
+        self.guest.apply(&mut spec)?;
+        spec.network = match self.network.network {
+            NetworkChoice::Pasta => Network::Pasta,
+            NetworkChoice::None => Network::None,
+        };
+        spec.forwards.clone_from(&self.network.publish);
+        Ok(spec)
+    }
+
+    pub(super) fn has_command(&self) -> bool {
+        !self.command.is_empty()
+    }
+}
+
+impl MachineOptions {
+    fn apply(&self, spec: &mut MachineSpec) {
+        spec.cpus = self.cpus;
+        spec.memory_mib = self.memory;
+        spec.disk_mib = self.disk.map(u64::from);
+        spec.root = match (&self.rootfs, self.image) {
+            (Some(file), _) => Root::File(file.clone()),
+            (None, Image::Builtin) => Root::Builtin,
+            (None, Image::Initramfs) => Root::Initramfs,
+        };
+        spec.kernel = match &self.kernel {
+            None => Kernel::Default,
+            Some(path) if path.contains('/') || Path::new(path).is_file() => Kernel::Path(path.into()),
+            Some(id) => Kernel::Id(id.clone()),
+        };
+        spec.vmm = match self.vmm {
+            VmmChoice::Auto => Vmm::Auto,
+            VmmChoice::Firecracker => Vmm::Firecracker,
+            VmmChoice::Sparkler => Vmm::Sparkler,
+        };
+        spec.labels = self.labels.iter().cloned().collect();
+    }
+}
+
+impl GuestOptions {
+    fn apply(&self, spec: &mut MachineSpec) -> Result<(), CommandError> {
+        spec.env = self.environment.read()?;
+        spec.user.clone_from(&self.user);
+        spec.workdir.clone_from(&self.workdir);
+        spec.init = match self.init {
+            InitChoice::Powerunit => Init::Powerunit,
+            InitChoice::Image => Init::Image,
+        };
+        for key in &self.ssh_keys {
+            spec.ssh_keys.extend(keys(key)?);
+        }
+        if let Some(path) = &self.metadata {
+            let text = file::text(path, "the metadata", MAX_METADATA)?;
+            let metadata = serde_json::from_str(&text)
+                .map_err(|error| CommandError::usage(format!("{} is no JSON: {error}", path.display())))?;
+            spec.metadata = Some(metadata);
+        }
+        Ok(())
+    }
+}
+
+/// A key has a blank between its type and itself; anything else names a file of keys.
+fn keys(argument: &str) -> Result<Vec<String>, CommandError> {
+    if argument.contains(' ') {
+        return Ok(vec![argument.to_owned()]);
+    }
+    let text = file::text(argument.as_ref(), "the public key", MAX_KEYS)?;
+    let keys = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'));
+    Ok(keys.map(str::to_owned).collect())
+}
+
+fn pair(text: &str) -> Result<(String, String), &'static str> {
+    let (name, value) = text.split_once('=').ok_or("write it as NAME=VALUE")?;
+    if name.is_empty() {
+        return Err("the name is empty");
+    }
+    Ok((name.to_owned(), value.to_owned()))
+}

@@ -1,0 +1,69 @@
+//! Staying with a machine until it has stopped.
+//!
+//! The first Ctrl-C stops it in order, the second kills it. Whatever ends the stay ends the machine: nobody is left
+//! with one that he believes is gone.
+
+use std::pin::pin;
+
+use knaller::{Error, Exit, Machine, StopOptions};
+use tokio::task::JoinHandle;
+
+use crate::commands::{stop, wait};
+use crate::context::Context;
+use crate::error::CommandError;
+use crate::signals::Signals;
+use crate::ui::Ui;
+
+/// Until `machine` has stopped and `console` has shown all. The exit code is its command's.
+pub(super) async fn stay(
+    context: &Context,
+    machine: &Machine,
+    mut signals: Signals,
+    mut console: JoinHandle<Result<(), CommandError>>,
+) -> Result<u8, CommandError> {
+    let ui = context.ui;
+    let mut waiting = pin!(machine.wait());
+    let mut shown = None;
+    let exit = loop {
+        tokio::select! {
+            exit = &mut waiting => break exit?,
+            ended = &mut console, if shown.is_none() => {
+                let ended = flatten(ended);
+                if ended.is_err() {
+                    // Nobody sees the machine any more.
+                    stop_or_kill(ui, machine, &mut signals).await?;
+                }
+                shown = Some(ended);
+            }
+            _ = signals.next() => {
+                ui.note(format_args!("\nstopping {}; Ctrl-C again kills it", machine.name()));
+                stop_or_kill(ui, machine, &mut signals).await?;
+                break waiting.await?;
+            }
+        }
+    };
+    match shown {
+        Some(ended) => ended?,
+        None => flatten(console.await)?,
+    }
+    if exit == Exit::Off {
+        ui.note(format_args!("{} has stopped", machine.name()));
+    }
+    Ok(wait::say(ui, machine.name(), &exit))
+}
+
+fn flatten(ended: Result<Result<(), CommandError>, tokio::task::JoinError>) -> Result<(), CommandError> {
+    ended.unwrap_or_else(|error| Err(CommandError::host("cannot show the console", &error)))
+}
+
+async fn stop_or_kill(ui: Ui, machine: &Machine, signals: &mut Signals) -> Result<(), CommandError> {
+    let stopped = tokio::select! {
+        outcome = machine.stop(StopOptions::default()) => outcome.map(|outcome| stop::say(ui, machine.name(), outcome)),
+        _ = signals.next() => machine.kill().await,
+    };
+    match stopped {
+        // It was quicker.
+        Ok(()) | Err(Error::NotRunning(_) | Error::NotFound(_)) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,85 @@
+//! `knaller start`: makes a machine and, unless it is to stay in the background, stays with it.
+
+mod args;
+mod attached;
+mod console;
+mod report;
+
+use std::path::{Path, PathBuf};
+
+use knaller::{Knaller, Machine, MachineSpec, Root, StartEvent, StartOptions, State, Timeline, Wait};
+use tokio::sync::oneshot;
+
+pub(crate) use args::StartArgs;
+
+use crate::context::Context;
+use crate::error::CommandError;
+use crate::signals::{Signal, Signals};
+use report::Report;
+
+impl StartArgs {
+    pub(crate) async fn run(self, context: Context) -> Result<u8, CommandError> {
+        let mut spec = self.spec()?;
+        if let Root::File(path) = &mut spec.root {
+            *path = absolute(path)?;
+        }
+        let stays = !self.detach && !self.no_wait;
+        let mut signals = Signals::watch(&Signal::ENDINGS)?;
+        let (named, name) = oneshot::channel();
+        let (at_claim, at_end) = if self.verbose {
+            (Some(named), None)
+        } else {
+            (None, Some(named))
+        };
+        let mut report = Report::new(&context, &self, at_claim);
+        let console = tokio::spawn(console::show(context.clone(), name, self.verbose));
+        let options = StartOptions {
+            wait: if self.no_wait { Wait::Config } else { Wait::Ready },
+        };
+        let mut observer = |event| report.event(event);
+        let started = tokio::select! {
+            started = start(&context.knaller, spec, options, &mut observer) => started,
+            // Dropping the start undoes it.
+            signal = signals.next() => Err(CommandError::Ended(signal)),
+        };
+        let (machine, timeline) = started.map_err(|error| report.failed(error))?;
+        report.started(&machine, &timeline).await?;
+        if !stays {
+            return Ok(0);
+        }
+        if let Some(named) = at_end.filter(|_| self.has_command()) {
+            // A console that ended early is noticed in a moment.
+            let _ = named.send(machine.name().clone());
+        }
+        attached::stay(&context, &machine, signals, console).await
+    }
+}
+
+/// A machine that lies stopped and is only called by its name starts again as it is.
+async fn start(
+    knaller: &Knaller,
+    spec: MachineSpec,
+    options: StartOptions,
+    observer: &mut (dyn FnMut(StartEvent) + Send),
+) -> Result<(Machine, Timeline), CommandError> {
+    if let Some(machine) = stopped(knaller, &spec).await {
+        let timeline = machine.start(options, observer).await?;
+        return Ok((machine, timeline));
+    }
+    Ok(knaller.start(spec, options, observer).await?)
+}
+
+async fn stopped(knaller: &Knaller, spec: &MachineSpec) -> Option<Machine> {
+    let name = spec.name.as_ref()?;
+    if *spec != MachineSpec::new().name(name.clone()) {
+        return None;
+    }
+    let machine = knaller.get(name.as_str()).await.ok()?;
+    let info = machine.info().await.ok()?;
+    (info.state == State::Stopped).then_some(machine)
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, CommandError> {
+    std::path::absolute(path)
+        .map_err(|error| CommandError::host(format!("cannot find {}", path.display()), &error))
+}

@@ -1,0 +1,127 @@
+//! What a start says of itself, while it works and when it is done.
+
+use std::time::Duration;
+
+use knaller::{Machine, Name, StartEvent};
+use tokio::sync::oneshot;
+
+use super::StartArgs;
+use crate::commands::machine::StartedView;
+use crate::context::Context;
+use crate::error::CommandError;
+use crate::ui::style::{DIM, STRONG, paint};
+use crate::ui::{Format, Progress, Timeline, Ui, human, label};
+
+/// Steps shorter than this are told by `--timings` alone.
+const WORTH_A_LINE: Duration = Duration::from_millis(10);
+
+/// The voice of one start.
+pub(super) struct Report {
+    ui: Ui,
+    output: Option<Format>,
+    timings: bool,
+    stays: bool,
+    name: Option<Name>,
+    /// Told the name as soon as there is one.
+    named: Option<oneshot::Sender<Name>>,
+    progress: Option<Progress>,
+}
+
+impl Report {
+    /// `named` is told the machine's name as soon as it has one.
+    pub(super) fn new(
+        context: &Context,
+        arguments: &StartArgs,
+        named: Option<oneshot::Sender<Name>>,
+    ) -> Self {
+        // A line that turns in place and a console do not share a terminal.
+        let progress = if arguments.verbose {
+            Progress::plain(context.ui)
+        } else {
+            Progress::start(context.ui, "starting")
+        };
+        Self {
+            ui: context.ui,
+            output: arguments.output,
+            timings: arguments.timings,
+            stays: !arguments.detach && !arguments.no_wait,
+            name: None,
+            named,
+            progress: Some(progress),
+        }
+    }
+
+    pub(super) fn event(&mut self, event: StartEvent) {
+        let Some(progress) = &self.progress else {
+            return;
+        };
+        match event {
+            StartEvent::Claimed { name, .. } => {
+                progress.doing(&format!("starting {name}"));
+                if let Some(named) = self.named.take() {
+                    // Nobody waits for it any more: then nobody needs it.
+                    let _ = named.send(name.clone());
+                }
+                self.name = Some(name);
+            }
+            StartEvent::Step(step) if step.took >= WORTH_A_LINE => {
+                progress.done(&label(step.side, &step.name), step.took);
+            }
+            StartEvent::Warning { step, message } => {
+                progress.warning(&format!("the guest went on without {step}: {message}"));
+            }
+            _ => {}
+        }
+    }
+
+    /// The error, with the name of the machine that it hit.
+    pub(super) fn failed(&mut self, error: CommandError) -> CommandError {
+        self.progress = None;
+        match &self.name {
+            Some(name) => error.within(&format!("cannot start {name}")),
+            None => error,
+        }
+    }
+
+    pub(super) async fn started(
+        &mut self,
+        machine: &Machine,
+        timeline: &knaller::Timeline,
+    ) -> Result<(), CommandError> {
+        self.progress = None;
+        let info = machine.info().await?;
+        let timeline = Timeline::new(timeline);
+        let total = human::span(Duration::from_micros(timeline.total_us));
+        let name = machine.name();
+        self.ui
+            .note(format_args!("{} is up after {total}", paint(STRONG, name)));
+        if self.timings && self.output.is_none_or(|format| format == Format::Table) {
+            self.ui.note(timeline.bars(self.ui.width()));
+        }
+        self.ways_in(name, &info.forwards);
+        let Some(format) = self.output else {
+            return Ok(());
+        };
+        let timings = self.timings.then_some(timeline);
+        self.ui.inspect(&[StartedView::new(info, timings)], format)
+    }
+
+    fn ways_in(&self, name: &Name, forwards: &[knaller::Forward]) {
+        let faint = |text: &str| paint(DIM, text);
+        self.ui.note(format_args!(
+            "  knaller ssh {name:<12} {}",
+            faint("a shell in it")
+        ));
+        for forward in forwards {
+            self.ui
+                .note(format_args!("  {forward:<24} {}", faint("host port:guest port")));
+        }
+        let stop = if self.stays {
+            "ends it; so does Ctrl-C"
+        } else {
+            "ends it"
+        };
+        self.ui
+            .note(format_args!("  knaller stop {name:<11} {}", faint(stop)));
+    }
+}

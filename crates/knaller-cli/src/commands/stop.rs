@@ -1,0 +1,56 @@
+//! `knaller stop`.
+
+use std::time::Duration;
+
+use clap::Args;
+use knaller::{Name, StopOptions, StopOutcome};
+
+use super::each::each;
+use crate::args::machine::MachineArgs;
+use crate::context::Context;
+use crate::error::CommandError;
+use crate::ui::Ui;
+
+/// Stop machines in order
+#[derive(Args, Debug)]
+#[command(after_help = "\
+The machine's command gets its stop signal and has a while to end; then its disks are written out and it powers off. \
+A guest that does not answer is ended by force, and that is said.")]
+pub(crate) struct StopArgs {
+    #[command(flatten)]
+    machines: MachineArgs,
+
+    /// Seconds the machine's command has to end; else what `start` was told
+    #[arg(short, long, value_name = "SECONDS")]
+    grace: Option<u64>,
+}
+
+impl StopArgs {
+    pub(crate) async fn run(self, context: Context) -> Result<u8, CommandError> {
+        let options = StopOptions {
+            grace: self.grace.map(Duration::from_secs),
+        };
+        let names = self.machines.running(&context).await?;
+        let ui = context.ui;
+        each(&context, names, async |name| {
+            let machine = context.machine(name).await?;
+            let outcome = machine.stop(options).await?;
+            say(ui, name, outcome);
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// Tells how a machine was stopped.
+pub(crate) fn say(ui: Ui, name: &Name, outcome: StopOutcome) {
+    match outcome {
+        StopOutcome::Orderly => ui.note(format_args!("{name} has stopped")),
+        StopOutcome::CtrlAltDel => ui.note(format_args!("{name} has stopped, by Ctrl-Alt-Del")),
+        StopOutcome::Killed => {
+            ui.warning(format_args!(
+                "{name} did not stop when asked and was killed; its disk may lack what it wrote last"
+            ));
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Answers to the shell while the user types: our words, and the names of what there is.
+//!
+//! A shell whose script came from `knaller completion` runs this program with [`VARIABLE`] set at every press of Tab.
+//! So nothing here may be slow, say anything, or fail: no answer is an answer.
+
+use std::ffi::OsString;
+use std::future::Future;
+use std::time::Duration;
+
+use clap_complete::CompleteEnv;
+use clap_complete::engine::CompletionCandidate;
+use images::bundle::KernelStore;
+use knaller::{Knaller, MachineInfo, Options};
+
+/// Set by the shell's script to the shell's name.
+pub(crate) const VARIABLE: &str = "KNALLER_COMPLETE";
+
+/// Longer than this nobody waits for a suggestion.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Answers, if this is a shell's question.
+pub(crate) fn answer(words: &[OsString]) -> bool {
+    let folder = std::env::current_dir().ok();
+    CompleteEnv::with_factory(crate::command)
+        .var(VARIABLE)
+        .try_complete(words.iter().cloned(), folder.as_deref())
+        .unwrap_or(true)
+}
+
+/// The names of all machines, with their state.
+pub(crate) fn machines() -> Vec<CompletionCandidate> {
+    let machines: Vec<MachineInfo> = ask(|knaller| async move { knaller.list().await });
+    let candidate = |machine: MachineInfo| {
+        CompletionCandidate::new(machine.name.as_str()).help(Some(machine.state.as_str().into()))
+    };
+    machines.into_iter().map(candidate).collect()
+}
+
+/// The kernels, by version and name.
+pub(crate) fn kernels() -> Vec<CompletionCandidate> {
+    let Ok(store) = KernelStore::open(&Options::from_env().paths.data) else {
+        return Vec::new();
+    };
+    let names = store
+        .names()
+        .unwrap_or_default()
+        .into_iter()
+        .map(|(name, _)| name);
+    let versions = store
+        .list()
+        .unwrap_or_default()
+        .into_iter()
+        .map(|bundle| bundle.manifest().version.clone());
+    names.chain(versions).map(CompletionCandidate::new).collect()
+}
+
+/// What the library answers in time; nothing otherwise.
+fn ask<T: Default, F: Future<Output = knaller::Result<T>>>(question: impl FnOnce(Knaller) -> F) -> T {
+    let Ok(knaller) = Knaller::open(Options::from_env()) else {
+        return T::default();
+    };
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
+        return T::default();
+    };
+    let answer = runtime.block_on(async { tokio::time::timeout(PATIENCE, question(knaller)).await });
+    answer.ok().and_then(Result::ok).unwrap_or_default()
+}

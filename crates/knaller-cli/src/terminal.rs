@@ -1,0 +1,60 @@
+//! The user's own terminal while a guest's program owns it.
+//!
+//! The invariant: however the command ends short of SIGKILL, the terminal is as it was before. [`Raw`] puts it back
+//! when dropped, and every signal that would end the process is taken as an event (see [`crate::signals`]), so drops
+//! run.
+
+use std::io::{self, IsTerminal as _, Stdin};
+
+use rustix::termios::{self, OptionalActions, Termios};
+
+/// Whether standard input, output and error are all a terminal: a person sits there and nothing is captured.
+pub(crate) fn is_interactive() -> bool {
+    io::stdin().is_terminal() && io::stdout().is_terminal() && io::stderr().is_terminal()
+}
+
+/// Columns and rows of the terminal on standard input, or of 80 by 24 where there is none.
+pub(crate) fn size() -> (u16, u16) {
+    match termios::tcgetwinsize(io::stdin()) {
+        Ok(size) if size.ws_col > 0 && size.ws_row > 0 => (size.ws_col, size.ws_row),
+        _ => (80, 24),
+    }
+}
+
+/// What the guest shall take the terminal for.
+pub(crate) fn kind() -> String {
+    std::env::var("TERM")
+        .ok()
+        .filter(|term| !term.is_empty())
+        .unwrap_or_else(|| "xterm".to_owned())
+}
+
+/// While this lives, standard input hands over every byte as it is typed: the guest's terminal does the editing,
+/// the echo and the signals.
+#[derive(Debug)]
+pub(crate) struct Raw {
+    stdin: Stdin,
+    before: Termios,
+}
+
+impl Raw {
+    /// `None` where standard input is no terminal.
+    pub(crate) fn enter() -> io::Result<Option<Self>> {
+        let stdin = io::stdin();
+        if !stdin.is_terminal() {
+            return Ok(None);
+        }
+        let before = termios::tcgetattr(&stdin)?;
+        let mut raw = before.clone();
+        raw.make_raw();
+        termios::tcsetattr(&stdin, OptionalActions::Drain, &raw)?;
+        Ok(Some(Self { stdin, before }))
+    }
+}
+
+impl Drop for Raw {
+    fn drop(&mut self) {
+        // A terminal that went away (a closed window) needs no putting back.
+        let _ = termios::tcsetattr(&self.stdin, OptionalActions::Drain, &self.before);
+    }
+}

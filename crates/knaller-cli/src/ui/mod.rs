@@ -1,0 +1,107 @@
+//! All that the command says leaves through here: the only module that writes to the standard streams.
+//!
+//! Results go to standard output; progress, notes and errors to standard error, so that a pipe carries results
+//! alone. Styles are written always and taken out at the stream where colour is off (`--color`, `NO_COLOR`,
+//! `CLICOLOR`, no terminal).
+
+mod format;
+pub(crate) mod human;
+mod progress;
+pub(crate) mod style;
+pub(crate) mod table;
+mod timeline;
+
+use std::fmt::Display;
+use std::io::{self, IsTerminal as _, Write as _};
+
+use anstream::AutoStream;
+
+pub(crate) use format::{Format, Inspected, Listed, OutputArgs};
+#[cfg(test)]
+pub(crate) use format::{inspection, list};
+pub(crate) use progress::Progress;
+pub(crate) use timeline::{Timeline, label};
+
+/// The command's voice.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ui {
+    /// Whether a person reads standard error at a terminal that can move its cursor.
+    live: bool,
+    width: Option<u16>,
+}
+
+impl Ui {
+    /// Colour is settled for the whole process here.
+    pub(crate) fn new(color: clap::ColorChoice) -> Self {
+        match color {
+            clap::ColorChoice::Auto => anstream::ColorChoice::Auto,
+            clap::ColorChoice::Always => anstream::ColorChoice::Always,
+            clap::ColorChoice::Never => anstream::ColorChoice::Never,
+        }
+        .write_global();
+        let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+        Self {
+            live: io::stderr().is_terminal() && !dumb,
+            width: width_of_stdout(),
+        }
+    }
+
+    /// Whether progress may be redrawn in place.
+    pub(crate) fn live(self) -> bool {
+        self.live
+    }
+
+    /// The columns of the terminal that standard output is; `None` for a file or a pipe.
+    pub(crate) fn width(self) -> Option<u16> {
+        self.width
+    }
+
+    /// Writes a line, or several, of the result.
+    pub(crate) fn print(self, text: &str) -> io::Result<()> {
+        let mut stdout = AutoStream::auto(io::stdout().lock());
+        writeln!(stdout, "{text}")?;
+        stdout.flush()
+    }
+
+    /// Writes bytes of the result as they are, for what is not ours to style.
+    pub(crate) fn write(self, bytes: &[u8]) -> io::Result<()> {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(bytes)?;
+        stdout.flush()
+    }
+
+    /// As [`Self::write`], to standard error.
+    pub(crate) fn write_error(self, bytes: &[u8]) -> io::Result<()> {
+        io::stderr().lock().write_all(bytes)
+    }
+
+    /// Tells the person something that is no result. Nobody left to tell is no failure.
+    pub(crate) fn note(self, text: impl Display) {
+        let mut stderr = AutoStream::auto(io::stderr().lock());
+        let _ = writeln!(stderr, "{text}");
+    }
+
+    pub(crate) fn warning(self, text: impl Display) {
+        self.note(format_args!(
+            "{} {text}",
+            style::paint(style::WARNING, "warning:")
+        ));
+    }
+}
+
+/// `text` of unknown origin without what could steer a terminal: a guest writes its console as it likes.
+pub(crate) fn plain(text: &str) -> String {
+    let text = anstream::adapter::strip_str(text).to_string();
+    text.chars()
+        .filter(|c| !c.is_control() || matches!(c, '\n' | '\t'))
+        .collect()
+}
+
+fn width_of_stdout() -> Option<u16> {
+    let stdout = io::stdout();
+    if !stdout.is_terminal() {
+        return None;
+    }
+    let size = rustix::termios::tcgetwinsize(&stdout).ok()?;
+    (size.ws_col > 0).then_some(size.ws_col)
+}

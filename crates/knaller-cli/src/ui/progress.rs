@@ -1,0 +1,75 @@
+//! What is going on while somebody waits.
+//!
+//! At a terminal one line turns in place and each finished phase leaves a line with its time; anywhere else only the
+//! finished phases are written, plainly. All of it goes to standard error.
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::style::{DIM, GOOD, WARNING, paint};
+use super::{Ui, human, plain};
+
+/// Redraws ten times a second: enough to look alive.
+const TICK: Duration = Duration::from_millis(100);
+
+/// One wait. Dropped, it leaves no half-drawn line.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    ui: Ui,
+    bar: Option<ProgressBar>,
+}
+
+impl Progress {
+    pub(crate) fn start(ui: Ui, doing: &str) -> Self {
+        let bar = ui.live().then(|| {
+            let bar = ProgressBar::new_spinner();
+            if let Ok(style) = ProgressStyle::with_template("{spinner:.cyan} {msg} {elapsed:.dim}") {
+                bar.set_style(style);
+            }
+            bar.enable_steady_tick(TICK);
+            bar
+        });
+        let progress = Self { ui, bar };
+        progress.doing(doing);
+        progress
+    }
+
+    /// Only the finished phases, whatever standard error is.
+    pub(crate) fn plain(ui: Ui) -> Self {
+        Self { ui, bar: None }
+    }
+
+    /// Says what is being done now.
+    pub(crate) fn doing(&self, what: &str) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(what.to_owned());
+        }
+    }
+
+    /// Says that a phase ended, and how long it took.
+    pub(crate) fn done(&self, what: &str, took: Duration) {
+        let took = paint(DIM, format_args!("{:>8}", human::span(took)));
+        self.line(&format!("{} {took}  {what}", paint(GOOD, "✓")));
+    }
+
+    pub(crate) fn warning(&self, text: &str) {
+        self.line(&format!("{} {}", paint(WARNING, "warning:"), plain(text)));
+    }
+
+    /// Writes a line without breaking the one that turns.
+    pub(crate) fn line(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| self.ui.note(text)),
+            None => self.ui.note(text),
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Results, in pipes and without colour.
+
+use std::process::Stdio;
+
+use crate::support::World;
+
+#[test]
+fn an_empty_list_in_every_format() {
+    let world = World::new();
+    insta::assert_snapshot!(world.run(&["list"]).shown());
+    assert_eq!(world.succeed(&["ls", "-o", "json"]), "[]\n");
+    assert_eq!(world.succeed(&["ls", "-o", "yaml"]), "[]\n");
+    assert_eq!(world.succeed(&["ls", "-o", "name"]), "");
+}
+
+#[test]
+fn versions() {
+    let world = World::new();
+    let version: serde_json::Value = serde_json::from_str(&world.succeed(&["version", "--json"])).unwrap();
+    assert_eq!(version["version"], env!("CARGO_PKG_VERSION"));
+    assert!(world.succeed(&["version"]).contains(env!("CARGO_PKG_VERSION")));
+    assert_eq!(
+        world.succeed(&["--version"]),
+        format!("knaller {}\n", env!("CARGO_PKG_VERSION"))
+    );
+}
+
+#[test]
+fn a_reader_that_goes_away_is_success() {
+    let world = World::new();
+    let mut child = world
+        .command(&["help", "start"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
+
+#[test]
+fn colour_is_only_where_it_is_wanted() {
+    let world = World::new();
+    let escapes = |words: &[&str], variables: &[(&str, &str)]| {
+        let output = world
+            .command(words)
+            .envs(variables.iter().copied())
+            .output()
+            .unwrap();
+        output.stderr.contains(&0x1b)
+    };
+    let words = ["stop", "web"];
+    assert!(!escapes(&words, &[]));
+    assert!(escapes(&words, &[("CLICOLOR_FORCE", "1")]));
+    assert!(!escapes(&words, &[("NO_COLOR", "1"), ("CLICOLOR_FORCE", "0")]));
+    assert!(escapes(
+        &["stop", "web", "--color", "always"],
+        &[("NO_COLOR", "1")]
+    ));
+    assert!(!escapes(
+        &["stop", "web", "--color", "never"],
+        &[("CLICOLOR_FORCE", "1")]
+    ));
+}
