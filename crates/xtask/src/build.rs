@@ -93,6 +93,22 @@ pub(crate) fn install(prefix: &Path) -> Result<()> {
     Ok(())
 }
 
+/// The guests' kernel as `dev/setup` downloaded it.
+pub(crate) fn kernel_package() -> Result<String> {
+    let folder = target().join("kernel");
+    let found = std::fs::read_dir(&folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path());
+    let package = found
+        .filter(|path| path.extension().is_some_and(|ending| ending == "deb"))
+        .max();
+    let package =
+        package.with_context(|| format!("no kernel package in {}: run dev/setup demo", folder.display()))?;
+    Ok(package.to_string_lossy().into_owned())
+}
+
 /// Copies an executable over another that may be running.
 fn place(from: &Path, to: &Path) -> Result<()> {
     let fresh = to.with_extension("new");

@@ -76,7 +76,7 @@ impl Stage {
             .trim()
             .is_empty()
         {
-            self.type_line(&["kernel", "import"])?;
+            self.type_line(&["kernel", "import", &build::kernel_package()?])?;
         }
         let server = ["httpd", "-f", "-v", "-p", "80", "-h", "/srv/www"];
         let mut start = vec![

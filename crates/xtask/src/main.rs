@@ -5,6 +5,7 @@
     reason = "a build tool talks to its caller"
 )]
 
+mod bench;
 mod build;
 mod check;
 mod command;
@@ -38,6 +39,8 @@ enum Xtask {
     },
     /// The main job, unattended.
     Demo,
+    /// Measures, writes docs/benchmarks.md.
+    Bench,
     /// Every fuzz target for FUZZ_SECONDS (60).
     Fuzz {
         #[arg(long, env = "FUZZ_SECONDS", default_value_t = 60)]
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         Xtask::Check => check::run(),
         Xtask::Test { suites, arguments } => suites::run_suites(&suites, &arguments),
         Xtask::Demo => demo::run_all(),
+        Xtask::Bench => bench::run(),
         Xtask::Fuzz { seconds } => fuzz::run_all(seconds),
         Xtask::SoakBoot { boots } => soak::run(boots),
     };

@@ -1,8 +1,10 @@
-//! `make soak-boot`: guests booted in a row while every core is kept busy, because that is when a guest whose clock is
-//! calibrated by software emulation used to hang.
+//! `make soak-boot`: a thousand guests booted while every core is kept busy, because that is when a guest whose clock is
+//! calibrated by software emulation used to hang. The load is the boots themselves: four at once for each core.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -10,89 +12,112 @@ use anyhow::{Context, Result, bail};
 use crate::build;
 use crate::command::{output, target};
 
+/// How many guests boot at once on each core.
+const PER_CORE: usize = 4;
+
+/// What all the boots share.
+struct Soak {
+    binaries: PathBuf,
+    data: PathBuf,
+    runtime: PathBuf,
+    boots: u32,
+    started: AtomicU32,
+    times: Mutex<Vec<Duration>>,
+}
+
 pub(crate) fn run(boots: u32) -> Result<()> {
     let binaries = build::release()?;
     let runtime =
         PathBuf::from(output(Command::new("mktemp").args(["-d", "/tmp/knaller-soak-XXXXXX"]))?.trim());
-    let data = target().join("demo");
-    let _load = Load::new()?;
-    let mut times = Vec::new();
-    for boot in 1..=boots {
-        let took = one(&binaries, &data, &runtime).with_context(|| format!("boot {boot} of {boots}"))?;
-        times.push(took);
-        if boot % 10 == 0 || boot == boots {
-            println!("{boot} boots, the last in {:.1} s", took.as_secs_f64());
-        }
-    }
-    std::fs::remove_dir_all(&runtime).with_context(|| format!("cannot remove {}", runtime.display()))?;
-    times.sort();
-    let at = |percent: usize| {
-        times
-            .get((times.len().max(1) - 1) * percent / 100)
-            .copied()
-            .unwrap_or_default()
+    let soak = Soak {
+        binaries,
+        data: target().join("demo"),
+        runtime,
+        boots,
+        started: AtomicU32::new(0),
+        times: Mutex::default(),
     };
-    println!(
-        "{boots} boots, none hung: median {:.2} s, 99 % {:.2} s, longest {:.2} s",
-        at(50).as_secs_f64(),
-        at(99).as_secs_f64(),
-        at(100).as_secs_f64()
-    );
+    let workers = PER_CORE * std::thread::available_parallelism().map_or(2, usize::from);
+    println!("{boots} boots, {workers} at once");
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..workers).map(|_| scope.spawn(|| soak.worker())).collect();
+        threads
+            .into_iter()
+            .try_for_each(|thread| thread.join().unwrap_or_else(|_| bail!("a worker panicked")))
+    })?;
+    std::fs::remove_dir_all(&soak.runtime)
+        .with_context(|| format!("cannot remove {}", soak.runtime.display()))?;
+    soak.report();
     Ok(())
 }
 
-/// One VM from start to SSH and away again.
-fn one(binaries: &Path, data: &Path, runtime: &Path) -> Result<Duration> {
-    let knaller = |arguments: &[&str]| {
-        let mut command = Command::new(binaries.join("knaller"));
-        command
+impl Soak {
+    /// Boots one after another until the number is reached.
+    fn worker(&self) -> Result<()> {
+        loop {
+            let boot = self.started.fetch_add(1, Ordering::Relaxed) + 1;
+            if boot > self.boots {
+                return Ok(());
+            }
+            let took = self
+                .boot(&format!("soak-{boot}"))
+                .with_context(|| format!("boot {boot} of {}", self.boots))?;
+            let mut times = self
+                .times
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            times.push(took);
+            if times.len().is_multiple_of(50) {
+                println!("{} boots, the last in {:.1} s", times.len(), took.as_secs_f64());
+            }
+        }
+    }
+
+    /// One guest from start to SSH and away again.
+    fn boot(&self, name: &str) -> Result<Duration> {
+        let start = Instant::now();
+        self.knaller(&["start", name, "--detach", "--network", "none", "--memory", "128"])?;
+        let took = start.elapsed();
+        self.knaller(&["rm", "--force", name])?;
+        Ok(took)
+    }
+
+    fn knaller(&self, arguments: &[&str]) -> Result<()> {
+        let (data, runtime): (&Path, &Path) = (&self.data, &self.runtime);
+        let ended = Command::new(self.binaries.join("knaller"))
             .args(arguments)
             .env("XDG_DATA_HOME", data)
-            .env("XDG_RUNTIME_DIR", runtime);
-        command
-    };
-    let start = Instant::now();
-    let started = knaller(&["start", "soak", "--detach", "--network", "none"]).output()?;
-    let took = start.elapsed();
-    if !started.status.success() {
-        bail!(
-            "the guest did not come up: {}",
-            String::from_utf8_lossy(&started.stderr)
-        );
-    }
-    let removed = knaller(&["rm", "--force", "soak"]).output()?;
-    if !removed.status.success() {
-        bail!(
-            "the guest did not go away: {}",
-            String::from_utf8_lossy(&removed.stderr)
-        );
-    }
-    Ok(took)
-}
-
-/// One busy loop a core, ended with this value.
-struct Load(Vec<Child>);
-
-impl Load {
-    fn new() -> Result<Self> {
-        let cores = std::thread::available_parallelism().map_or(2, usize::from);
-        let mut load = Self(Vec::new());
-        for _ in 0..cores {
-            let busy = Command::new("sh")
-                .args(["-c", "while :; do :; done"])
-                .stdin(Stdio::null())
-                .spawn();
-            load.0.push(busy.context("cannot start a busy loop")?);
+            .env("XDG_RUNTIME_DIR", runtime)
+            .output()?;
+        if !ended.status.success() {
+            bail!(
+                "knaller {}: {}",
+                arguments.join(" "),
+                String::from_utf8_lossy(&ended.stderr)
+            );
         }
-        Ok(load)
+        Ok(())
     }
-}
 
-impl Drop for Load {
-    fn drop(&mut self) {
-        for child in &mut self.0 {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+    fn report(&self) {
+        let mut times = self
+            .times
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .clone();
+        times.sort();
+        let at = |percent: usize| {
+            times
+                .get((times.len().max(1) - 1) * percent / 100)
+                .copied()
+                .unwrap_or_default()
+        };
+        println!(
+            "{} boots, none hung: median {:.2} s, 99 % {:.2} s, longest {:.2} s",
+            times.len(),
+            at(50).as_secs_f64(),
+            at(99).as_secs_f64(),
+            at(100).as_secs_f64()
+        );
     }
 }

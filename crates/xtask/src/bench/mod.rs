@@ -1,0 +1,45 @@
+//! `make bench`: every figure is a ratio of two things measured in the same run, so that a busy or slow machine says
+//! nothing false. Medians; the machine is named. The result is `docs/benchmarks.md`.
+
+mod bare;
+mod init;
+mod list;
+mod memory;
+mod report;
+mod sizes;
+mod stage;
+mod start;
+
+use anyhow::Result;
+
+use crate::command::{root, step};
+use report::{Report, Row};
+use stage::Stage;
+
+/// One measurement: what it is called, and how it is done.
+type Part = (&'static str, fn(&Stage) -> Result<Vec<Row>>);
+
+/// How often each thing is measured.
+const RUNS: usize = 11;
+
+pub(crate) fn run() -> Result<()> {
+    let stage = Stage::new()?;
+    let mut report = Report::default();
+    let parts: [Part; 5] = [
+        ("start to SSH against the same QEMU by hand", start::measure),
+        ("init to SSH banner against busybox and dropbear", init::measure),
+        ("list of 50 VMs", list::measure),
+        ("memory beside QEMU's", memory::measure),
+        ("sizes", sizes::measure),
+    ];
+    for (title, measure) in parts {
+        report.rows.extend(step(title, || measure(&stage))?);
+    }
+    stage.close()?;
+    let text = report.markdown()?;
+    println!("\n{text}");
+    let file = root().join("docs/benchmarks.md");
+    std::fs::write(&file, text)?;
+    println!("written to {}", file.display());
+    Ok(())
+}

@@ -1,0 +1,121 @@
+//! The table of results and the machine they were measured on.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::command::output;
+
+/// One measured thing.
+pub(super) struct Row {
+    pub(super) what: String,
+    pub(super) ours: String,
+    pub(super) against: String,
+    /// Ours over the other's: smaller is better.
+    pub(super) ratio: Option<f64>,
+    /// What the ratio must not exceed.
+    pub(super) budget: Option<f64>,
+}
+
+impl Row {
+    /// Two times and what may lie between them.
+    pub(super) fn times(what: &str, ours: Duration, other: &str, theirs: Duration, budget: f64) -> Self {
+        Self {
+            what: what.into(),
+            ours: milliseconds(ours),
+            against: format!("{other}: {}", milliseconds(theirs)),
+            ratio: Some(ours.as_secs_f64() / theirs.as_secs_f64()),
+            budget: Some(budget),
+        }
+    }
+
+    /// A figure that stands for itself.
+    pub(super) fn figure(what: &str, ours: String, against: &str) -> Self {
+        Self {
+            what: what.into(),
+            ours,
+            against: against.into(),
+            ratio: None,
+            budget: None,
+        }
+    }
+}
+
+pub(super) fn milliseconds(time: Duration) -> String {
+    format!("{:.1} ms", time.as_secs_f64() * 1000.0)
+}
+
+/// The middle one; of an even number the upper of the two.
+pub(super) fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times.get(times.len() / 2).copied().unwrap_or_default()
+}
+
+#[derive(Default)]
+pub(super) struct Report {
+    pub(super) rows: Vec<Row>,
+}
+
+impl Report {
+    pub(super) fn markdown(&self) -> Result<String> {
+        let mut text = String::from(
+            "# Benchmarks\n\nWritten by `make bench`; a ratio is ours over the other's in the same run, medians of ",
+        );
+        writeln!(text, "{} runs.\n\nMachine: {}.\n", super::RUNS, machine()?)?;
+        writeln!(
+            text,
+            "| what | ours | against | ratio | budget | |\n|---|---|---|---|---|---|"
+        )?;
+        for row in &self.rows {
+            let figure = |value: Option<f64>| value.map_or_else(String::new, |value| format!("{value:.2}"));
+            let verdict = match (row.ratio, row.budget) {
+                (Some(ratio), Some(budget)) if ratio <= budget => "kept",
+                (Some(_), Some(_)) => "**missed**",
+                _ => "",
+            };
+            writeln!(
+                text,
+                "| {} | {} | {} | {} | {} | {verdict} |",
+                row.what,
+                row.ours,
+                row.against,
+                figure(row.ratio),
+                figure(row.budget)
+            )?;
+        }
+        Ok(text)
+    }
+}
+
+/// Processor, cores, memory, kernel, accelerator.
+fn machine() -> Result<String> {
+    let cpu = std::fs::read_to_string("/proc/cpuinfo")?;
+    let model = cpu
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"))
+        .map_or("unknown processor", |rest| {
+            rest.trim_start_matches(['\t', ' ', ':']).trim()
+        });
+    let memory = std::fs::read_to_string("/proc/meminfo")?;
+    let kib: u64 = memory
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))
+        .and_then(|rest| rest.trim().trim_end_matches(" kB").parse().ok())
+        .unwrap_or(0);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let kernel = output(std::process::Command::new("uname").arg("-sr"))?;
+    let qemu = output(std::process::Command::new("qemu-system-x86_64").arg("--version"))?;
+    let qemu = qemu.lines().next().unwrap_or_default();
+    let hardware = cpu.split_whitespace().any(|flag| flag == "vmx" || flag == "svm");
+    let accelerator = if hardware {
+        "KVM"
+    } else {
+        "software emulation (TCG)"
+    };
+    Ok(format!(
+        "{model}, {cores} cores, {} GiB, {}, {qemu}, {accelerator}",
+        kib / 1024 / 1024,
+        kernel.trim()
+    ))
+}

@@ -1,0 +1,31 @@
+//! `knaller start` until SSH answers, against the same QEMU and kernel with a bare init that answers on TCP.
+
+use std::time::Instant;
+
+use anyhow::Result;
+
+use super::RUNS;
+use super::bare::{Bare, Init, initrd};
+use super::report::{Row, median};
+use super::stage::Stage;
+
+pub(super) fn measure(stage: &Stage) -> Result<Vec<Row>> {
+    let bare = initrd(stage, &Init::Answer)?;
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    // Turn by turn, so that what else the machine does meets both.
+    for _ in 0..RUNS {
+        theirs.push(Bare::start(stage, &bare)?.until_banner()?);
+        let start = Instant::now();
+        stage.started("start", &[])?;
+        ours.push(start.elapsed());
+        stage.removed("start")?;
+    }
+    let what = "`knaller start` to SSH ready (network, overlay disk, keys, config)";
+    Ok(vec![Row::times(
+        what,
+        median(ours),
+        "QEMU by hand, bare init",
+        median(theirs),
+        1.10,
+    )])
+}
