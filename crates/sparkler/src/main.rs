@@ -8,12 +8,16 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use firecracker_api::models;
+use rustix::time::{ClockId, clock_gettime};
 use sparkler::arch::Clock;
 use sparkler::cli::{Args, ArgsError};
 use sparkler::exit::Exit;
 use sparkler::logger::{Logger, parse_level};
+use sparkler::metrics::{Metrics, MetricsError};
 use sparkler::qemu::process;
-use sparkler::run::run;
+use sparkler::run::{Ending, run};
+use sparkler::signals::die_by;
 use sparkler::sink::Sink;
 use sparkler::snapshot;
 use sparkler::vm::start::Host;
@@ -67,7 +71,15 @@ fn main() -> ExitCode {
             return Exit::GenericError.into();
         }
     };
-    let exit = serve(&args, clock, &stdout);
+    let ending = serve(&args, clock, &stdout);
+    let exit = match ending {
+        Ending::Exit(exit) => exit,
+        Ending::Signal(number) => {
+            stdout.flush();
+            die_by(number);
+            Exit::UnexpectedError
+        }
+    };
     match exit {
         Exit::Ok => tracing::info!("Firecracker exiting successfully. exit_code=0"),
         exit => tracing::error!("Firecracker exiting with error. exit_code={}", exit.code()),
@@ -77,13 +89,13 @@ fn main() -> ExitCode {
 }
 
 /// Runs a machine; an error is told on standard error and in the log.
-fn serve(args: &Args, clock: Clock, stdout: &Sink) -> Exit {
+fn serve(args: &Args, clock: Clock, stdout: &Sink) -> Ending {
     let logger = Logger::new(stdout.clone());
     tracing_subscriber::registry().with(logger.clone()).init();
     let fail = |exit: Exit, error: &dyn std::fmt::Display| {
         tracing::error!("{error}");
         eprintln!("Error: {error}");
-        exit
+        Ending::Exit(exit)
     };
     logger.set_id(&args.id);
     let level = match args.level.as_deref().map(parse_level).transpose() {
@@ -95,7 +107,7 @@ fn serve(args: &Args, clock: Clock, stdout: &Sink) -> Exit {
             return fail(Exit::BadConfiguration, &text);
         }
     };
-    let config = firecracker_api::models::Logger {
+    let config = models::Logger {
         log_path: args.log_path.clone(),
         level,
         show_level: args.show_level.then_some(true),
@@ -119,9 +131,44 @@ fn serve(args: &Args, clock: Clock, stdout: &Sink) -> Exit {
         stdout: stdout.clone(),
         console: Arc::default(),
     };
-    let vm = Vm::new(args.id.clone(), host, logger, args.mmds_limit());
+    let metrics = match metrics(args) {
+        Ok(metrics) => metrics,
+        Err(error) => {
+            return fail(
+                Exit::GenericError,
+                &format!("Could not initialize metrics: {error}"),
+            );
+        }
+    };
+    let vm = Vm::new(args.id.clone(), host, logger, metrics, args.mmds_limit());
     match run(args, vm) {
-        Ok(exit) => exit,
+        Ok(ending) => ending,
         Err(error) => fail(Exit::GenericError, &error),
     }
+}
+
+/// The metrics as the command line wants them. Times are those of Firecracker's `ProcessTimeReporter`.
+fn metrics(args: &Args) -> Result<Metrics, MetricsError> {
+    let mut metrics = Metrics::new(args.id.clone());
+    if let Some(path) = &args.metrics_path {
+        let config = models::Metrics {
+            metrics_path: path.clone(),
+            ..models::Metrics::default()
+        };
+        metrics.open(config)?;
+    }
+    let since = |start: u64, clock| micros(clock).saturating_sub(start);
+    let parent = args.parent_cpu_time_us.unwrap_or(0);
+    metrics.set_startup(
+        args.start_time_us.map(|start| since(start, ClockId::Monotonic)),
+        args.start_time_cpu_us
+            .map(|start| since(start, ClockId::ProcessCPUTime) + parent),
+    );
+    Ok(metrics)
+}
+
+fn micros(clock: ClockId) -> u64 {
+    let now = clock_gettime(clock);
+    let whole = |number: i64| u64::try_from(number).unwrap_or(0);
+    whole(now.tv_sec) * 1_000_000 + whole(now.tv_nsec) / 1000
 }

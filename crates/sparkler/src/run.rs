@@ -8,6 +8,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use firecracker_api::server::{Answer, ApiRequest, Fault, Limits, serve};
 use tokio::sync::{mpsc, oneshot};
@@ -15,6 +16,8 @@ use tokio::sync::{mpsc, oneshot};
 use crate::cli::Args;
 use crate::config_file::{self, ConfigError};
 use crate::exit::Exit;
+use crate::metrics::PERIOD_S;
+use crate::signals::Signals;
 use crate::vm::Vm;
 
 /// Why the process ended otherwise than by its guest.
@@ -39,6 +42,15 @@ pub enum RunError {
     Runtime(#[source] io::Error),
 }
 
+/// How the process ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// With this code.
+    Exit(Exit),
+    /// By this signal, as a process without a handler ends.
+    Signal(i32),
+}
+
 /// A request on its way to the machine.
 struct Job {
     request: ApiRequest,
@@ -47,7 +59,7 @@ struct Job {
 
 /// Serves one machine from its configuration to its end. Must be called on the main thread, since QEMU lives as long as
 /// the thread that starts it.
-pub fn run(args: &Args, vm: Vm) -> Result<Exit, RunError> {
+pub fn run(args: &Args, vm: Vm) -> Result<Ending, RunError> {
     let socket = if args.no_api {
         None
     } else {
@@ -60,7 +72,7 @@ pub fn run(args: &Args, vm: Vm) -> Result<Exit, RunError> {
     runtime.block_on(live(args, vm, socket.as_ref()))
 }
 
-async fn live(args: &Args, mut vm: Vm, socket: Option<&ApiSocket>) -> Result<Exit, RunError> {
+async fn live(args: &Args, mut vm: Vm, socket: Option<&ApiSocket>) -> Result<Ending, RunError> {
     let (requests, inbox) = mpsc::channel(1);
     let (stop, stopped) = oneshot::channel();
     let server = match socket {
@@ -75,16 +87,24 @@ async fn live(args: &Args, mut vm: Vm, socket: Option<&ApiSocket>) -> Result<Exi
         }
         None => None,
     };
-    if let Some(file) = &args.config_file {
-        config_file::apply(file, &mut vm).await?;
-    }
-    let exit = work(&mut vm, inbox).await;
+    let mut signals = Signals::listen().map_err(RunError::Runtime)?;
+    let ending: Result<Ending, RunError> = tokio::select! {
+        signal = signals.next() => Ok(Ending::Signal(signal)),
+        ended = async {
+            if let Some(file) = &args.config_file {
+                config_file::apply(file, &mut vm).await?;
+            }
+            work(&mut vm, inbox).await;
+            Ok(Ending::Exit(Exit::Ok))
+        } => ended,
+    };
+    let ending = conclude(&mut vm, ending?).await;
     // The server ends by itself once told; what fails in that has nobody left to be told to.
     let _ = stop.send(());
     if let Some(server) = server {
         let _ = server.await;
     }
-    Ok(exit)
+    Ok(ending)
 }
 
 /// Hands each request to the machine's task and waits for its answer.
@@ -109,30 +129,49 @@ fn forward(
     }
 }
 
-/// Carries out requests until the machine ends.
-async fn work(vm: &mut Vm, mut inbox: mpsc::Receiver<Job>) -> Exit {
+/// Carries out requests until the machine ends, and writes its metrics now and then.
+async fn work(vm: &mut Vm, mut inbox: mpsc::Receiver<Job>) {
+    let period = Duration::from_secs(PERIOD_S);
+    let mut metrics = tokio::time::interval_at(tokio::time::Instant::now() + period, period);
+    metrics.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            () = vm.ended() => break,
+            () = vm.ended() => return,
             Some(Job { request, reply }) = inbox.recv() => {
                 let answer = Answer::from(vm.handle(request).await);
                 // A client that has gone has no use for its answer.
                 let _ = reply.send(answer);
             }
-        }
-    }
-    match vm.finish().await {
-        Some(end) => {
-            let exit = end.exit();
-            if exit == Exit::Ok {
-                tracing::info!("Vmm is stopping: {end}.");
-            } else {
-                tracing::error!("Vmm is stopping: {end}.");
+            _ = metrics.tick() => {
+                if let Err(error) = vm.flush_metrics_of_running().await {
+                    tracing::error!("Failed to write metrics: {error}");
+                }
             }
-            exit
         }
-        None => Exit::UnexpectedError,
     }
+}
+
+/// Takes the machine apart, whatever ended the work, and says how the process ends.
+async fn conclude(vm: &mut Vm, ending: Ending) -> Ending {
+    if let Ending::Signal(signal) = ending {
+        tracing::error!("Shutting down VM after intercepting signal {signal}.");
+        vm.count_signal(signal);
+        vm.finish().await;
+        return match Exit::from_signal(signal) {
+            Exit::GenericError => ending,
+            exit => Ending::Exit(exit),
+        };
+    }
+    let Some(end) = vm.finish().await else {
+        return ending;
+    };
+    let exit = end.exit();
+    if exit == Exit::Ok {
+        tracing::info!("Vmm is stopping: {end}.");
+    } else {
+        tracing::error!("Vmm is stopping: {end}.");
+    }
+    Ending::Exit(exit)
 }
 
 /// The API's socket; its file goes with it, unless somebody has put another there.

@@ -6,6 +6,7 @@
 //!
 //! Source: Linux's `Documentation/networking/tuntap.rst` and `include/uapi/linux/if_tun.h`.
 
+use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -93,9 +94,92 @@ fn set_header(file: &File) -> io::Result<()> {
     Ok(())
 }
 
+/// What an interface has carried, since it was made.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct TapCounts {
+    /// What the host got: what the guest sent.
+    pub received: Direction,
+    /// What the host sent: what the guest got.
+    pub sent: Direction,
+}
+
+/// One direction.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Direction {
+    /// Bytes.
+    pub bytes: u64,
+    /// Frames.
+    pub packets: u64,
+    /// Frames that failed.
+    pub errors: u64,
+}
+
+/// The counts of all interfaces of this process's network namespace, by name; none if the kernel tells none.
+///
+/// Read from `/proc/self/net/dev`, since `/sys` may belong to another namespace.
+#[must_use]
+pub fn counts() -> HashMap<String, TapCounts> {
+    parse_counts(&std::fs::read_to_string("/proc/self/net/dev").unwrap_or_default())
+}
+
+/// One line per interface: name, then eight numbers for each direction, the first three of which are bytes, packets
+/// and errors (`net/core/net-procfs.c`).
+fn parse_counts(text: &str) -> HashMap<String, TapCounts> {
+    let line = |line: &str| {
+        let (name, numbers) = line.split_once(':')?;
+        let numbers: Vec<u64> = numbers
+            .split_whitespace()
+            .map_while(|number| number.parse().ok())
+            .collect();
+        let direction = |at: usize| {
+            let [bytes, packets, errors] = numbers.get(at..at + 3)? else {
+                return None;
+            };
+            Some(Direction {
+                bytes: *bytes,
+                packets: *packets,
+                errors: *errors,
+            })
+        };
+        Some((
+            name.trim().to_owned(),
+            TapCounts {
+                received: direction(0)?,
+                sent: direction(8)?,
+            },
+        ))
+    };
+    text.lines().filter_map(line).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_kernels_table_is_read() {
+        let table = "Inter-|   Receive                                                |  Transmit
+ face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed
+    lo:     100       2    0    0    0     0          0         0      100       2    0    0    0     0       0          0
+ tap0: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16
+ cut: 1 2 3
+";
+        let counts = parse_counts(table);
+        let tap = TapCounts {
+            received: Direction {
+                bytes: 1,
+                packets: 2,
+                errors: 3,
+            },
+            sent: Direction {
+                bytes: 9,
+                packets: 10,
+                errors: 11,
+            },
+        };
+        assert_eq!(counts.get("tap0"), Some(&tap));
+        assert_eq!(counts.len(), 2);
+    }
 
     #[test]
     fn names_are_checked_before_the_kernel_sees_them() {

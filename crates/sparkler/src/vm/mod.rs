@@ -6,6 +6,7 @@
 mod balloon;
 mod drives;
 pub mod faults;
+mod observe;
 pub mod resources;
 mod running;
 mod runtime;
@@ -15,11 +16,12 @@ use firecracker_api::models::{InstanceInfo, InstanceState};
 use firecracker_api::server::{Answer, ApiRequest, Fault, rules};
 use serde_json::Value;
 
-use self::faults::{not_supported, within};
+use self::faults::{internal, not_supported, within};
 use self::resources::Resources;
 use self::running::Running;
 use self::start::Host;
 use crate::logger::Logger;
+use crate::metrics::Metrics;
 use crate::qemu::end::End;
 
 /// The version of Firecracker whose API this is; what follows the `+` is build metadata to semantic versioning, and
@@ -34,6 +36,7 @@ pub struct Vm {
     id: String,
     host: Host,
     logger: Logger,
+    metrics: Metrics,
     mmds_limit: usize,
     mmds: Option<Value>,
     resources: Resources,
@@ -44,11 +47,12 @@ pub struct Vm {
 impl Vm {
     /// A machine that is not configured yet.
     #[must_use]
-    pub fn new(id: String, host: Host, logger: Logger, mmds_limit: usize) -> Self {
+    pub fn new(id: String, host: Host, logger: Logger, metrics: Metrics, mmds_limit: usize) -> Self {
         Self {
             id,
             host,
             logger,
+            metrics,
             mmds_limit,
             mmds: None,
             resources: Resources::default(),
@@ -69,6 +73,7 @@ impl Vm {
 
     /// Carries out one request.
     pub async fn handle(&mut self, request: ApiRequest) -> Result<Answer, Fault> {
+        self.metrics.counters.count(&request);
         request.admit(self.state())?;
         if self.running.is_some() {
             self.handle_running(request).await
@@ -87,7 +92,9 @@ impl Vm {
 
     /// Ends the machine if it still runs, and says how it ended; none if it was not started.
     pub async fn finish(&mut self) -> Option<End> {
-        Some(self.running.take()?.finish().await)
+        let end = self.running.take()?.finish().await;
+        self.write_last_metrics();
+        Some(end)
     }
 
     async fn handle_configuring(&mut self, request: ApiRequest) -> Result<Answer, Fault> {
@@ -109,9 +116,15 @@ impl Vm {
                 .logger
                 .update(&config)
                 .map_err(|error| within("Logger error", error)),
+            ApiRequest::PutMetrics(config) => self.metrics.open(config).map_err(|error| {
+                let what = "Cannot initialize the metrics system due to bad user input";
+                within("Metrics error", format!("{what}: {error}"))
+            }),
             ApiRequest::InstanceStart => {
                 self.running = Some(start::start(resources, &self.host).await?);
-                Ok(())
+                self.start_counting();
+                // The first line tells how long the process took to start.
+                self.flush_metrics().await.map_err(internal)
             }
             ApiRequest::PutCpuConfig(_) => Err(not_supported("QEMU has no CPU templates")),
             ApiRequest::PutPmem(_) => Err(not_supported("QEMU's microvm has no pmem device")),

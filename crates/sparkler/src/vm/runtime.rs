@@ -3,6 +3,8 @@
 //! Invariant: what was changed is kept in [`Resources`](super::resources::Resources) only once QEMU has done it, so
 //! `GET /vm/config` always tells what is in force.
 
+use std::time::Instant;
+
 use firecracker_api::models::{PartialDrive, PartialNetworkInterface, VmState};
 use firecracker_api::server::{Answer, ApiRequest, Fault, rules};
 
@@ -22,9 +24,12 @@ impl Vm {
         match request {
             ApiRequest::PatchVm(state) => {
                 let pause = state == VmState::Paused;
+                let begun = Instant::now();
                 running.set_paused(pause).await.map_err(internal)?;
                 self.paused = pause;
+                self.tell_latency(pause, begun.elapsed());
             }
+            ApiRequest::FlushMetrics => self.flush_metrics().await.map_err(internal)?,
             ApiRequest::SendCtrlAltDel if arch::HAS_KEYBOARD => {
                 running.send_ctrl_alt_del().await.map_err(internal)?;
             }
