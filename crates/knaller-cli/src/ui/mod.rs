@@ -12,7 +12,8 @@ pub(crate) mod table;
 mod timeline;
 
 use std::fmt::Display;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal, Write as _};
+use std::os::fd::AsFd;
 
 use anstream::AutoStream;
 
@@ -28,6 +29,7 @@ pub(crate) struct Ui {
     /// Whether a person reads standard error at a terminal that can move its cursor.
     live: bool,
     width: Option<u16>,
+    note_width: Option<u16>,
 }
 
 impl Ui {
@@ -42,7 +44,8 @@ impl Ui {
         let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
         Self {
             live: io::stderr().is_terminal() && !dumb,
-            width: width_of_stdout(),
+            width: width(io::stdout()),
+            note_width: width(io::stderr()),
         }
     }
 
@@ -54,6 +57,11 @@ impl Ui {
     /// The columns of the terminal that standard output is; `None` for a file or a pipe.
     pub(crate) fn width(self) -> Option<u16> {
         self.width
+    }
+
+    /// As [`Self::width`], of standard error, where notes go.
+    pub(crate) fn note_width(self) -> Option<u16> {
+        self.note_width
     }
 
     /// Writes a line, or several, of the result.
@@ -97,11 +105,11 @@ pub(crate) fn plain(text: &str) -> String {
         .collect()
 }
 
-fn width_of_stdout() -> Option<u16> {
-    let stdout = io::stdout();
-    if !stdout.is_terminal() {
+/// The columns of the terminal that `stream` is.
+fn width(stream: impl AsFd + IsTerminal) -> Option<u16> {
+    if !stream.is_terminal() {
         return None;
     }
-    let size = rustix::termios::tcgetwinsize(&stdout).ok()?;
+    let size = rustix::termios::tcgetwinsize(stream).ok()?;
     (size.ws_col > 0).then_some(size.ws_col)
 }

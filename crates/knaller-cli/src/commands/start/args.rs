@@ -286,3 +286,6 @@ fn pair(text: &str) -> Result<(String, String), &'static str> {
     }
     Ok((name.to_owned(), value.to_owned()))
 }
+
+#[cfg(test)]
+mod tests;

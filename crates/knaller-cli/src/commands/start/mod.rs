@@ -7,7 +7,7 @@ mod report;
 
 use std::path::{Path, PathBuf};
 
-use knaller::{Knaller, Machine, MachineSpec, Root, StartEvent, StartOptions, State, Timeline, Wait};
+use knaller::{Kernel, Knaller, Machine, MachineSpec, Root, StartEvent, StartOptions, State, Timeline, Wait};
 use tokio::sync::oneshot;
 
 pub(crate) use args::StartArgs;
@@ -21,6 +21,9 @@ impl StartArgs {
     pub(crate) async fn run(self, context: Context) -> Result<u8, CommandError> {
         let mut spec = self.spec()?;
         if let Root::File(path) = &mut spec.root {
+            *path = absolute(path)?;
+        }
+        if let Kernel::Path(path) = &mut spec.kernel {
             *path = absolute(path)?;
         }
         let stays = !self.detach && !self.no_wait;

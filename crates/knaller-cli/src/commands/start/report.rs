@@ -1,15 +1,17 @@
 //! What a start says of itself, while it works and when it is done.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use knaller::{Machine, Name, StartEvent};
+use knaller::{Forward, Machine, Name, Protocol, StartEvent};
 use tokio::sync::oneshot;
 
 use super::StartArgs;
 use crate::commands::machine::StartedView;
 use crate::context::Context;
 use crate::error::CommandError;
-use crate::ui::style::{DIM, STRONG, paint};
+use crate::ui::style::{STRONG, paint};
+use crate::ui::table::{self, Cell};
 use crate::ui::{Format, Progress, Timeline, Ui, human, label};
 
 /// Steps shorter than this are told by `--timings` alone.
@@ -96,7 +98,7 @@ impl Report {
         self.ui
             .note(format_args!("{} is up after {total}", paint(STRONG, name)));
         if self.timings && self.output.is_none_or(|format| format == Format::Table) {
-            self.ui.note(timeline.bars(self.ui.width()));
+            self.ui.note(timeline.bars(self.ui.note_width()));
         }
         self.ways_in(name, &info.forwards);
         let Some(format) = self.output else {
@@ -106,22 +108,28 @@ impl Report {
         self.ui.inspect(&[StartedView::new(info, timings)], format)
     }
 
-    fn ways_in(&self, name: &Name, forwards: &[knaller::Forward]) {
-        let faint = |text: &str| paint(DIM, text);
-        self.ui.note(format_args!(
-            "  knaller ssh {name:<12} {}",
-            faint("a shell in it")
-        ));
-        for forward in forwards {
-            self.ui
-                .note(format_args!("  {forward:<24} {}", faint("host port:guest port")));
-        }
+    fn ways_in(&self, name: &Name, forwards: &[Forward]) {
+        let mut ways = vec![("  shell", Cell::from(format!("knaller ssh {name}")))];
+        ways.extend(forwards.iter().map(|forward| ("  port", way(forward).into())));
         let stop = if self.stays {
-            "ends it; so does Ctrl-C"
+            "Ctrl-C, or knaller stop"
         } else {
-            "ends it"
+            "knaller stop"
         };
-        self.ui
-            .note(format_args!("  knaller stop {name:<11} {}", faint(stop)));
+        ways.push(("  stop", format!("{stop} {name}").into()));
+        self.ui.note(table::facts(ways, self.ui.note_width()));
+    }
+}
+
+/// Where a port of the host leads to: `127.0.0.1:8080 -> 80`.
+fn way(forward: &Forward) -> String {
+    let port = forward.host_port;
+    let from = match forward.bind {
+        None => format!("*:{port}"),
+        Some(address) => SocketAddr::new(address, port).to_string(),
+    };
+    match forward.protocol {
+        Protocol::Tcp => format!("{from} -> {}", forward.guest_port),
+        Protocol::Udp => format!("{from} -> {} (UDP)", forward.guest_port),
     }
 }
