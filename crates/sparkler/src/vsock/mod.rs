@@ -24,6 +24,8 @@ mod host;
 mod metrics;
 mod mux;
 mod packet;
+#[cfg(test)]
+mod protocol_tests;
 mod rings;
 mod worker;
 

@@ -12,9 +12,11 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
+
+use sparkler::arch;
+use sparkler::qemu::accel::Accel;
 
 pub(crate) mod guest;
 mod initrd;
@@ -25,7 +27,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
 /// A running guest. Dropping it kills QEMU.
 pub(crate) struct Vm {
     qemu: Child,
-    console: Receiver<String>,
+    _console: Receiver<String>,
     qmp: BufReader<UnixStream>,
 }
 
@@ -35,7 +37,7 @@ impl Vm {
     pub(crate) fn start(device: OwnedFd, arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let qmp_path = folder.path().join("qmp");
-        let qmp = std::os::unix::net::UnixListener::bind(&qmp_path).unwrap();
+        let clock = arch::clock_args(Accel::Tcg, &arch::Clock::start()).unwrap_or_default();
         let mut qemu = Command::new("qemu-system-x86_64")
             .args([
                 "-nodefaults",
@@ -59,13 +61,10 @@ impl Vm {
             .arg(initrd::path())
             .args([
                 "-append",
-                &format!(
-                    "console=ttyS0 quiet reboot=k panic=-1 tsc_early_khz={}",
-                    tsc_khz()
-                ),
+                &format!("console=ttyS0 quiet reboot=k panic=-1 {clock}"),
             ])
             .arg("-qmp")
-            .arg(format!("unix:{}", qmp_path.display()))
+            .arg(format!("unix:{},server=on,wait=off", qmp_path.display()))
             .args(arguments)
             .stdin(device)
             .stdout(Stdio::piped())
@@ -78,34 +77,16 @@ impl Vm {
                 let _ = lines.send(line);
             }
         });
-        let (qmp, _) = qmp.accept().unwrap();
+        wait_for(&console, "agent: ready");
+        let qmp = UnixStream::connect(&qmp_path).unwrap();
         let mut vm = Self {
             qemu,
-            console,
+            _console: console,
             qmp: BufReader::new(qmp),
         };
         vm.qmp.read_line(&mut String::new()).unwrap();
         vm.tell_qemu("qmp_capabilities");
-        vm.wait_for("agent: ready");
         vm
-    }
-
-    /// Waits for a line of the console that contains `text`.
-    pub(crate) fn wait_for(&self, text: &str) {
-        let mut seen = String::new();
-        let start = Instant::now();
-        loop {
-            let left = PATIENCE.saturating_sub(start.elapsed());
-            let line = self
-                .console
-                .recv_timeout(left)
-                .unwrap_or_else(|_| panic!("no {text:?} on the console:\n{seen}"));
-            seen += &line;
-            seen += "\n";
-            if line.contains(text) {
-                return;
-            }
-        }
     }
 
     /// A QMP command without arguments.
@@ -140,16 +121,19 @@ impl Drop for Vm {
     }
 }
 
-/// How fast this machine's time stamp counter runs: a guest that has to find out by itself hangs now and then.
-fn tsc_khz() -> u128 {
-    static KHZ: OnceLock<u128> = OnceLock::new();
-    *KHZ.get_or_init(|| {
-        // SAFETY: reading the counter has no precondition.
-        let read = || unsafe { std::arch::x86_64::_rdtsc() };
-        let (start, first) = (Instant::now(), read());
-        while start.elapsed() < Duration::from_millis(200) {
-            std::hint::spin_loop();
+/// Waits for a line of the console that contains `text`.
+fn wait_for(console: &Receiver<String>, text: &str) {
+    let mut seen = String::new();
+    let start = Instant::now();
+    loop {
+        let left = PATIENCE.saturating_sub(start.elapsed());
+        let line = console
+            .recv_timeout(left)
+            .unwrap_or_else(|error| panic!("no {text:?} on the console: {error}\n{seen}"));
+        seen += &line;
+        seen += "\n";
+        if line.contains(text) {
+            return;
         }
-        u128::from(read() - first) * 1_000_000 / start.elapsed().as_nanos()
-    })
+    }
 }
