@@ -200,8 +200,8 @@ impl Inspected for MachineView {
             ),
             ("kernel", self.kernel.as_str().into()),
             ("instance", self.instance.as_str().into()),
-            ("created", self.created.to_string().into()),
-            ("started", self.started.to_string().into()),
+            ("created", human::moment(self.created).into()),
+            ("started", human::moment(self.started).into()),
         ];
         if let Some(details) = &self.details {
             facts.extend(details.facts());

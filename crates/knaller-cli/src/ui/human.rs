@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 /// An age: `5s`, `3m`, `2h`, `5d`.
 pub(crate) fn age(age: Duration) -> String {
     let seconds = age.as_secs();
@@ -48,6 +50,11 @@ pub(crate) fn bytes(bytes: u64) -> String {
 /// A size in MiB, as [`bytes`].
 pub(crate) fn mebibytes(mebibytes: u64) -> String {
     bytes(mebibytes.saturating_mul(1024 * 1024))
+}
+
+/// A moment, to the second.
+pub(crate) fn moment(moment: Timestamp) -> String {
+    moment.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
 #[cfg(test)]

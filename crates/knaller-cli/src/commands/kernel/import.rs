@@ -83,12 +83,13 @@ impl ImportArgs {
                 }
             }
         };
-        match ended {
-            Some(signal) if imported.is_err() => Err(CommandError::Ended(signal)),
-            _ => {
+        match (imported, ended) {
+            (Ok(imported), _) => {
                 watcher.finish();
-                imported
+                Ok(imported)
             }
+            (Err(_), Some(signal)) => Err(CommandError::Ended(signal)),
+            (Err(error), None) => Err(error),
         }
     }
 

@@ -109,7 +109,7 @@ impl Inspected for KernelView {
             ("modules", self.modules.join(", ").into()),
             ("file systems", self.features.filesystems.join(", ").into()),
             ("source", self.source.as_str().into()),
-            ("imported", self.imported.to_string().into()),
+            ("imported", human::moment(self.imported).into()),
         ];
         facts.retain(|(_, cell)| !cell.is_empty());
         facts
