@@ -17,6 +17,7 @@ mod link;
 pub mod listen;
 pub mod machine;
 mod signals;
+pub mod ssh;
 mod sys;
 pub mod users;
 mod worker;

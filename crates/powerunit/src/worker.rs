@@ -22,7 +22,7 @@ use crate::console::{chain, say};
 use crate::link::Notice;
 use crate::listen::Listener;
 use crate::machine::{Call, Handle, Root};
-use crate::{figures, sys};
+use crate::{figures, ssh, sys};
 
 /// What PID 1 leaves a worker, in memory.
 #[derive(Debug)]
@@ -60,13 +60,14 @@ fn run(inheritance: Inheritance) -> Result<()> {
 async fn serve(inheritance: Inheritance) -> Result<()> {
     let Inheritance {
         link,
-        listeners: _listeners,
-        config: _config,
+        listeners,
+        config,
     } = inheritance;
+    let settings = settings(&config)?;
     let (reader, writer) = UnixStream::from_std(link)?.into_split();
     let (root, root_seen) = watch::channel(Root::Pending);
     let (calls, asked) = mpsc::channel(8);
-    let _machine = Handle::new(root_seen, calls);
+    let machine = Handle::new(root_seen, calls);
     let view = View {
         notices: BufReader::new(reader).lines(),
         init: Some(writer),
@@ -75,8 +76,19 @@ async fn serve(inheritance: Inheritance) -> Result<()> {
         entrypoint: (false, None),
         init_folder: rustix::fs::open("/proc/1", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?,
     };
-    view.keep().await;
-    Ok(())
+    tokio::select! {
+        () = view.keep() => Ok(()),
+        served = ssh::serve(listeners, settings, machine) => served,
+    }
+}
+
+/// What the host's config means for the SSH server.
+fn settings(config: &Config) -> Result<ssh::Settings> {
+    let settings = ssh::Settings::new(&config.host_key, &config.authorized_keys);
+    let mut settings = settings.map_err(std::io::Error::other)?;
+    settings.user_keys = config.user_keys;
+    settings.environment.clone_from(&config.env);
+    Ok(settings)
 }
 
 /// The worker's end of the link, and what it has learnt there.
