@@ -127,6 +127,9 @@ pub enum Error {
         first: u16,
     },
 
+    #[error("{address} is no address of this host")]
+    NotOurAddress { address: IpAddr },
+
     #[error("{program} was not found")]
     ProgramMissing { program: String, hint: String },
     #[error("user namespaces are forbidden: {reason}")]
@@ -138,8 +141,10 @@ pub enum Error {
     NoKernel,
     #[error("there is no kernel {0}")]
     UnknownKernel(String),
-    #[error("{0}")]
-    Images(String),
+    #[error(transparent)]
+    Kernel(Box<images::bundle::StoreError>),
+    #[error(transparent)]
+    Initrd(Box<images::bundle::InitrdError>),
 
     #[error("not enough memory: {wanted_mib} MiB are wanted and {available_mib} MiB are available")]
     Memory { wanted_mib: u64, available_mib: u64 },
@@ -168,10 +173,6 @@ pub enum Error {
     GuestEnded { console: String },
     #[error("the guest speaks version {guest} of the boot dialogue and this program {host}")]
     GuestVersion { guest: u16, host: u16 },
-    #[error(
-        "a second guest asked for the config of {0}: nothing was handed out twice, but something in the guest pretends to be its init"
-    )]
-    SecondTaker(Name),
 
     #[error(
         "the guest never asked for its config within {}{}",
@@ -190,6 +191,12 @@ pub enum Error {
 
     #[error("cannot reach SSH of {name}: {reason}")]
     Ssh { name: Name, reason: String },
+    #[error("cannot reach vsock port {port} of {name}")]
+    Vsock {
+        name: Name,
+        port: u32,
+        source: io::Error,
+    },
     #[error("{name} showed another host key than the one made for it: something pretends to be this machine")]
     HostKey { name: Name },
 
@@ -210,20 +217,19 @@ impl Error {
             Self::NameTaken { .. } | Self::NotRunning(_) | Self::Running(_) | Self::Busy(_) => {
                 Class::Conflict
             }
-            Self::PortTaken { .. } | Self::PortReserved { .. } => Class::Port,
+            Self::PortTaken { .. } | Self::PortReserved { .. } | Self::NotOurAddress { .. } => Class::Port,
             Self::ProgramMissing { .. } | Self::UserNamespaces { .. } | Self::Network { .. } => {
                 Class::Missing
             }
-            Self::NoKernel | Self::UnknownKernel(_) | Self::Images(_) => Class::Kernel,
+            Self::NoKernel | Self::UnknownKernel(_) | Self::Kernel(_) | Self::Initrd(_) => Class::Kernel,
             Self::Memory { .. } | Self::DiskFull { .. } => Class::Resources,
             Self::VmmRefused { .. } | Self::VmmDied { .. } => Class::Vmm,
             Self::GuestPanicked { .. }
             | Self::GuestFailed { .. }
             | Self::GuestEnded { .. }
-            | Self::GuestVersion { .. }
-            | Self::SecondTaker(_) => Class::Guest,
+            | Self::GuestVersion { .. } => Class::Guest,
             Self::NeverAsked { .. } | Self::SshTimeout { .. } | Self::Timeout { .. } => Class::Timeout,
-            Self::Ssh { .. } | Self::HostKey { .. } => Class::Access,
+            Self::Ssh { .. } | Self::Vsock { .. } | Self::HostKey { .. } => Class::Access,
             Self::Copy { .. } | Self::Forward { .. } => Class::Transfer,
         }
     }
@@ -282,6 +288,16 @@ impl Error {
             | Self::NeverAsked { console, .. }
             | Self::SshTimeout { console, .. } => Some(("the guest's console", console)),
             _ => None,
+        }
+    }
+
+    pub(crate) fn store(error: images::bundle::StoreError) -> Self {
+        use images::bundle::StoreError;
+
+        match error {
+            StoreError::Empty => Self::NoKernel,
+            StoreError::Unknown(what) => Self::UnknownKernel(what),
+            other => Self::Kernel(Box::new(other)),
         }
     }
 

@@ -14,17 +14,20 @@ pub enum State {
     Starting,
     Running,
     Paused,
+    /// Its VMM is there and does not answer.
+    Unresponsive,
     Stopped,
 }
 
 impl State {
-    /// `starting`, `running`, `paused`, `stopped`.
+    /// `starting`, `running`, `paused`, `unresponsive`, `stopped`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Starting => "starting",
             Self::Running => "running",
             Self::Paused => "paused",
+            Self::Unresponsive => "unresponsive",
             Self::Stopped => "stopped",
         }
     }

@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use crate::doctor::Check;
 use crate::{
-    Error, Machine, MachineInfo, MachineSpec, Options, Paths, Result, StartEvent, StartOptions, Timeline,
+    Error, Machine, MachineInfo, MachineSpec, Name, Options, Paths, Result, StartEvent, StartOptions,
+    Timeline, heal, layout, list, start,
 };
 
 /// The machines of one data folder. Cheap to clone; holds no lock and no state but where things are, so that any number
 /// of processes may use the same folders at once.
 #[derive(Clone, Debug)]
 pub struct Knaller {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
 #[derive(Debug)]
@@ -20,10 +21,18 @@ pub(crate) struct Inner {
 }
 
 impl Knaller {
-    /// Makes the folders if need be and checks that they are this user's alone.
+    /// Makes the folders if need be, and checks that nobody else can write to them.
     pub fn open(options: Options) -> Result<Self> {
+        let absolute = |path: &std::path::Path| std::path::absolute(path).map_err(Error::io("find", path));
+        let paths = Paths {
+            data: absolute(&options.paths.data)?,
+            runtime: absolute(&options.paths.runtime)?,
+        };
+        layout::prepare(&paths)?;
         Ok(Self {
-            inner: Arc::new(Inner { options }),
+            inner: Arc::new(Inner {
+                options: Options { paths, ..options },
+            }),
         })
     }
 
@@ -44,20 +53,23 @@ impl Knaller {
         options: StartOptions,
         observer: &mut (dyn FnMut(StartEvent) + Send),
     ) -> Result<(Machine, Timeline)> {
-        let _ = (options, observer);
-        spec.validate()?;
-        Err(Error::NoKernel)
+        start::create(&self.inner, spec, options, observer).await
     }
 
     /// All machines, by name. Those that run are asked at once.
     pub async fn list(&self) -> Result<Vec<MachineInfo>> {
-        Ok(Vec::new())
+        heal::all(&self.inner).await?;
+        list::all(&self.inner).await
     }
 
     /// The machine of this name.
     pub async fn get(&self, name: &str) -> Result<Machine> {
-        let name = name.parse().map_err(|_| Error::NotFound(name.to_owned()))?;
-        Ok(Machine::new(Arc::clone(&self.inner), name))
+        let valid: Name = name.parse().map_err(|_| Error::NotFound(name.to_owned()))?;
+        heal::one(&self.inner, &valid).await?;
+        if !layout::files(&self.inner.options.paths, &valid).data.is_dir() {
+            return Err(Error::NotFound(name.to_owned()));
+        }
+        Ok(Machine::new(Arc::clone(&self.inner), valid))
     }
 
     /// Checks everything that a start needs.

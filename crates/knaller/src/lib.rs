@@ -1,21 +1,38 @@
 //! microVMs on one Linux machine, without root and without a daemon.
 
+mod claim;
 mod copy;
+mod disk;
 pub mod doctor;
 mod error;
 mod exec;
 mod exit;
 mod forwarding;
+mod heal;
 mod info;
 mod knaller;
+mod layout;
+mod leash;
+mod list;
 mod logs;
 mod machine;
 mod name;
 pub mod netns;
 mod network;
 mod options;
+mod process;
+mod programs;
+mod readable;
+mod record;
+mod runtime_folder;
 mod spec;
+mod ssh;
 mod start;
+mod stop;
+mod task;
+mod vmm;
+mod vsock;
+mod watch;
 
 pub use copy::{CopyEvent, CopyOptions};
 pub use error::{Class, Error, Result};

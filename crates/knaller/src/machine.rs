@@ -1,17 +1,28 @@
 //! One machine, by its name.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use guest_protocol::control::Status;
 use serde::{Deserialize, Serialize};
+use tokio::net::UnixStream;
 
-use crate::copy::{CopyEvent, CopyOptions};
-use crate::exec::{ExecRequest, Output, Session};
+use crate::copy::{self, CopyEvent, CopyOptions};
+use crate::exec::{ExecRequest, Output, Session, SessionEvent};
 use crate::forwarding::Forwarding;
 use crate::knaller::Inner;
+use crate::layout::{self, Files};
 use crate::logs::{LogSource, Logs};
-use crate::{Error, Exit, MachineInfo, Name, Result, StartEvent, StartOptions, Timeline};
+use crate::ssh::{config, control};
+use crate::{
+    Error, ExecExit, Exit, MachineInfo, Name, Result, StartEvent, StartOptions, Timeline, heal, list, start,
+    stop, vsock,
+};
+
+/// The most bytes of each stream that [`Machine::output`] keeps.
+const MAX_OUTPUT: usize = 16 << 20;
 
 /// How a machine is asked to end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,12 +64,12 @@ impl Machine {
     /// The folder with its disk, keys and logs.
     #[must_use]
     pub fn folder(&self) -> PathBuf {
-        self.inner.options.paths.data.join("vms").join(self.name.as_str())
+        layout::files(&self.inner.options.paths, &self.name).data
     }
 
     /// What it is and whether it runs, asked now.
     pub async fn info(&self) -> Result<MachineInfo> {
-        Err(self.unfinished())
+        list::one(&self.inner, &self.name).await
     }
 
     /// Starts it again with the disk it has.
@@ -67,41 +78,56 @@ impl Machine {
         options: StartOptions,
         observer: &mut (dyn FnMut(StartEvent) + Send),
     ) -> Result<Timeline> {
-        let _ = (options, observer);
-        Err(self.unfinished())
+        start::again(&self.inner, &self.name, options, observer).await
     }
 
     /// Ends it: asks its init, else sends Ctrl-Alt-Del, else kills. Returns when its VMM is gone.
     pub async fn stop(&self, options: StopOptions) -> Result<StopOutcome> {
-        let _ = options;
-        Err(self.unfinished())
+        stop::stop(&self.inner, &self.name, options).await
     }
 
     /// Ends it at once, as pulling the plug does.
     pub async fn kill(&self) -> Result<()> {
-        Err(self.unfinished())
+        stop::kill(&self.inner, &self.name).await
     }
 
     /// Removes a stopped machine with all its files.
     pub async fn remove(&self) -> Result<()> {
-        Err(self.unfinished())
+        stop::remove(&self.inner, &self.name).await
     }
 
     /// Waits until it has ended, and says how. At once if it does not run.
     pub async fn wait(&self) -> Result<Exit> {
-        Err(self.unfinished())
+        stop::wait(&self.inner, &self.name).await
     }
 
     /// Runs a command or a shell in it.
     pub async fn exec(&self, request: ExecRequest) -> Result<Session> {
-        let _ = request;
-        Err(self.unfinished())
+        Session::open(&self.running()?, &self.name, request).await
     }
 
     /// Runs a command with no input and collects what it says, up to 16 MiB of each stream.
     pub async fn output(&self, request: ExecRequest) -> Result<Output> {
-        let _ = request;
-        Err(self.unfinished())
+        let mut session = self.exec(request).await?;
+        session.input().close().await?;
+        let mut output = Output {
+            exit: ExecExit::Lost,
+            stdout: Vec::new(),
+            stderr: Vec::new(),
+        };
+        while let Some(event) = session.next().await {
+            let (stream, bytes) = match event {
+                SessionEvent::Stdout(bytes) => (&mut output.stdout, bytes),
+                SessionEvent::Stderr(bytes) => (&mut output.stderr, bytes),
+                SessionEvent::Exit(exit) => {
+                    output.exit = exit;
+                    continue;
+                }
+            };
+            let room = MAX_OUTPUT.saturating_sub(stream.len()).min(bytes.len());
+            stream.extend_from_slice(bytes.get(..room).unwrap_or_default());
+        }
+        Ok(output)
     }
 
     /// Copies a file or folder of the host into it. A target that is a folder, or ends in `/`, gets the source inside.
@@ -112,8 +138,7 @@ impl Machine {
         options: &CopyOptions,
         observer: &mut (dyn FnMut(CopyEvent) + Send),
     ) -> Result<()> {
-        let _ = (from, to, options, observer);
-        Err(self.unfinished())
+        copy::into(&self.running()?, &self.name, from, to, options, observer).await
     }
 
     /// Copies a file or folder out of it, as [`Self::copy_in`].
@@ -124,42 +149,51 @@ impl Machine {
         options: &CopyOptions,
         observer: &mut (dyn FnMut(CopyEvent) + Send),
     ) -> Result<()> {
-        let _ = (from, to, options, observer);
-        Err(self.unfinished())
+        copy::out_of(&self.running()?, &self.name, from, to, options, observer).await
     }
 
     /// Listens on `local` (port 0: a free one) and carries each connection to a port of the guest's own loopback, until
     /// the returned value is dropped.
-    pub async fn forward(&self, local: std::net::SocketAddr, guest_port: u16) -> Result<Forwarding> {
-        let _ = (local, guest_port);
-        Err(self.unfinished())
+    pub async fn forward(&self, local: SocketAddr, guest_port: u16) -> Result<Forwarding> {
+        Forwarding::open(&self.running()?, &self.name, local, guest_port).await
     }
 
     /// What it wrote, from the beginning; with `follow`, also what comes, until it has ended.
-    pub async fn logs(&self, source: LogSource, follow: bool) -> Result<Logs> {
-        let _ = (source, follow);
-        Err(self.unfinished())
+    pub fn logs(&self, source: LogSource, follow: bool) -> Result<Logs> {
+        let (files, record) = list::load(&self.inner, &self.name)?;
+        Logs::open(&files, record, source, follow)
     }
 
     /// A stanza for ssh_config(5) named after it, with which ssh, scp, sftp, rsync and others reach it over vsock.
     /// `proxy` is the command line that connects its standard streams with the guest's SSH, as `knaller proxy web`.
-    pub async fn ssh_config(&self, proxy: &str) -> Result<String> {
-        let _ = proxy;
-        Err(self.unfinished())
+    pub fn ssh_config(&self, proxy: &str) -> Result<String> {
+        let (files, _) = list::load(&self.inner, &self.name)?;
+        Ok(config::stanza(&files, &self.name, proxy))
     }
 
     /// A raw stream to a vsock port of the guest.
-    pub async fn connect_vsock(&self, port: u32) -> Result<tokio::net::UnixStream> {
-        let _ = port;
-        Err(self.unfinished())
+    pub async fn connect_vsock(&self, port: u32) -> Result<UnixStream> {
+        let socket = self.running()?.vsock_socket();
+        vsock::connect(&socket, port).await.map_err(|error| Error::Vsock {
+            name: self.name.clone(),
+            port,
+            source: error,
+        })
     }
 
     /// The guest's own figures: memory, load, disk.
-    pub async fn status(&self) -> Result<guest_protocol::control::Status> {
-        Err(self.unfinished())
+    pub async fn status(&self) -> Result<Status> {
+        let (files, record) = list::load(&self.inner, &self.name)?;
+        control::status(&files, &record).await
     }
 
-    fn unfinished(&self) -> Error {
-        Error::NotFound(self.name.to_string())
+    /// Its files, if there is a process that could answer.
+    fn running(&self) -> Result<Files> {
+        let (files, _) = list::load(&self.inner, &self.name)?;
+        if heal::lives(&files) {
+            Ok(files)
+        } else {
+            Err(Error::NotRunning(self.name.clone()))
+        }
     }
 }

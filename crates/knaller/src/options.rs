@@ -47,7 +47,12 @@ pub struct Options {
     pub search_path: OsString,
     /// The folder of the running program, where its companions are.
     pub beside: Option<PathBuf>,
+    /// What a machine's processes get as their environment, beside `PATH`.
+    pub environment: Vec<(String, OsString)>,
 }
+
+/// What they keep of the caller's environment: where they may put temporary files and what they cache.
+const KEPT: [&str; 3] = ["HOME", "TMPDIR", "XDG_CACHE_HOME"];
 
 impl Options {
     /// These folders, the usual search path, no companions beside the program.
@@ -58,6 +63,7 @@ impl Options {
             programs: Programs::default(),
             search_path: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into(),
             beside: None,
+            environment: Vec::new(),
         }
     }
 
@@ -101,6 +107,10 @@ impl Options {
             },
             search_path: lookup("PATH").unwrap_or_else(|| defaults.search_path.clone()),
             beside: program.and_then(Path::parent).map(Path::to_owned),
+            environment: KEPT
+                .iter()
+                .filter_map(|name| Some(((*name).to_owned(), lookup(name)?)))
+                .collect(),
             ..defaults
         }
     }

@@ -1,5 +1,7 @@
 //! Whether this host can run machines, piece by piece.
 
+pub(crate) mod namespaces;
+
 use serde::{Deserialize, Serialize};
 
 /// How a check ended.

@@ -74,7 +74,7 @@ pub(super) fn ruleset(plan: &Plan) -> Value {
         commands.push(rule(
             "leaving",
             &[
-                family.from(family.loopback()),
+                family.from(&family.loopback()),
                 into_guest,
                 json!({"masquerade": null}),
             ],
@@ -82,14 +82,14 @@ pub(super) fn ruleset(plan: &Plan) -> Value {
         let out = interface("oifname", "!=", TAP);
         commands.push(rule(
             "leaving",
-            &[family.from(family.guests()), out, json!({"masquerade": null})],
+            &[family.from(&family.guests()), out, json!({"masquerade": null})],
         ));
         // Metadata services answer to anybody on the machine; a guest is somebody else. Its own is the VMM's, which takes
         // those packets before they come here.
         let from_guest = interface("iifname", "==", TAP);
         commands.push(rule(
             "passing",
-            &[from_guest, family.to(family.metadata()), json!({"drop": null})],
+            &[from_guest, family.to(&family.metadata()), json!({"drop": null})],
         ));
     }
     commands.extend(nothing_here_for_the_guest());
@@ -163,15 +163,15 @@ impl Family {
         }
     }
 
-    fn from(self, whom: Value) -> Value {
+    fn from(self, whom: &Value) -> Value {
         self.address("saddr", whom)
     }
 
-    fn to(self, whom: Value) -> Value {
+    fn to(self, whom: &Value) -> Value {
         self.address("daddr", whom)
     }
 
-    fn address(self, field: &str, value: Value) -> Value {
+    fn address(self, field: &str, value: &Value) -> Value {
         let left = json!({"payload": {"protocol": self.protocol(), "field": field}});
         json!({"match": {"op": "==", "left": left, "right": value}})
     }

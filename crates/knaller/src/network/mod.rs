@@ -1,3 +1,7 @@
-//! How a machine reaches the world.
+//! How a machine reaches the world, and it the machine.
 
 pub(crate) mod addresses;
+pub(crate) mod dns;
+pub(crate) mod pasta;
+pub(crate) mod ports;
+pub(crate) mod routes;

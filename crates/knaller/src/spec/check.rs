@@ -70,7 +70,8 @@ impl MachineSpec {
             if forward.guest_port == 0 {
                 return Err(InvalidSpec::GuestPort(*forward));
             }
-            let port = (forward.bind, forward.host_port, forward.protocol);
+            // Whatever the address: pasta keeps one target for each port.
+            let port = (forward.host_port, forward.protocol);
             if forward.host_port != 0 && !seen.insert(port) {
                 return Err(InvalidSpec::ForwardTwice(*forward));
             }

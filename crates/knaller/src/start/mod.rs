@@ -1,8 +1,39 @@
-//! Starting a machine.
+//! Starting a machine: from a spec to a guest that answers on SSH.
+//!
+//! ```text
+//! claim name ─ reserve ports ─ spawn ──── API answers ─ machine, network ─┐
+//!                             ├─ disks ────────────────────────────────────┼─ drives ─ start ─ hello ─ config ─ … ready
+//!                             └─ keys ─────────────────────────────────────┘
+//! ```
+//!
+//! The invariant: until the last step the start owns everything it made ([`undo`]), after it nobody does.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::claim::Claim;
+use crate::knaller::Inner;
+use crate::record::Record;
+use crate::{Error, Machine, MachineSpec, Name, Result, heal, layout, list};
+
+mod api;
+mod boot;
+mod clock;
+mod configure;
+mod dialogue;
+mod disks;
 mod event;
+mod failure;
+mod guest;
+mod keys;
+mod launch;
+mod means;
+mod undo;
 
+use boot::Start;
+use clock::Clock;
 pub use event::{Side, StartEvent, Step, Timeline};
+use means::Means;
 
 /// How far [`crate::Knaller::start`] goes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,4 +50,96 @@ pub enum Wait {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StartOptions {
     pub wait: Wait,
+}
+
+/// How often another generated name is tried.
+const NAME_ATTEMPTS: usize = 20;
+
+/// Makes a machine and starts it.
+pub(crate) async fn create(
+    inner: &Arc<Inner>,
+    spec: MachineSpec,
+    options: StartOptions,
+    observer: &mut (dyn FnMut(StartEvent) + Send),
+) -> Result<(Machine, Timeline)> {
+    let clock = Clock::new(observer);
+    spec.validate()?;
+    heal::all(inner).await?;
+    let means = Means::gather(inner, &spec).await?;
+    let (claim, record) = claim(inner, spec).await?;
+    clock.host("checks", Duration::ZERO);
+    let name = record.name.clone();
+    let timeline = Start {
+        inner,
+        means,
+        clock,
+        wait: options.wait,
+    }
+    .boot(claim, record)
+    .await?;
+    Ok((Machine::new(Arc::clone(inner), name), timeline))
+}
+
+/// Starts a machine that exists once more.
+pub(crate) async fn again(
+    inner: &Arc<Inner>,
+    name: &Name,
+    options: StartOptions,
+    observer: &mut (dyn FnMut(StartEvent) + Send),
+) -> Result<Timeline> {
+    let clock = Clock::new(observer);
+    heal::one(inner, name).await?;
+    let files = layout::files(&inner.options.paths, name);
+    let claim = Claim::take(&files, name).await?;
+    let record = Record::load(&files.record())?;
+    if heal::lives(&files) {
+        return Err(Error::Running(name.clone()));
+    }
+    let means = Means::gather(inner, &record.spec).await?;
+    let record = record.again(files.runtime);
+    clock.host("checks", Duration::ZERO);
+    Start {
+        inner,
+        means,
+        clock,
+        wait: options.wait,
+    }
+    .boot(claim, record)
+    .await
+}
+
+/// Claims the spec's name, or one that is free.
+async fn claim(inner: &Arc<Inner>, spec: MachineSpec) -> Result<(Claim, Record)> {
+    if let Some(name) = spec.name.clone() {
+        if let Some(claimed) = try_claim(inner, &spec, &name)? {
+            return Ok(claimed);
+        }
+        let state = list::state(inner, &name).await;
+        return Err(Error::NameTaken {
+            name,
+            state: state.as_str(),
+        });
+    }
+    for _ in 0..NAME_ATTEMPTS {
+        let mut random = [0; 8];
+        keys::fill_random(&mut random)?;
+        let name = Name::generate(u64::from_le_bytes(random));
+        if let Some(claimed) = try_claim(inner, &spec, &name)? {
+            return Ok(claimed);
+        }
+    }
+    Err(Error::system("find a free name")(
+        std::io::ErrorKind::AlreadyExists.into(),
+    ))
+}
+
+fn try_claim(inner: &Arc<Inner>, spec: &MachineSpec, name: &Name) -> Result<Option<(Claim, Record)>> {
+    let files = layout::files(&inner.options.paths, name);
+    layout::check_length(&files)?;
+    let spec = MachineSpec {
+        name: Some(name.clone()),
+        ..spec.clone()
+    };
+    let record = Record::new(name.clone(), files.runtime.clone(), spec);
+    Ok(Claim::create(files, &record)?.map(|claim| (claim, record)))
 }

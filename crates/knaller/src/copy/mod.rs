@@ -30,3 +30,30 @@ pub enum CopyEvent {
     /// Something was left out, as a socket or a device: why.
     Skipped { path: String, reason: String },
 }
+
+use std::path::Path;
+
+use crate::layout::Files;
+use crate::{Error, Name, Result};
+
+pub(crate) async fn into(
+    _files: &Files,
+    name: &Name,
+    _from: &Path,
+    _to: &str,
+    _options: &CopyOptions,
+    _observer: &mut (dyn FnMut(CopyEvent) + Send),
+) -> Result<()> {
+    Err(Error::NotRunning(name.clone()))
+}
+
+pub(crate) async fn out_of(
+    _files: &Files,
+    name: &Name,
+    _from: &str,
+    _to: &Path,
+    _options: &CopyOptions,
+    _observer: &mut (dyn FnMut(CopyEvent) + Send),
+) -> Result<()> {
+    Err(Error::NotRunning(name.clone()))
+}

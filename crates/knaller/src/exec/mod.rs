@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
+mod session;
 
-use crate::Result;
+pub use session::{Session, SessionEvent, SessionInput};
 
 /// What is run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -144,66 +144,6 @@ fn signal_number(name: &str) -> u8 {
         "PIPE" => 13,
         "ALRM" => 14,
         _ => 15,
-    }
-}
-
-/// What a running command says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SessionEvent {
-    Stdout(Bytes),
-    /// Never with a terminal: it mixes both.
-    Stderr(Bytes),
-    /// The last event.
-    Exit(ExecExit),
-}
-
-/// A running command. Dropping it closes the connection, and the guest ends the command as on a hang-up.
-#[derive(Debug)]
-pub struct Session {
-    _private: (),
-}
-
-/// The command's side that takes: input, window size, signals. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct SessionInput {
-    _private: (),
-}
-
-impl Session {
-    /// The next thing it says; `None` after [`SessionEvent::Exit`]. Safe to drop and call again.
-    pub async fn next(&mut self) -> Option<SessionEvent> {
-        None
-    }
-
-    /// The other direction, to be used beside [`Self::next`].
-    #[must_use]
-    pub fn input(&self) -> SessionInput {
-        SessionInput { _private: () }
-    }
-}
-
-impl SessionInput {
-    /// Sends input; waits while the guest's window is full.
-    pub async fn write(&self, bytes: impl Into<Bytes>) -> Result<()> {
-        let _ = bytes.into();
-        Ok(())
-    }
-
-    /// Says that no more input comes.
-    pub async fn close(&self) -> Result<()> {
-        Ok(())
-    }
-
-    /// Tells the new size of the terminal.
-    pub async fn resize(&self, columns: u32, rows: u32) -> Result<()> {
-        let _ = (columns, rows);
-        Ok(())
-    }
-
-    /// Sends a signal by its name without `SIG`, as `INT`.
-    pub async fn signal(&self, name: &str) -> Result<()> {
-        let _ = name;
-        Ok(())
     }
 }
 

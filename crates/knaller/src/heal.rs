@@ -1,0 +1,184 @@
+//! What killed processes left, found and put right at the beginning of every command. The invariant: a machine that nobody
+//! works on is either whole and running, or whole and stopped without a socket or process.
+//!
+//! | found, and nobody holds the claim | so | then |
+//! |---|---|---|
+//! | `creating` | its first start was killed | its processes end, the machine goes |
+//! | `vsock.sock_1024` | a later start was killed | its processes end |
+//! | no process holds the leash | it stopped | its sockets go, and it too if it is to be removed on exit |
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::claim::{self, Claim};
+use crate::knaller::Inner;
+use crate::layout::{self, Files};
+use crate::record::Record;
+use crate::{Error, Name, Paths, Result, leash, process, runtime_folder, task};
+
+/// How long killed processes may take to be gone.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Heals all machines.
+pub(crate) async fn all(inner: &Arc<Inner>) -> Result<()> {
+    let inner = Arc::clone(inner);
+    task::blocking(move |_| {
+        let paths = &inner.options.paths;
+        claim::sweep(&layout::vms(paths));
+        for name in names(paths)? {
+            heal(paths, &name);
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Heals one machine.
+pub(crate) async fn one(inner: &Arc<Inner>, name: &Name) -> Result<()> {
+    let (inner, name) = (Arc::clone(inner), name.clone());
+    task::blocking(move |_| {
+        heal(&inner.options.paths, &name);
+        Ok(())
+    })
+    .await
+}
+
+/// The machines that there are, sorted.
+pub(crate) fn names(paths: &Paths) -> Result<Vec<Name>> {
+    let folder = layout::vms(paths);
+    let entries = std::fs::read_dir(&folder).map_err(Error::io("list", &folder))?;
+    let mut names: Vec<Name> = entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect();
+    names.sort();
+    Ok(names)
+}
+
+/// Whether a process of the machine's last boot lives.
+pub(crate) fn lives(files: &Files) -> bool {
+    leash::is_held(&files.vmm_log()).unwrap_or(false)
+}
+
+fn heal(paths: &Paths, name: &Name) {
+    if let Err(error) = try_heal(paths, name) {
+        // The command goes on: what it is about may be another machine.
+        tracing::warn!(%name, %error, "cannot heal a machine");
+    }
+}
+
+fn try_heal(paths: &Paths, name: &Name) -> Result<()> {
+    let files = layout::files(paths, name);
+    let claim = match Claim::take_now(&files) {
+        Ok(Some(claim)) => claim,
+        // Somebody works on it, or it went meanwhile.
+        Ok(None) => return Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(Error::io("lock", &files.data)(error)),
+    };
+    let record = Record::load(&files.record())?;
+    let files = Files {
+        runtime: record.runtime,
+        ..files
+    };
+    let creating = claim.is_creating();
+    if creating || files.config_socket().exists() {
+        tracing::info!(%name, "a start was killed: taking it back");
+        let ended = process::end(&record.instance, PATIENCE).map_err(Error::system("end processes"))?;
+        if !ended {
+            return Err(Error::Timeout {
+                what: format!("the processes of {name}"),
+                after: PATIENCE,
+            });
+        }
+        runtime_folder::remove(&files);
+        return if creating { claim.remove() } else { Ok(()) };
+    }
+    if lives(&files) {
+        return Ok(());
+    }
+    runtime_folder::remove(&files);
+    if record.spec.remove_on_exit {
+        claim.remove()
+    } else {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Knaller, MachineSpec};
+
+    fn knaller(temp: &tempfile::TempDir) -> Knaller {
+        Knaller::with_paths(Paths {
+            data: temp.path().join("d"),
+            runtime: temp.path().join("r"),
+        })
+        .unwrap()
+    }
+
+    /// A machine as a start leaves it that was killed before its end.
+    fn half_started(inner: &Arc<Inner>, name: &str, spec: MachineSpec) -> (Files, String) {
+        let name: Name = name.parse().unwrap();
+        let files = layout::files(&inner.options.paths, &name);
+        let record = Record::new(name, files.runtime.clone(), spec);
+        drop(Claim::create(files.clone(), &record).unwrap().unwrap());
+        runtime_folder::make(&files).unwrap();
+        std::fs::write(files.config_socket(), "").unwrap();
+        (files, record.instance)
+    }
+
+    #[tokio::test]
+    async fn a_first_start_that_was_killed_leaves_nothing() {
+        let temp = tempfile::tempdir().unwrap();
+        let inner = &knaller(&temp).inner;
+        let (files, instance) = half_started(inner, "web", MachineSpec::new());
+        let log = leash::fasten(&files.vmm_log()).unwrap();
+        let mut vmm = std::process::Command::new("sh")
+            .args(["-c", "read line", "vmm", "--id", &instance])
+            .stdin(std::process::Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        all(inner).await.unwrap();
+        assert!(!vmm.wait().unwrap().success());
+        assert!(!files.data.exists() && !files.runtime.exists());
+    }
+
+    #[tokio::test]
+    async fn a_machine_being_started_is_left_alone() {
+        let temp = tempfile::tempdir().unwrap();
+        let inner = &knaller(&temp).inner;
+        let (files, _) = half_started(inner, "web", MachineSpec::new());
+        let claim = Claim::take_now(&files).unwrap().unwrap();
+        all(inner).await.unwrap();
+        assert!(files.data.exists() && files.runtime.exists());
+        drop(claim);
+    }
+
+    #[tokio::test]
+    async fn a_later_start_that_was_killed_keeps_the_machine() {
+        let temp = tempfile::tempdir().unwrap();
+        let inner = &knaller(&temp).inner;
+        let (files, _) = half_started(inner, "web", MachineSpec::new());
+        std::fs::remove_file(files.creating()).unwrap();
+        all(inner).await.unwrap();
+        assert!(files.data.exists() && !files.runtime.exists());
+    }
+
+    #[tokio::test]
+    async fn a_stopped_machine_goes_if_it_was_to_be_removed() {
+        let temp = tempfile::tempdir().unwrap();
+        let inner = &knaller(&temp).inner;
+        let (files, _) = half_started(inner, "web", MachineSpec::new().remove_on_exit(true));
+        std::fs::remove_file(files.creating()).unwrap();
+        std::fs::remove_file(files.config_socket()).unwrap();
+        let log = leash::fasten(&files.vmm_log()).unwrap();
+        all(inner).await.unwrap();
+        assert!(files.data.exists() && files.runtime.exists());
+        drop(log);
+        all(inner).await.unwrap();
+        assert!(!files.data.exists() && !files.runtime.exists());
+    }
+}

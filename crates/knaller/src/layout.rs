@@ -1,0 +1,166 @@
+//! Which file of a machine is where. The invariant: what is in the data folder is intent and disks, what is in the runtime
+//! folder is sockets; neither says whether the machine runs.
+//!
+//! ```text
+//! DATA/vms/NAME/      vm.json      what was asked for (see `record`)
+//!                     creating     only while the first start has not succeeded
+//!                     overlay.ext4 or rootfs.ext4
+//!                     console.log  vmm.log
+//!                     host_key     client_key     known_hosts
+//! RUNTIME/NAME/       api.sock     the VMM's
+//!                     vsock.sock   the VMM's
+//!                     vsock.sock_1024   ours, only while a start goes on
+//! RUNTIME/ports.lock  see `network::ports`
+//! ```
+
+use std::path::PathBuf;
+
+use images::files::private_folder;
+
+use crate::{Error, Name, Paths, Result};
+
+/// The longest path of a Unix socket: `sun_path` has 108 bytes, one of them the NUL (unix(7)).
+const MAX_SOCKET_PATH: usize = 107;
+
+/// One machine's files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Files {
+    pub(crate) data: PathBuf,
+    pub(crate) runtime: PathBuf,
+}
+
+impl Files {
+    pub(crate) fn record(&self) -> PathBuf {
+        self.data.join("vm.json")
+    }
+
+    pub(crate) fn creating(&self) -> PathBuf {
+        self.data.join("creating")
+    }
+
+    pub(crate) fn overlay(&self) -> PathBuf {
+        self.data.join("overlay.ext4")
+    }
+
+    pub(crate) fn rootfs(&self) -> PathBuf {
+        self.data.join("rootfs.ext4")
+    }
+
+    pub(crate) fn console(&self) -> PathBuf {
+        self.data.join("console.log")
+    }
+
+    pub(crate) fn vmm_log(&self) -> PathBuf {
+        self.data.join("vmm.log")
+    }
+
+    pub(crate) fn host_key(&self) -> PathBuf {
+        self.data.join("host_key")
+    }
+
+    pub(crate) fn client_key(&self) -> PathBuf {
+        self.data.join("client_key")
+    }
+
+    pub(crate) fn known_hosts(&self) -> PathBuf {
+        self.data.join("known_hosts")
+    }
+
+    pub(crate) fn api_socket(&self) -> PathBuf {
+        self.runtime.join("api.sock")
+    }
+
+    pub(crate) fn vsock_socket(&self) -> PathBuf {
+        self.runtime.join("vsock.sock")
+    }
+
+    /// Where Firecracker connects to when the guest dials the host's port (docs/vsock.md: `uds_path_PORT`).
+    pub(crate) fn config_socket(&self) -> PathBuf {
+        self.runtime
+            .join(format!("vsock.sock_{}", guest_protocol::CONFIG_PORT))
+    }
+}
+
+pub(crate) fn vms(paths: &Paths) -> PathBuf {
+    paths.data.join("vms")
+}
+
+/// Where a machine's files are if it is started now. One that exists may have its sockets elsewhere: its record tells.
+pub(crate) fn files(paths: &Paths, name: &Name) -> Files {
+    Files {
+        data: vms(paths).join(name.as_str()),
+        runtime: paths.runtime.join(name.as_str()),
+    }
+}
+
+/// Whether sockets of a machine of this name can be bound at all.
+pub(crate) fn check_length(files: &Files) -> Result<()> {
+    let length = files.config_socket().as_os_str().len();
+    if length <= MAX_SOCKET_PATH {
+        return Ok(());
+    }
+    Err(Error::Folder {
+        path: files.runtime.clone(),
+        reason: format!(
+            "the socket in it would have a path of {length} bytes, and {MAX_SOCKET_PATH} are possible: take a shorter name, or a shorter runtime folder"
+        ),
+    })
+}
+
+/// Makes both folders, and sees to it that nobody but this user can write to them: a folder below /tmp can be made by
+/// anybody.
+pub(crate) fn prepare(paths: &Paths) -> Result<()> {
+    for folder in [&paths.data, &vms(paths), &paths.runtime] {
+        private_folder(folder).map_err(|error| Error::Folder {
+            path: folder.clone(),
+            reason: error.to_string(),
+        })?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn folders_are_made_private_and_those_of_others_refused() {
+        let temp = tempfile::tempdir().unwrap();
+        let paths = Paths {
+            data: temp.path().join("a/data"),
+            runtime: temp.path().join("run"),
+        };
+        prepare(&paths).unwrap();
+        prepare(&paths).unwrap();
+        for folder in [&paths.data, &vms(&paths), &paths.runtime] {
+            assert_eq!(
+                folder.metadata().unwrap().permissions().mode() & 0o777,
+                0o700,
+                "{}",
+                folder.display()
+            );
+        }
+        std::fs::set_permissions(&paths.runtime, std::fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(matches!(prepare(&paths), Err(Error::Folder { .. })));
+    }
+
+    #[test]
+    fn names_too_long_for_a_socket_are_refused_before_anything_is_made() {
+        let name: Name = "a".repeat(63).parse().unwrap();
+        let short = Paths {
+            data: "/d".into(),
+            runtime: "/run/user/1000/knaller".into(),
+        };
+        assert!(check_length(&files(&short, &name)).is_ok());
+        let long = Paths {
+            data: "/d".into(),
+            runtime: "/run/user/1000/a/rather/long/folder/indeed".into(),
+        };
+        assert!(matches!(
+            check_length(&files(&long, &name)),
+            Err(Error::Folder { .. })
+        ));
+    }
+}

@@ -1,0 +1,163 @@
+//! What runs, asked from the VMMs now.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use firecracker_api::Client;
+use firecracker_api::models::InstanceState;
+use futures_util::{StreamExt as _, stream};
+use tokio::net::UnixStream;
+
+use crate::claim::Claim;
+use crate::knaller::Inner;
+use crate::layout::{self, Files};
+use crate::network::addresses;
+use crate::record::Record;
+use crate::{Error, MachineInfo, Name, Network, Result, State, heal};
+
+/// How many machines are asked at once: each takes two files of the caller's.
+const AT_ONCE: usize = 128;
+
+/// How long a VMM may take to answer before its machine counts as unresponsive.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// All machines, by name.
+pub(crate) async fn all(inner: &Arc<Inner>) -> Result<Vec<MachineInfo>> {
+    let names = heal::names(&inner.options.paths)?;
+    let mut machines: Vec<_> = stream::iter(names)
+        .map(|name| async move {
+            // One that is damaged is no reason not to show the others.
+            let info = one(inner, &name).await;
+            info.inspect_err(|error| tracing::warn!(%name, %error, "left out of the list"))
+                .ok()
+        })
+        .buffer_unordered(AT_ONCE)
+        .filter_map(std::future::ready)
+        .collect()
+        .await;
+    machines.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(machines)
+}
+
+/// One machine.
+pub(crate) async fn one(inner: &Arc<Inner>, name: &Name) -> Result<MachineInfo> {
+    let (files, record) = load(inner, name)?;
+    let answer = ask(&files, &record).await;
+    let addresses = match record.spec.network {
+        Network::Pasta => addresses::guest(record.ipv6),
+        Network::None => Vec::new(),
+    };
+    Ok(MachineInfo {
+        name: record.name,
+        state: answer.state,
+        instance: record.instance,
+        vmm: record.vmm,
+        vmm_version: answer.version,
+        pid: answer.pid,
+        created: record.created,
+        started: record.started,
+        spec: record.spec,
+        forwards: record.forwards,
+        addresses,
+        kernel: record.kernel,
+    })
+}
+
+/// A machine's record, and its files where this boot has them.
+pub(crate) fn load(inner: &Arc<Inner>, name: &Name) -> Result<(Files, Record)> {
+    let files = layout::files(&inner.options.paths, name);
+    match Record::load(&files.record()) {
+        Ok(record) => Ok((
+            Files {
+                runtime: record.runtime.clone(),
+                ..files
+            },
+            record,
+        )),
+        Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+            Err(Error::NotFound(name.to_string()))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// As [`one`], for a machine that may go at any time.
+pub(crate) async fn state(inner: &Arc<Inner>, name: &Name) -> State {
+    one(inner, name).await.map_or(State::Stopped, |info| info.state)
+}
+
+struct Answer {
+    state: State,
+    version: Option<String>,
+    pid: Option<u32>,
+}
+
+async fn ask(files: &Files, record: &Record) -> Answer {
+    let silent = |state| Answer {
+        state,
+        version: None,
+        pid: None,
+    };
+    let socket = files.api_socket();
+    let Ok(stream) = UnixStream::connect(&socket).await else {
+        // Somebody who holds the claim of a machine without a VMM is about to start it.
+        let claimed = matches!(Claim::take_now(files), Ok(None));
+        return silent(if claimed { State::Starting } else { State::Stopped });
+    };
+    // Who listens, in this process's own numbers (SO_PEERCRED, unix(7)).
+    let pid = stream
+        .peer_cred()
+        .ok()
+        .and_then(|peer| u32::try_from(peer.pid()?).ok());
+    drop(stream);
+    match Client::new(&socket).with_timeout(PATIENCE).get_instance().await {
+        Ok(instance) if instance.id != record.instance => silent(State::Stopped),
+        Ok(instance) => {
+            let state = match instance.state {
+                InstanceState::NotStarted => State::Starting,
+                InstanceState::Running => State::Running,
+                InstanceState::Paused => State::Paused,
+            };
+            Answer {
+                state,
+                version: Some(instance.vmm_version),
+                pid,
+            }
+        }
+        Err(error) if error.nobody_serves() => silent(State::Stopped),
+        Err(_) => Answer {
+            state: State::Unresponsive,
+            version: None,
+            pid,
+        },
+    }
+}
+
+/// Completes an error that another machine is the cause of.
+pub(crate) async fn blame(inner: &Arc<Inner>, victim: &Name, error: Error) -> Error {
+    let Error::PortTaken {
+        bind,
+        port,
+        protocol,
+        by: None,
+    } = error
+    else {
+        return error;
+    };
+    let names = heal::names(&inner.options.paths).unwrap_or_default();
+    let by = names.into_iter().filter(|name| name != victim).find(|name| {
+        let holds = |record: &Record| {
+            record
+                .forwards
+                .iter()
+                .any(|f| f.host_port == port && f.protocol == protocol)
+        };
+        load(inner, name).is_ok_and(|(files, record)| holds(&record) && heal::lives(&files))
+    });
+    Error::PortTaken {
+        bind,
+        port,
+        protocol,
+        by,
+    }
+}

@@ -1,0 +1,222 @@
+//! pasta's command line, and what its complaints mean. Works with Debian 12's (2023-03) and later ones.
+
+use std::ffi::OsString;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use crate::netns::Plan;
+use crate::{Error, Forward, Protocol, Result};
+
+/// pasta, and the helper that it runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Pasta {
+    pub(crate) program: PathBuf,
+    pub(crate) helper: PathBuf,
+    pub(crate) nft: PathBuf,
+    pub(crate) forwards: Vec<Forward>,
+    pub(crate) ipv6: bool,
+    /// Whether the caller is root.
+    pub(crate) root: bool,
+}
+
+impl Pasta {
+    /// The arguments with which pasta runs the helper, and the helper `vmm`.
+    pub(crate) fn arguments(&self, vmm: &[OsString]) -> Result<Vec<OsString>> {
+        let mut arguments: Vec<OsString> = [
+            // In the foreground, so that its process is ours to wait for, and silent unless something is wrong.
+            "--foreground",
+            "--quiet",
+            // It sets up the namespace's side of its own interface.
+            "--config-net",
+            // Otherwise the guest reaches everything that listens on the host's loopback, by its gateway's address.
+            "--no-map-gw",
+            // Nothing that listens on the host is to appear in the namespace, and nothing there on the host but what is
+            // forwarded below.
+            "--tcp-ns",
+            "none",
+            "--udp-ns",
+            "none",
+        ]
+        .map(OsString::from)
+        .to_vec();
+        if self.root {
+            // Else it becomes nobody, who may not write the machine's files. And no user namespace: this pasta gives up
+            // CAP_SETFCAP, without which root may not map itself into one (user_namespaces(7)).
+            arguments.extend(["--runas", "0", "--netns-only"].map(OsString::from));
+        }
+        for (protocol, flag) in [(Protocol::Tcp, "--tcp-ports"), (Protocol::Udp, "--udp-ports")] {
+            let mut any = false;
+            for forward in self
+                .forwards
+                .iter()
+                .filter(|forward| forward.protocol == protocol)
+            {
+                any = true;
+                arguments.extend([flag.into(), port(forward).into()]);
+            }
+            if !any {
+                // Unless told so it forwards whatever is bound.
+                arguments.extend([flag.into(), "none".into()]);
+            }
+        }
+        arguments.extend(["--".into(), self.helper.clone().into(), self.plan()?.into()]);
+        arguments.extend_from_slice(vmm);
+        Ok(arguments)
+    }
+
+    fn plan(&self) -> Result<String> {
+        let mut ports: Vec<_> = self.forwards.iter().map(|f| (f.protocol, f.guest_port)).collect();
+        ports.sort_unstable();
+        ports.dedup();
+        let plan = Plan {
+            ports,
+            ipv6: self.ipv6,
+            nft: self.nft.clone(),
+        };
+        serde_json::to_string(&plan).map_err(|e| Error::system("write the network's plan")(e.into()))
+    }
+}
+
+/// `[ADDRESS/]HOST:NAMESPACE`; IPv6 without brackets.
+fn port(forward: &Forward) -> String {
+    let ports = format!("{}:{}", forward.host_port, forward.guest_port);
+    match forward.bind {
+        None => ports,
+        Some(IpAddr::V4(address)) => format!("{address}/{ports}"),
+        Some(IpAddr::V6(address)) => format!("{address}/{ports}"),
+    }
+}
+
+/// What pasta or the helper said before it ended, as an error; `None` if the log has no words of theirs.
+pub(crate) fn complaint(log: &str, forwards: &[Forward]) -> Option<Error> {
+    log.lines().find_map(|line| {
+        if let Some((_, rest)) = line.split_once("Failed to bind ") {
+            return Some(taken(rest, forwards));
+        }
+        if line.contains("External interface not usable") || line.contains("pick external interface") {
+            let reason = "this host has no default route, and pasta needs one";
+            return Some(Error::Network {
+                reason: reason.to_owned(),
+            });
+        }
+        // unshare(2) or clone(2) as pasta reports them.
+        let namespaces = [
+            "Failed to clone process with detached namespaces",
+            "Failed to create user namespace",
+        ];
+        if namespaces.iter().any(|text| line.contains(text)) {
+            return Some(crate::doctor::namespaces::forbidden(line));
+        }
+        let (_, reason) = line.split_once("knaller-netns: ")?;
+        Some(Error::Network {
+            reason: reason.to_owned(),
+        })
+    })
+}
+
+/// `any port for '-t 8080:80', exiting` (2023-03) or `port 8080 (Address already in use) for option '-t 8080:80'` (later).
+fn taken(rest: &str, forwards: &[Forward]) -> Error {
+    let quoted = rest.split('\'').nth(1).unwrap_or_default();
+    let named = forwards.iter().find(|forward| {
+        let flag = match forward.protocol {
+            Protocol::Tcp => ["-t ", "--tcp-ports "],
+            Protocol::Udp => ["-u ", "--udp-ports "],
+        };
+        flag.iter()
+            .any(|flag| quoted.strip_prefix(flag) == Some(&port(forward)))
+    });
+    match named.or(forwards.first()) {
+        Some(Forward {
+            bind,
+            host_port,
+            protocol,
+            ..
+        }) => Error::PortTaken {
+            bind: *bind,
+            port: *host_port,
+            protocol: *protocol,
+            by: None,
+        },
+        None => Error::Network {
+            reason: format!("pasta failed to bind {rest}"),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pasta(forwards: &[&str]) -> Pasta {
+        Pasta {
+            program: "/usr/bin/pasta".into(),
+            helper: "/lib/knaller-netns".into(),
+            nft: "/sbin/nft".into(),
+            forwards: forwards.iter().map(|text| text.parse().unwrap()).collect(),
+            ipv6: true,
+            root: false,
+        }
+    }
+
+    fn line(pasta: &Pasta) -> String {
+        let words = pasta.arguments(&["vmm".into(), "--id".into()]).unwrap();
+        words
+            .iter()
+            .map(|word| word.to_str().unwrap())
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+
+    #[test]
+    fn the_command_line() {
+        let text = line(&pasta(&[
+            "8080:80",
+            "127.0.0.1:8443:443",
+            "[::1]:53:53/udp",
+            "8081:80",
+        ]));
+        assert!(
+            text.contains(" --tcp-ports 8080:80 --tcp-ports 127.0.0.1/8443:443 "),
+            "{text}"
+        );
+        assert!(text.contains(" --udp-ports ::1/53:53 "), "{text}");
+        let plan = r#"{"ports":[["tcp",80],["tcp",443],["udp",53]],"ipv6":true,"nft":"/sbin/nft"}"#;
+        assert!(
+            text.ends_with(&format!(" -- /lib/knaller-netns {plan} vmm --id")),
+            "{text}"
+        );
+        assert!(!text.contains("runas"));
+        let root = Pasta {
+            root: true,
+            ..pasta(&[])
+        };
+        assert!(line(&root).contains("--runas 0 --netns-only --tcp-ports none --udp-ports none -- "));
+    }
+
+    #[test]
+    fn its_complaints() {
+        let forwards = pasta(&["8080:80", "127.0.0.1:8443:443", "9000:53/udp"]).forwards;
+        let port = |log: &str| match complaint(log, &forwards) {
+            Some(Error::PortTaken { port, .. }) => port,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(
+            port("x\nFailed to bind any port for '-t 127.0.0.1/8443:443', exiting\n"),
+            8443
+        );
+        assert_eq!(
+            port("Failed to bind port 9000 (Address already in use) for option '-u 9000:53'\n"),
+            9000
+        );
+        assert!(matches!(
+            complaint("External interface not usable\n", &[]),
+            Some(Error::Network { .. })
+        ));
+        let helper = complaint("knaller-netns: packet rules: no nft\n", &[]).unwrap();
+        assert_eq!(
+            helper.to_string(),
+            "the network could not be set up: packet rules: no nft"
+        );
+        assert!(complaint("Couldn't configure user mappings\nqemu: x\n", &[]).is_none());
+    }
+}

@@ -1,0 +1,163 @@
+//! `vm.json`: what was asked for and how it was resolved. The invariant: nothing in it says what runs, it is written before
+//! the VMM starts, and only by whoever holds the machine's [`crate::claim::Claim`].
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Forward, MachineSpec, Name, Result};
+
+/// The form of the file.
+const FORM: u32 = 1;
+
+/// The most bytes of a record: a spec has at most half a MiB of texts, and metadata has its own limit in the VMM.
+const MAX_SIZE: u64 = 4 << 20;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    form: u32,
+    pub(crate) name: Name,
+    /// New for each boot, and part of the command line of every process of that boot.
+    pub(crate) instance: String,
+    /// Seconds since the Unix epoch.
+    pub(crate) created: u64,
+    /// When this boot began.
+    pub(crate) started: u64,
+    /// Where this boot's sockets are; processes with another environment find them too.
+    pub(crate) runtime: PathBuf,
+    pub(crate) vmm: String,
+    /// The kernel bundle's id.
+    pub(crate) kernel: String,
+    /// The forwards with the host ports chosen.
+    pub(crate) forwards: Vec<Forward>,
+    /// Whether the guest has IPv6.
+    pub(crate) ipv6: bool,
+    pub(crate) spec: MachineSpec,
+}
+
+impl Record {
+    /// A record of a boot that begins now, with nothing resolved yet.
+    pub(crate) fn new(name: Name, runtime: PathBuf, spec: MachineSpec) -> Self {
+        let now = now();
+        Self {
+            form: FORM,
+            name,
+            instance: uuid::Uuid::new_v4().to_string(),
+            created: now,
+            started: now,
+            runtime,
+            vmm: String::new(),
+            kernel: String::new(),
+            forwards: spec.forwards.clone(),
+            ipv6: false,
+            spec,
+        }
+    }
+
+    /// The same machine, booted anew.
+    pub(crate) fn again(self, runtime: PathBuf) -> Self {
+        Self {
+            created: self.created,
+            ..Self::new(self.name, runtime, self.spec)
+        }
+    }
+
+    pub(crate) fn load(path: &Path) -> Result<Self> {
+        let file = std::fs::File::open(path).map_err(Error::io("open", path))?;
+        let reader = std::io::Read::take(std::io::BufReader::new(file), MAX_SIZE);
+        let damaged = |source| Error::Record {
+            path: path.to_owned(),
+            source,
+        };
+        let record: Self = serde_json::from_reader(reader).map_err(damaged)?;
+        if record.form != FORM {
+            let text = format!("form {} where {FORM} is known", record.form);
+            return Err(damaged(serde::de::Error::custom(text)));
+        }
+        Ok(record)
+    }
+
+    /// Replaces the file as a whole, readable by this user only: it holds the environment's secrets.
+    pub(crate) fn save(&self, path: &Path) -> Result<()> {
+        let mut json =
+            serde_json::to_vec_pretty(self).map_err(|e| Error::system("write a record")(e.into()))?;
+        json.push(b'\n');
+        write_private(path, &json)
+    }
+}
+
+/// Writes a file of mode 0600 under another name and renames it, so that no reader sees half of it.
+pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+
+    let fresh = path.with_extension("new");
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&fresh);
+    file.and_then(|mut file| file.write_all(bytes))
+        .and_then(|()| std::fs::rename(&fresh, path))
+        .map_err(|e| {
+            crate::disk::explain(
+                Error::io("write", path)(e),
+                "writing a file",
+                path,
+                bytes.len() as u64,
+            )
+        })
+}
+
+/// Seconds since the Unix epoch.
+pub(crate) fn now() -> u64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |time| time.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> Record {
+        Record::new(
+            "web".parse().unwrap(),
+            "/run/x".into(),
+            MachineSpec::new().forward("0:80".parse().unwrap()),
+        )
+    }
+
+    #[test]
+    fn what_is_saved_is_loaded() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("vm.json");
+        let saved = record();
+        saved.save(&path).unwrap();
+        assert_eq!(Record::load(&path).unwrap(), saved);
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn another_boot_has_another_instance() {
+        let first = record();
+        let second = first.clone().again("/run/y".into());
+        assert_ne!(first.instance, second.instance);
+        assert_eq!((first.created, &first.spec), (second.created, &second.spec));
+    }
+
+    #[test]
+    fn damage_is_an_error_that_names_the_file() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("vm.json");
+        for bad in ["", "{", "[]", "{\"form\":2}"] {
+            std::fs::write(&path, bad).unwrap();
+            let error = Record::load(&path).unwrap_err();
+            assert!(error.to_string().contains("vm.json"), "{error}");
+        }
+    }
+}

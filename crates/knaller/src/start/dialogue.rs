@@ -1,0 +1,158 @@
+//! The host's end of the boot dialogue (see [`guest_protocol`]). The invariant: the config leaves this process once. Who asks
+//! after it was handed over is refused and reported, whether or not the first taker is still there.
+
+use std::io;
+use std::time::Duration;
+
+use guest_protocol::frame::{self, Decoder};
+use guest_protocol::{Config, Exit, GuestMessage, Hello, HostMessage, VERSION};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::task::JoinSet;
+
+use super::clock::Clock;
+use super::{StartEvent, Wait};
+
+/// How long a stranger may take to say what it wants.
+const STRANGER: Duration = Duration::from_secs(5);
+
+/// The most strangers listened to at once.
+const MAX_STRANGERS: usize = 16;
+
+/// How the dialogue ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// As far as was asked for.
+    Done,
+    /// The command ended before the guest had said that all is up: there was little to do.
+    Exited(Exit),
+    /// A step failed that the machine cannot do without.
+    Failed { step: String, message: String },
+    /// The guest's init is of another time than this program.
+    Version(u16),
+}
+
+/// Waits for the guest, hands it `config` and listens to what it says, as far as `until`. Says `asked` when the guest has come.
+pub(super) async fn hold(
+    listener: &UnixListener,
+    config: Config,
+    until: Wait,
+    clock: &Clock<'_>,
+    asked: &mut bool,
+) -> io::Result<End> {
+    let answer = frame::encode(&HostMessage::Config(Box::new(config))).map_err(io::Error::other)?;
+    let mut guest = loop {
+        let mut guest = Conversation::new(listener.accept().await?.0);
+        // A guest whose connection broke before the answer asks anew.
+        match tokio::time::timeout(STRANGER, guest.hello())
+            .await
+            .unwrap_or_else(|late| Err(late.into()))
+        {
+            Ok(hello) if hello.version != VERSION => {
+                let reason = format!("version {VERSION} of the dialogue is spoken here");
+                guest.send(&refusal(reason)?).await.ok();
+                return Ok(End::Version(hello.version));
+            }
+            Ok(hello) => {
+                *asked = true;
+                note_arrival(clock, &hello);
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a connection without a question");
+                continue;
+            }
+        }
+        match guest.send(&answer).await {
+            Ok(()) => break guest,
+            Err(error) => tracing::debug!(%error, "the guest hung up before its config was sent"),
+        }
+    };
+    clock.guest("config", Duration::ZERO);
+    if until == Wait::Config {
+        return Ok(End::Done);
+    }
+    let mut strangers = JoinSet::new();
+    loop {
+        tokio::select! {
+            message = guest.message() => match message? {
+                GuestMessage::Ready(_) => {
+                    clock.guest("ready", Duration::ZERO);
+                    return Ok(End::Done);
+                }
+                GuestMessage::Exited(exit) => return Ok(End::Exited(exit)),
+                GuestMessage::Failed { step, message } => return Ok(End::Failed { step, message }),
+                GuestMessage::Listening { .. } => clock.guest("ssh listening", Duration::ZERO),
+                GuestMessage::Phase { name, .. } => clock.guest(&name, Duration::ZERO),
+                GuestMessage::Warning { step, message } => clock.tell(StartEvent::Warning { step, message }),
+                GuestMessage::Hello(_) => return Err(io::Error::other("the guest asked twice on one connection")),
+            },
+            stranger = listener.accept() => {
+                let message = "another process in the guest asked for the config, and was refused".to_owned();
+                clock.tell(StartEvent::Warning { step: "config".to_owned(), message });
+                if strangers.len() < MAX_STRANGERS {
+                    strangers.spawn(tokio::time::timeout(STRANGER, refuse(stranger?.0)));
+                }
+            }
+            Some(_) = strangers.join_next() => {}
+        }
+    }
+}
+
+/// The guest's clock tells how long ago its kernel had started init.
+fn note_arrival(clock: &Clock<'_>, hello: &Hello) {
+    let since_init = Duration::from_micros(hello.uptime_us.saturating_sub(hello.init_us));
+    clock.guest("kernel", since_init);
+    clock.guest("hello", Duration::ZERO);
+}
+
+async fn refuse(stranger: UnixStream) -> io::Result<()> {
+    let mut stranger = Conversation::new(stranger);
+    stranger.hello().await?;
+    stranger
+        .send(&refusal("the config was handed out already".to_owned())?)
+        .await
+}
+
+fn refusal(reason: String) -> io::Result<Vec<u8>> {
+    frame::encode(&HostMessage::Refused { reason }).map_err(io::Error::other)
+}
+
+struct Conversation {
+    stream: UnixStream,
+    decoder: Decoder,
+}
+
+impl Conversation {
+    fn new(stream: UnixStream) -> Self {
+        Self {
+            stream,
+            decoder: Decoder::default(),
+        }
+    }
+
+    async fn hello(&mut self) -> io::Result<Hello> {
+        match self.message().await? {
+            GuestMessage::Hello(hello) => Ok(hello),
+            other => Err(io::Error::other(format!("not a hello: {other:?}"))),
+        }
+    }
+
+    /// Safe to drop and call again.
+    async fn message(&mut self) -> io::Result<GuestMessage> {
+        let mut buffer = [0; 4096];
+        loop {
+            if let Some(message) = self.decoder.message().map_err(io::Error::other)? {
+                return Ok(message);
+            }
+            match self.stream.read(&mut buffer).await? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                got => self.decoder.push(buffer.get(..got).unwrap_or_default()),
+            }
+        }
+    }
+
+    async fn send(&mut self, frame: &[u8]) -> io::Result<()> {
+        self.stream.write_all(frame).await?;
+        self.stream.flush().await
+    }
+}

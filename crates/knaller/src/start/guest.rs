@@ -1,0 +1,125 @@
+//! What the guest is told of itself.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use guest_protocol::{Config, Entrypoint, Interface, Network, Root, Route, VERSION};
+
+use super::configure::INTERFACE;
+use super::keys::{Keys, fill_random};
+use crate::network::addresses::{
+    GATEWAY_V4, GATEWAY_V6, GUEST_MAC, GUEST_V4, GUEST_V6, PREFIX_V4, PREFIX_V6, mac_text,
+};
+use crate::network::dns;
+use crate::record::Record;
+use crate::{MachineSpec, Network as Mode, Result};
+
+/// Bytes of entropy: what the kernel's generator is seeded with in full (Linux, drivers/char/random.c: 256 bits), with some
+/// to spare.
+const ENTROPY: usize = 64;
+
+pub(super) fn config(record: &Record, keys: &Keys, root: Root) -> Result<Config> {
+    let spec = &record.spec;
+    let mut entropy = [0; ENTROPY];
+    fill_random(&mut entropy)?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Ok(Config {
+        version: VERSION,
+        hostname: record.name.to_string(),
+        host_key: keys.host_key.clone(),
+        authorized_keys: std::iter::once(&keys.authorized)
+            .chain(&spec.ssh_keys)
+            .cloned()
+            .collect(),
+        user_keys: spec.user_keys,
+        clock_ns: u64::try_from(now.as_nanos()).unwrap_or(u64::MAX),
+        entropy: entropy.iter().map(|byte| format!("{byte:02x}")).collect(),
+        root,
+        network: (spec.network == Mode::Pasta).then(|| network(record.ipv6)),
+        entrypoint: entrypoint(spec),
+        init: spec.init,
+        stop_grace_ms: spec.stop_grace_ms,
+        env: spec.env.clone(),
+    })
+}
+
+fn entrypoint(spec: &MachineSpec) -> Option<Entrypoint> {
+    (!spec.command.is_empty()).then(|| Entrypoint {
+        argv: spec.command.clone(),
+        user: spec.user.clone(),
+        workdir: spec.workdir.clone(),
+        stop_signal: spec.stop_signal.clone(),
+    })
+}
+
+fn network(ipv6: bool) -> Network {
+    let resolver = dns::of_host(ipv6);
+    let v4 = (
+        IpAddr::V4(GUEST_V4),
+        PREFIX_V4,
+        IpAddr::V4(GATEWAY_V4),
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+    );
+    let v6 = (
+        IpAddr::V6(GUEST_V6),
+        PREFIX_V6,
+        IpAddr::V6(GATEWAY_V6),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    );
+    let families = [Some(v4), ipv6.then_some(v6)];
+    let mut interface = Interface {
+        name: INTERFACE.to_owned(),
+        mac: mac_text(GUEST_MAC),
+        addresses: Vec::new(),
+        routes: Vec::new(),
+        mtu: None,
+    };
+    for (address, length, gateway, any) in families.into_iter().flatten() {
+        interface.addresses.push(format!("{address}/{length}"));
+        interface.routes.push(Route {
+            destination: format!("{any}/0"),
+            gateway,
+        });
+    }
+    Network {
+        interfaces: vec![interface],
+        dns: resolver.servers,
+        search: resolver.search,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_families_with_their_routes() {
+        let network = network(true);
+        let json = serde_json::to_value(&network.interfaces).unwrap();
+        let expected = serde_json::json!([{
+            "name": "eth0",
+            "mac": "aa:fc:00:00:00:01",
+            "addresses": ["10.255.255.254/30", "fd6b:6e61:6c6c:6572::2/64"],
+            "routes": [
+                {"destination": "0.0.0.0/0", "gateway": "10.255.255.253"},
+                {"destination": "::/0", "gateway": "fd6b:6e61:6c6c:6572::1"},
+            ],
+            "mtu": null,
+        }]);
+        assert_eq!(json, expected);
+        assert!(!network.dns.is_empty() && network.dns.iter().all(|address| !address.is_loopback()));
+    }
+
+    #[test]
+    fn no_two_boots_get_the_same_entropy() {
+        let record = Record::new("web".parse().unwrap(), "/r".into(), MachineSpec::new());
+        let keys = Keys {
+            host_key: "k".into(),
+            authorized: "a".into(),
+        };
+        let [one, two] = [0, 1].map(|_| config(&record, &keys, Root::Initramfs).unwrap());
+        assert_ne!(one.entropy, two.entropy);
+        assert_eq!(one.entropy.len(), 2 * ENTROPY);
+        assert_eq!(one.authorized_keys, ["a"]);
+    }
+}

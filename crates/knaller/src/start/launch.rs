@@ -1,0 +1,124 @@
+//! The processes of a boot: pasta, the helper, the VMM; or the VMM alone without a network. The invariant: they hang on
+//! nothing of the caller's. They have a session of their own, no terminal, none of its open files and little of its
+//! environment, and write to the machine's logs.
+
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use tokio::process::{Child, Command};
+
+use crate::layout::Files;
+use crate::network::pasta::Pasta;
+use crate::vmm::Chosen;
+use crate::{Error, Options, Result, leash};
+
+/// All that a boot's processes are made from.
+pub(super) struct Launch<'a> {
+    pub(super) files: &'a Files,
+    pub(super) vmm: &'a Chosen,
+    pub(super) instance: &'a str,
+    pub(super) pasta: Option<&'a Pasta>,
+    pub(super) options: &'a Options,
+}
+
+impl Launch<'_> {
+    /// Starts them, and gives the first of them: it ends when all have.
+    pub(super) fn spawn(&self) -> Result<Child> {
+        let (program, arguments) = self.command_line()?;
+        let log = self.files.vmm_log();
+        let leash = leash::fasten(&log).map_err(Error::io("lock", &log))?;
+        let mut command = Command::new(&program);
+        command
+            .args(arguments)
+            .current_dir("/")
+            .env_clear()
+            .env("PATH", &self.options.search_path)
+            .envs(self.options.environment.iter().map(|(name, value)| (name, value)))
+            .envs(self.vmm.qemu.as_ref().map(|qemu| ("QEMU", qemu)))
+            .stdin(Stdio::null())
+            .stdout(self.console()?)
+            .stderr(leash);
+        // SAFETY: `detach` makes two system calls and nothing else, as is right between fork and exec.
+        unsafe { command.pre_exec(detach) };
+        command.spawn().map_err(Error::io("run", &program))
+    }
+
+    fn command_line(&self) -> Result<(PathBuf, Vec<OsString>)> {
+        let mut vmm: Vec<OsString> = vec![
+            self.vmm.program.clone().into(),
+            "--api-sock".into(),
+            self.files.api_socket().into(),
+            "--id".into(),
+            self.instance.into(),
+            // Without it Firecracker logs to its standard output, which is the guest's console here.
+            "--log-path".into(),
+            self.files.vmm_log().into(),
+            "--level".into(),
+            "Warn".into(),
+        ];
+        match self.pasta {
+            Some(pasta) => Ok((pasta.program.clone(), pasta.arguments(&vmm)?)),
+            None => Ok((self.vmm.program.clone(), vmm.split_off(1))),
+        }
+    }
+
+    /// The guest's console, emptied. Appended to, so that it can be read from the start at any time.
+    fn console(&self) -> Result<File> {
+        let path = self.files.console();
+        let file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(&path);
+        let emptied = file.and_then(|file| file.set_len(0).map(|()| file));
+        emptied.map_err(Error::io("open", &path))
+    }
+}
+
+/// Leaves the caller's session, so that neither its terminal's end nor a Ctrl-C there reaches the machine, and sees to it
+/// that exec closes every file but the three standard ones: a pipe of the caller's, held open by a machine, would
+/// never come to its end.
+fn detach() -> std::io::Result<()> {
+    rustix::process::setsid()?;
+    let (first, last) = (3, libc::c_uint::MAX);
+    // SAFETY: close_range(2) takes two numbers and flags; with CLOEXEC nothing is closed before exec, so that the
+    // descriptor by which the parent learns of a failed exec still works.
+    match unsafe { libc::syscall(libc::SYS_close_range, first, last, libc::CLOSE_RANGE_CLOEXEC) } {
+        0 => Ok(()),
+        _ => match std::io::Error::last_os_error() {
+            // Linux before 5.11: what is inherited then is what the caller failed to mark.
+            error if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EINVAL)) => Ok(()),
+            error => Err(error),
+        },
+    }
+}
+
+/// The end of a log, for an error's text.
+pub(super) fn tail(path: &Path) -> String {
+    use std::io::{Read as _, Seek as _, SeekFrom};
+
+    const MAX_BYTES: u64 = 16 * 1024;
+    const MAX_LINES: usize = 20;
+    let read = || {
+        let mut file = File::open(path)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(MAX_BYTES)))?;
+        let mut bytes = Vec::new();
+        file.take(MAX_BYTES).read_to_end(&mut bytes)?;
+        Ok::<_, std::io::Error>(bytes)
+    };
+    let bytes = read().unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<_> = text
+        .lines()
+        .map(str::trim_end)
+        .filter(|line| !line.is_empty())
+        .collect();
+    lines
+        .get(lines.len().saturating_sub(MAX_LINES)..)
+        .unwrap_or_default()
+        .join("\n")
+}

@@ -1,0 +1,162 @@
+//! What a start needs of the host, looked for before anything is made: programs, kernel, memory.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use images::bundle::{KernelStore, Source};
+
+use crate::knaller::Inner;
+use crate::network::pasta::Pasta;
+use crate::network::routes;
+use crate::vmm::{self, Chosen};
+use crate::{Error, Kernel, MachineSpec, Network, Options, Result, task};
+
+/// Everything that was found.
+#[derive(Debug)]
+pub(super) struct Means {
+    pub(super) vmm: Chosen,
+    pub(super) kernel: PathBuf,
+    pub(super) kernel_id: String,
+    pub(super) initrd: PathBuf,
+    /// Without forwards yet.
+    pub(super) pasta: Option<Pasta>,
+}
+
+impl Means {
+    pub(super) async fn gather(inner: &Arc<Inner>, spec: &MachineSpec) -> Result<Self> {
+        let (options, spec) = (inner.options.clone(), spec.clone());
+        task::blocking(move |task| {
+            check_memory(spec.memory_mib)?;
+            let vmm = vmm::choose(spec.vmm, &options)?;
+            let pasta = match spec.network {
+                Network::Pasta => Some(pasta(&options)?),
+                Network::None => None,
+            };
+            let powerunit = options.powerunit()?;
+            let bundle = bundle(&options, &spec.kernel, task)?;
+            let initrd = bundle
+                .initrd(&powerunit)
+                .map_err(|e| Error::Initrd(Box::new(e)))?;
+            Ok(Self {
+                vmm,
+                kernel: bundle.vmlinux(),
+                kernel_id: bundle.id().to_owned(),
+                initrd,
+                pasta,
+            })
+        })
+        .await
+    }
+}
+
+fn pasta(options: &Options) -> Result<Pasta> {
+    let routes = routes::of_host();
+    if !routes.ipv4 && !routes.ipv6 {
+        let reason = "this host has no default route, and pasta needs one";
+        return Err(Error::Network {
+            reason: reason.to_owned(),
+        });
+    }
+    Ok(Pasta {
+        program: options.pasta()?,
+        helper: options.netns()?,
+        nft: options.nft()?,
+        forwards: Vec::new(),
+        ipv6: routes.ipv6,
+        root: rustix::process::geteuid().is_root(),
+    })
+}
+
+fn bundle(options: &Options, kernel: &Kernel, task: &images::Task) -> Result<images::bundle::Bundle> {
+    let store = KernelStore::open(&options.paths.data).map_err(Error::store)?;
+    match kernel {
+        Kernel::Default => store.default_bundle(),
+        Kernel::Id(id) => store.get(id),
+        Kernel::Path(path) if !path.is_file() => return Err(Error::NoFile(path.clone())),
+        // The same kernel is the same bundle: nothing is made twice.
+        Kernel::Path(path) => store.import(&source(path), task).map(|imported| imported.bundle),
+    }
+    .map_err(Error::store)
+}
+
+/// What a path to a kernel stands for: a package, or an image with the modules that are installed for it.
+fn source(path: &Path) -> Source {
+    if path.extension().is_some_and(|ending| ending == "deb") {
+        return Source::Package(path.to_owned());
+    }
+    let name = path
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
+    let version = name
+        .strip_prefix("vmlinuz-")
+        .or_else(|| name.strip_prefix("vmlinux-"));
+    let modules = version
+        .map(|version| Path::new("/lib/modules").join(version))
+        .filter(|path| path.is_dir());
+    Source::Image {
+        kernel: path.to_owned(),
+        modules,
+        config: None,
+    }
+}
+
+/// Refuses what cannot come to a good end: a guest larger than what the host could give it now.
+fn check_memory(wanted_mib: u32) -> Result<()> {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let available_mib = match (field(&meminfo, "MemAvailable"), field(&meminfo, "SwapFree")) {
+        (Some(memory), swap) => (memory + swap.unwrap_or(0)) / 1024,
+        // A kernel that does not say.
+        (None, _) => return Ok(()),
+    };
+    let wanted_mib = u64::from(wanted_mib);
+    if wanted_mib <= available_mib {
+        return Ok(());
+    }
+    Err(Error::Memory {
+        wanted_mib,
+        available_mib,
+    })
+}
+
+/// A line of /proc/meminfo, in KiB.
+fn field(meminfo: &str, name: &str) -> Option<u64> {
+    let rest = meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    rest.trim().strip_suffix("kB")?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn meminfo() {
+        let text = "MemTotal:       24684084 kB\nMemAvailable:   1024 kB\n";
+        assert_eq!(field(text, "MemAvailable"), Some(1024));
+        assert_eq!(field(text, "Mem"), None);
+        assert_eq!(field(text, "SwapFree"), None);
+    }
+
+    #[test]
+    fn more_memory_than_there_is() {
+        let error = check_memory(u32::MAX).unwrap_err();
+        assert!(matches!(error, Error::Memory { wanted_mib, .. } if wanted_mib == u64::from(u32::MAX)));
+        check_memory(64).unwrap();
+    }
+
+    #[test]
+    fn what_a_kernel_path_stands_for() {
+        assert_eq!(
+            source(Path::new("/x/linux.deb")),
+            Source::Package("/x/linux.deb".into())
+        );
+        let image = Source::Image {
+            kernel: "/x/vmlinuz-0.0.0".into(),
+            modules: None,
+            config: None,
+        };
+        assert_eq!(source(Path::new("/x/vmlinuz-0.0.0")), image);
+    }
+}

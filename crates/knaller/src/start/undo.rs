@@ -1,0 +1,61 @@
+//! What a start has made and would have to unmake. The invariant: a step's undo is registered before the step is taken, so
+//! that an error, or a future dropped at any await, leaves nothing. What a killed process leaves is healed by the next
+//! command (`crate::heal`), from the same marks.
+
+use std::time::Duration;
+
+use crate::claim::Claim;
+use crate::{process, runtime_folder};
+
+/// How long killed processes may take to be gone: the kernel frees a guest's memory first.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Takes back what was done so far when it is dropped, unless the start succeeded.
+#[derive(Debug)]
+pub(super) struct Undo {
+    claim: Option<Claim>,
+    /// Whether the machine is new and is to go as a whole.
+    new: bool,
+    /// The boot whose processes are to end.
+    instance: Option<String>,
+}
+
+impl Undo {
+    pub(super) fn new(claim: Claim) -> Self {
+        Self {
+            new: claim.is_creating(),
+            claim: Some(claim),
+            instance: None,
+        }
+    }
+
+    /// From now on there may be processes of this boot.
+    pub(super) fn processes_of(&mut self, instance: &str) {
+        self.instance = Some(instance.to_owned());
+    }
+
+    /// The start succeeded: the machine is nobody's now.
+    pub(super) fn nothing(mut self) {
+        self.claim = None;
+    }
+}
+
+impl Drop for Undo {
+    fn drop(&mut self) {
+        let Some(claim) = self.claim.take() else { return };
+        if let Some(instance) = &self.instance {
+            match process::end(instance, PATIENCE) {
+                Ok(true) => {}
+                // Without the processes gone their files have to stay, for the next command to heal.
+                Ok(false) => return tracing::warn!(instance, "processes of a failed start do not end"),
+                Err(error) => return tracing::warn!(instance, %error, "cannot end a failed start"),
+            }
+        }
+        runtime_folder::remove(claim.files());
+        if self.new
+            && let Err(error) = claim.remove()
+        {
+            tracing::warn!(%error, "cannot remove a machine that did not start");
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! Ending a machine: asked, told, killed, in that order.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use firecracker_api::Client;
+use firecracker_api::models::{ActionType, VmState};
+use guest_protocol::console;
+
+use crate::claim::Claim;
+use crate::knaller::Inner;
+use crate::layout::{self, Files};
+use crate::record::Record;
+use crate::ssh::control;
+use crate::{
+    Error, Exit, Name, Result, State, StopOptions, StopOutcome, heal, list, process, runtime_folder, task,
+};
+
+/// What an orderly end takes beside the command's grace: killing the rest, syncing, unmounting.
+const MARGIN: Duration = Duration::from_secs(15);
+
+/// How long the guest's init may take to answer that it is about to end.
+const ASKING: Duration = Duration::from_secs(10);
+
+/// How long killed processes may take to be gone.
+const KILLING: Duration = Duration::from_secs(30);
+
+/// The most bytes of a console's end that are looked through for how a machine ended.
+const CONSOLE_END: u64 = 256 * 1024;
+
+pub(crate) async fn stop(inner: &Arc<Inner>, name: &Name, options: StopOptions) -> Result<StopOutcome> {
+    let info = list::one(inner, name).await?;
+    if info.state == State::Stopped {
+        heal::one(inner, name).await?;
+        return Err(Error::NotRunning(name.clone()));
+    }
+    let (files, record) = list::load(inner, name)?;
+    let grace = options
+        .grace
+        .unwrap_or(Duration::from_millis(record.spec.stop_grace_ms));
+    let outcome = match info.state {
+        State::Running | State::Paused => in_order(&files, &record, info.state, grace).await,
+        _ => None,
+    };
+    if outcome.is_none() {
+        end(&record).await?;
+    }
+    heal::one(inner, name).await?;
+    Ok(outcome.unwrap_or(StopOutcome::Killed))
+}
+
+/// Tries the polite ways; `None` if neither helped.
+async fn in_order(files: &Files, record: &Record, state: State, grace: Duration) -> Option<StopOutcome> {
+    let client = Client::new(files.api_socket()).with_timeout(ASKING);
+    if state == State::Paused {
+        // A frozen guest hears nothing.
+        client.patch_vm(VmState::Resumed).await.ok()?;
+    }
+    let asked = tokio::time::timeout(ASKING, control::shutdown(files, record, grace)).await;
+    match asked {
+        Ok(Ok(())) if gone(record, grace + MARGIN).await => return Some(StopOutcome::Orderly),
+        Ok(Err(error)) => tracing::debug!(%error, "the guest's init cannot be asked"),
+        _ => {}
+    }
+    client.put_action(ActionType::SendCtrlAltDel).await.ok()?;
+    gone(record, grace + MARGIN)
+        .await
+        .then_some(StopOutcome::CtrlAltDel)
+}
+
+/// Kills it.
+pub(crate) async fn kill(inner: &Arc<Inner>, name: &Name) -> Result<()> {
+    let (files, record) = list::load(inner, name)?;
+    if !heal::lives(&files) {
+        heal::one(inner, name).await?;
+        return Err(Error::NotRunning(name.clone()));
+    }
+    end(&record).await?;
+    heal::one(inner, name).await
+}
+
+async fn end(record: &Record) -> Result<()> {
+    let instance = record.instance.clone();
+    let ended = task::blocking(move |_| {
+        process::end(&instance, KILLING).map_err(Error::system("end a machine's processes"))
+    });
+    if ended.await? {
+        return Ok(());
+    }
+    Err(Error::Timeout {
+        what: format!("the VMM of {}", record.name),
+        after: KILLING,
+    })
+}
+
+/// Waits until no process of the boot is left; whether that came about in time.
+async fn gone(record: &Record, patience: Duration) -> bool {
+    matches!(tokio::time::timeout(patience, ended(record)).await, Ok(Ok(())))
+}
+
+pub(crate) async fn ended(record: &Record) -> Result<()> {
+    let failed = |error| Error::system("watch a machine's processes")(error);
+    loop {
+        let processes = process::of(&record.instance).map_err(failed)?;
+        if processes.is_empty() {
+            return Ok(());
+        }
+        for process in processes {
+            process.ended().await.map_err(failed)?;
+        }
+    }
+}
+
+/// Waits for its end, and reads from its console how it came.
+pub(crate) async fn wait(inner: &Arc<Inner>, name: &Name) -> Result<Exit> {
+    let (files, record) = list::load(inner, name)?;
+    // Opened before it ends: a machine that is to be removed on exit may go in the same moment.
+    let console = std::fs::File::open(files.console());
+    ended(&record).await?;
+    heal::one(inner, name).await?;
+    let console = console
+        .and_then(|file| last_bytes(file, CONSOLE_END))
+        .unwrap_or_default();
+    Ok(how(&String::from_utf8_lossy(&console)))
+}
+
+/// Removes a machine that does not run.
+pub(crate) async fn remove(inner: &Arc<Inner>, name: &Name) -> Result<()> {
+    let files = layout::files(&inner.options.paths, name);
+    let claim = Claim::take(&files, name).await?;
+    if heal::lives(&files) {
+        return Err(Error::Running(name.clone()));
+    }
+    // A damaged record is no reason to keep the machine.
+    let runtime = Record::load(&files.record()).map_or(files.runtime.clone(), |record| record.runtime);
+    runtime_folder::remove(&Files { runtime, ..files });
+    task::blocking(move |_| claim.remove()).await
+}
+
+fn how(console: &str) -> Exit {
+    if let Some(exit) = console::last_exit(console) {
+        return Exit::Command(exit);
+    }
+    match console::kernel_panic(console) {
+        Some(line) => Exit::Panicked(line.to_owned()),
+        None => Exit::Off,
+    }
+}
+
+fn last_bytes(mut file: std::fs::File, count: u64) -> std::io::Result<Vec<u8>> {
+    use std::io::{Read as _, Seek as _, SeekFrom};
+
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(count)))?;
+    let mut bytes = Vec::new();
+    file.take(count).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_a_console_says_it_ended() {
+        let exit = guest_protocol::Exit::Code(3);
+        let line = console::exit_line(&exit);
+        assert_eq!(
+            how(&format!("x\n{line}\nreboot: Power down\n")),
+            Exit::Command(exit)
+        );
+        let panic = "[1.0] Kernel panic - not syncing: oops\n";
+        assert_eq!(
+            how(panic),
+            Exit::Panicked("Kernel panic - not syncing: oops".to_owned())
+        );
+        assert_eq!(how("reboot: Power down\n"), Exit::Off);
+    }
+}

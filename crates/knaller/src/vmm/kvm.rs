@@ -1,0 +1,63 @@
+//! Whether KVM can run a guest. A device node alone proves nothing: there are hosts where it opens, makes VMs, and cannot run
+//! an ordinary kernel, since the CPU has no virtualisation to offer.
+
+use std::fs::OpenOptions;
+use std::io;
+
+const DEVICE: &str = "/dev/kvm";
+
+/// Why KVM is of no use.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unusable {
+    #[error(
+        "there is no {DEVICE}: the host is itself a VM without nested virtualisation, or KVM is off in its firmware"
+    )]
+    NoDevice,
+    #[error("{DEVICE} cannot be opened by this user: sudo usermod -aG kvm $USER, then log in again")]
+    Forbidden,
+    #[error("{DEVICE} cannot be opened: {0}")]
+    Broken(io::Error),
+    #[error("{DEVICE} is there, but the CPU offers no virtualisation (neither vmx nor svm in /proc/cpuinfo)")]
+    NoCpu,
+}
+
+pub(crate) fn usable() -> Result<(), Unusable> {
+    match OpenOptions::new().read(true).write(true).open(DEVICE) {
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Unusable::NoDevice),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(Unusable::Forbidden),
+        Err(error) => return Err(Unusable::Broken(error)),
+    }
+    let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").map_err(Unusable::Broken)?;
+    // Other architectures show it by the device alone: their kernels make it only where the CPU has the mode.
+    if !cfg!(target_arch = "x86_64") || virtualises(&cpuinfo) {
+        return Ok(());
+    }
+    Err(Unusable::NoCpu)
+}
+
+/// Whether a `flags` line of /proc/cpuinfo has vmx (Intel) or svm (AMD).
+fn virtualises(cpuinfo: &str) -> bool {
+    cpuinfo
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .filter(|(key, _)| key.trim() == "flags")
+        .any(|(_, flags)| {
+            flags
+                .split_whitespace()
+                .any(|flag| flag == "vmx" || flag == "svm")
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_whole_flag_counts() {
+        assert!(virtualises("flags\t\t: fpu vmx sse\n"));
+        assert!(virtualises("x: y\nflags : svm\n"));
+        assert!(!virtualises("flags\t: fpu svm_lock vmx_x\nvmx flags\t: vnmi\n"));
+        assert!(!virtualises(""));
+    }
+}

@@ -1,0 +1,64 @@
+//! Which VMM runs a machine. The invariant: "auto" picks Firecracker only where it will work, so only where KVM is really
+//! usable.
+
+use std::path::PathBuf;
+
+use crate::{Error, Options, Result, Vmm};
+
+pub(crate) mod kvm;
+
+/// The VMM that a machine gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Chosen {
+    /// `firecracker` or `sparkler`.
+    pub(crate) name: &'static str,
+    pub(crate) program: PathBuf,
+    /// What sparkler runs.
+    pub(crate) qemu: Option<PathBuf>,
+    /// Why this one, for `doctor`.
+    pub(crate) reason: String,
+}
+
+/// Follows the spec's wish, else the host's means.
+pub(crate) fn choose(wish: Vmm, options: &Options) -> Result<Chosen> {
+    match wish {
+        Vmm::Firecracker => {
+            let reason = "it was asked for".to_owned();
+            if let Err(why) = kvm::usable() {
+                return Err(Error::ProgramMissing {
+                    program: "a usable KVM".to_owned(),
+                    hint: format!("Firecracker needs it: {why}; use --vmm sparkler"),
+                });
+            }
+            Ok(Chosen {
+                name: "firecracker",
+                program: options.firecracker()?,
+                qemu: None,
+                reason,
+            })
+        }
+        Vmm::Sparkler => sparkler(options, "it was asked for".to_owned()),
+        Vmm::Auto => match (kvm::usable(), options.firecracker()) {
+            (Ok(()), Ok(program)) => {
+                let reason = "KVM is usable and firecracker was found".to_owned();
+                Ok(Chosen {
+                    name: "firecracker",
+                    program,
+                    qemu: None,
+                    reason,
+                })
+            }
+            (Ok(()), Err(_)) => sparkler(options, "firecracker was not found".to_owned()),
+            (Err(why), _) => sparkler(options, why.to_string()),
+        },
+    }
+}
+
+fn sparkler(options: &Options, reason: String) -> Result<Chosen> {
+    Ok(Chosen {
+        name: "sparkler",
+        program: options.sparkler()?,
+        qemu: Some(options.qemu()?),
+        reason,
+    })
+}
