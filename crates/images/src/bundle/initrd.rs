@@ -2,15 +2,14 @@
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, BufWriter};
-use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use sha2::{Digest, Sha256};
-
 use super::{Bundle, manifest};
 use crate::cpio::{WriteError, Writer};
-use crate::files::{ReadError, StageError};
+use crate::files::{
+    ReadError, StageError, Staging, open, read_open, set_stamp, short_digest, stamp_name, stamped, touch,
+};
 use crate::kernel::{Arch, program};
 
 /// Why there is no initrd.
@@ -35,10 +34,9 @@ pub enum InitrdError {
 /// A debug build of powerunit has about 100 MiB.
 const MAX_INIT: u64 = 512 << 20;
 
-/// How names of initrds, of links to them and of what is not ready start.
+/// How the names of initrds and of the stamps that lead to them start.
 const INITRD: &str = "initrd-";
 const STAMP: &str = "powerunit-";
-const UNFINISHED: &str = ".new-";
 
 /// An initrd that was not asked for this long is removed: it belongs to a powerunit that was built or installed over.
 const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
@@ -54,11 +52,13 @@ impl Bundle {
     /// # Errors
     /// `powerunit` is no static program for the kernel's architecture, or the disk is full.
     pub fn initrd(&self, powerunit: &Path) -> Result<PathBuf, InitrdError> {
-        let (file, size) = crate::files::open(powerunit)?;
+        let (file, size) = open(powerunit)?;
         let unreadable = |source| ReadError::new(powerunit, source);
-        let metadata = file.metadata().map_err(unreadable)?;
-        let stamp = self.folder.join(stamp_name(&metadata));
-        if let Some(path) = self.stamped(&stamp) {
+        let stamp = stamp_name(STAMP, &file.metadata().map_err(unreadable)?);
+        if let Some((path, metadata)) = stamped(&self.folder, &stamp, INITRD) {
+            if age(&metadata) > FRESH {
+                touch(&path).map_err(|source| StageError::new(&path, 0, source))?;
+            }
             return Ok(path);
         }
         if size > MAX_INIT {
@@ -67,47 +67,21 @@ impl Bundle {
                 size,
             });
         }
-        let init = crate::files::read_open(file, powerunit, MAX_INIT)?;
+        let init = read_open(file, powerunit, MAX_INIT)?;
         self.check(powerunit, &init)?;
-        let name = format!("{INITRD}{}.cpio", short(&Sha256::digest(&init)));
+        let name = format!("{INITRD}{}.cpio", short_digest(&init));
         let path = self.folder.join(&name);
-        if !path.is_file() {
-            self.write(&path, &init)?;
+        if path.is_file() {
+            touch(&path).map_err(|source| StageError::new(&path, 0, source))?;
+        } else {
+            self.write(&name, &init)?;
         }
         // Where the file changed while it was read, what was read is used this once and not remembered for it.
-        let unchanged = fs::metadata(powerunit).is_ok_and(|now| stamp_name(&now) == stamp_name(&metadata));
-        if unchanged && !stamp.exists() {
-            let broken = |source| StageError::new(&stamp, 0, source);
-            let folder = tempfile::Builder::new()
-                .prefix(UNFINISHED)
-                .tempdir_in(&self.folder)
-                .map_err(broken)?;
-            let link = folder.path().join("link");
-            symlink(&name, &link)
-                .and_then(|()| fs::rename(&link, &stamp))
-                .map_err(broken)?;
+        if fs::metadata(powerunit).is_ok_and(|now| stamp_name(STAMP, &now) == stamp) {
+            set_stamp(&self.folder, &stamp, &name)?;
         }
         self.forget_old();
         Ok(path)
-    }
-
-    /// The initrd that `stamp` leads to, if it is still there; marked as used.
-    fn stamped(&self, stamp: &Path) -> Option<PathBuf> {
-        let target = fs::read_link(stamp).ok()?;
-        let name = target
-            .to_str()
-            .filter(|name| name.starts_with(INITRD) && !name.contains('/'))?;
-        let path = self.folder.join(name);
-        let metadata = path.symlink_metadata().ok().filter(Metadata::is_file)?;
-        if age(&metadata) > FRESH {
-            let now = SystemTime::now();
-            File::options()
-                .append(true)
-                .open(&path)
-                .and_then(|file| file.set_modified(now))
-                .ok()?;
-        }
-        Some(path)
     }
 
     fn check(&self, path: &Path, init: &[u8]) -> Result<(), InitrdError> {
@@ -129,25 +103,18 @@ impl Bundle {
     }
 
     /// The kernel unpacks joined archives one after the other.
-    fn write(&self, path: &Path, init: &[u8]) -> Result<(), InitrdError> {
-        let modules = self.folder.join(manifest::MODULES);
-        let (mut modules, size) = crate::files::open(&modules)?;
-        let broken = |source| StageError::new(path, size + init.len() as u64, source);
-        let file = tempfile::Builder::new()
-            .prefix(UNFINISHED)
-            .tempfile_in(&self.folder)
-            .map_err(broken)?;
-        let mut out = BufWriter::new(file);
+    fn write(&self, name: &str, init: &[u8]) -> Result<(), InitrdError> {
+        let (mut modules, size) = open(&self.folder.join(manifest::MODULES))?;
+        let staging = Staging::new(&self.folder)?;
+        let path = staging.path().join(name);
+        let broken = |source| StageError::new(&path, size + init.len() as u64, source);
+        let mut out = BufWriter::new(File::create_new(&path).map_err(broken)?);
         io::copy(&mut modules, &mut out).map_err(broken)?;
         let mut cpio = Writer::new(out);
         cpio.file("init", 0o755, init)?;
-        let file = cpio
-            .finish()?
-            .into_inner()
-            .map_err(|error| broken(error.into_error()))?;
-        file.as_file().sync_all().map_err(broken)?;
-        // Another process may have put the same bytes there meanwhile.
-        file.persist(path).map_err(|error| broken(error.error))?;
+        cpio.finish()?;
+        // Where another process was quicker, the same bytes are there.
+        staging.publish_file(name, name)?;
         Ok(())
     }
 
@@ -159,9 +126,7 @@ impl Bundle {
         for entry in entries.flatten() {
             let name = entry.file_name();
             let (name, path) = (name.to_string_lossy(), entry.path());
-            let ours = [INITRD, STAMP, UNFINISHED]
-                .iter()
-                .any(|prefix| name.starts_with(prefix));
+            let ours = name.starts_with(INITRD) || name.starts_with(STAMP);
             let Ok(metadata) = path.symlink_metadata() else {
                 continue;
             };
@@ -172,11 +137,7 @@ impl Bundle {
             };
             if ours && old {
                 tracing::debug!(path = %path.display(), "removing what is no longer used");
-                let _ = if metadata.is_dir() {
-                    fs::remove_dir_all(&path)
-                } else {
-                    fs::remove_file(&path)
-                };
+                let _ = fs::remove_file(&path);
             }
         }
     }
@@ -186,25 +147,4 @@ fn age(metadata: &Metadata) -> Duration {
     let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
     // A time in the future is new.
     modified.elapsed().unwrap_or_default()
-}
-
-/// The name of the link that stands for exactly this file in exactly this state. With the time of its last change (ctime),
-/// which no program can set, so a file of the same size written over within a second is seen.
-fn stamp_name(metadata: &Metadata) -> String {
-    let state = [
-        metadata.dev(),
-        metadata.ino(),
-        metadata.size(),
-        metadata.mtime().cast_unsigned(),
-        metadata.mtime_nsec().cast_unsigned(),
-        metadata.ctime().cast_unsigned(),
-        metadata.ctime_nsec().cast_unsigned(),
-    ];
-    let bytes: Vec<u8> = state.iter().flat_map(|number| number.to_le_bytes()).collect();
-    format!("{STAMP}{}", short(&Sha256::digest(bytes)))
-}
-
-/// Enough digits that no two meet by chance.
-fn short(digest: &[u8]) -> String {
-    hex::encode(digest.get(..16).unwrap_or(digest))
 }

@@ -1,11 +1,16 @@
 //! The few ways in which this crate touches the file system.
 
 mod read;
+mod sparse;
 mod staging;
+mod stamp;
 mod trust;
 
 pub use read::{ReadError, read};
 pub(crate) use read::{open, read_open};
+pub(crate) use sparse::copy_to_new;
+pub use sparse::{Copied, CopyError};
 pub use staging::StageError;
 pub(crate) use staging::Staging;
+pub(crate) use stamp::{set_stamp, short_digest, stamp_name, stamped, touch};
 pub use trust::{TrustError, check_owner, private_folder};

@@ -70,6 +70,16 @@ impl Staging {
         &self.path
     }
 
+    /// Puts the file `file` of the folder in place as `name`, beside the folder. `false`: there is one of that name already.
+    pub(crate) fn publish_file(self, file: &str, name: &str) -> Result<bool, StageError> {
+        let (source, target) = (self.path.join(file), self.parent.join(name));
+        let broken = |source| StageError::new(&target, 0, source);
+        File::open(&source)
+            .and_then(|file| file.sync_all())
+            .map_err(broken)?;
+        self.place(&source, &target)
+    }
+
     /// Puts the folder in place as `name`. `false`: there is one of that name already, and this one is gone.
     pub(crate) fn publish(self, name: &str) -> Result<bool, StageError> {
         let target = self.parent.join(name);
@@ -80,13 +90,14 @@ impl Staging {
                 .map_err(broken)?;
         }
         sync_folder(&self.path).map_err(broken)?;
-        match rename(&self.path, &target) {
-            Ok(()) => {
-                sync_folder(&self.parent).map_err(broken)?;
-                Ok(true)
-            }
+        self.place(&self.path, &target)
+    }
+
+    fn place(&self, source: &Path, target: &Path) -> Result<bool, StageError> {
+        match rename(source, target).and_then(|()| sync_folder(&self.parent)) {
+            Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-            Err(source) => Err(broken(source)),
+            Err(error) => Err(StageError::new(target, 0, error)),
         }
     }
 }
@@ -103,8 +114,8 @@ impl Drop for Staging {
     }
 }
 
-/// Renames without replacing. File systems that cannot do that in one step (NFS) refuse to replace a folder that is not
-/// empty, and those published here never are.
+/// Renames without replacing. Where the file system cannot do that in one step (NFS), a folder that is not empty is not
+/// replaced either, and a file is by one of the same content.
 fn rename(from: &Path, to: &Path) -> io::Result<()> {
     let cwd = rustix::fs::CWD;
     match rustix::fs::renameat_with(cwd, from, cwd, to, RenameFlags::NOREPLACE) {

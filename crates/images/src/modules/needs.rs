@@ -50,13 +50,14 @@ pub const NEEDS: &[Need] = &[
         "virtio-mmio",
         Feature::Virtio,
     ),
-    need("virtio_pci", "CONFIG_VIRTIO_PCI", "virtio-pci", Feature::Optional),
     need(
         "vmw_vsock_virtio_transport",
         "CONFIG_VIRTIO_VSOCKETS",
         "vmw_vsock_virtio_transport",
         Feature::Vsock,
     ),
+    // Behind vsock, since only a VMM that was asked for PCI has such devices.
+    need("virtio_pci", "CONFIG_VIRTIO_PCI", "virtio-pci", Feature::Optional),
     need("virtio_blk", "CONFIG_VIRTIO_BLK", "virtio_blk", Feature::Virtio),
     need("virtio_net", "CONFIG_VIRTIO_NET", "virtio_net", Feature::Virtio),
     // ext4's metadata checksums ask for it by its alias, which no list of dependencies shows.

@@ -1,0 +1,146 @@
+//! The built-in image: a small userland out of the host's busybox, so that a VM works with nothing pulled.
+//!
+//! The invariant: an image is named by the digest of all that it is made of, appears whole, and is never changed or removed
+//! here: the overlay of a VM that was made over it is of no use over any other.
+//!
+//! It is an ext4 file system without a journal, mounted read-only: see `docs/adr/0002-builtin-image-format.md`.
+
+mod busybox;
+mod tree;
+
+use std::path::{Path, PathBuf};
+
+pub use busybox::{BUSYBOX_VARIABLE, BusyboxError};
+
+use crate::ext4::{Blank, MakeError, ToolError, make_blank, populate};
+use crate::files::{
+    ReadError, StageError, Staging, TrustError, check_owner, open, private_folder, read_open, set_stamp,
+    short_digest, stamp_name, stamped,
+};
+use crate::task::{Cancelled, Task};
+
+/// Why there is no built-in image.
+#[derive(Debug, thiserror::Error)]
+pub enum BuiltinError {
+    #[error(transparent)]
+    Busybox(#[from] BusyboxError),
+    #[error(transparent)]
+    Tool(#[from] ToolError),
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Stage(#[from] StageError),
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+}
+
+impl From<MakeError> for BuiltinError {
+    fn from(error: MakeError) -> Self {
+        match error {
+            MakeError::Stage(error) => Self::Stage(error),
+            MakeError::Tool(error) => Self::Tool(error),
+        }
+    }
+}
+
+/// A read-only root file system that many VMs share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BaseImage {
+    /// Names it for good: `builtin-` and 32 hexadecimal digits.
+    pub id: String,
+    pub path: PathBuf,
+    /// As in mount(2).
+    pub filesystem: &'static str,
+}
+
+const IMAGES: &str = "images";
+const PREFIX: &str = "builtin-";
+const STAMP: &str = "busybox-";
+const FILESYSTEM: &str = "ext4";
+
+/// Counted up when the file system is made in another way. What is in it is part of the digest anyway.
+const FORM: u32 = 1;
+
+/// Room for the tree beside busybox itself, in bytes.
+const ROOM: u64 = 4 << 20;
+
+/// The built-in image of this version of busybox and of this crate, made if it is not there. Images are kept in the folder
+/// `images` of the user's data folder `data`. Blocks: some 50 ms the first time, else less than a millisecond.
+///
+/// # Errors
+/// busybox-static or e2fsprogs is missing, the disk is full, or `task` is called off. Nothing is left behind then.
+pub fn builtin_image(data: &Path, task: &Task) -> Result<BaseImage, BuiltinError> {
+    let folder = data.join(IMAGES);
+    private_folder(data)?;
+    private_folder(&folder)?;
+    let busybox = busybox::find()?;
+    let (file, size) = open(&busybox)?;
+    let metadata = file
+        .metadata()
+        .map_err(|source| ReadError::new(&busybox, source))?;
+    // The stamp holds for this crate's part of the image as well.
+    let stamp = stamp_name(&format!("{STAMP}{}-", recipe()), &metadata);
+    if let Some((path, _)) = stamped(&folder, &stamp, PREFIX) {
+        return Ok(image(&path));
+    }
+
+    task.at("making the built-in image", 0, None)?;
+    let bytes = read_open(file, &busybox, busybox::MAX_SIZE)?;
+    busybox::check(&busybox, &bytes)?;
+    let id = format!(
+        "{PREFIX}{}",
+        short_digest(format!("{} {}", recipe(), short_digest(&bytes)).as_bytes())
+    );
+    let name = format!("{id}.{FILESYSTEM}");
+    let path = folder.join(&name);
+    if !path.is_file() {
+        let applets = busybox::applets(&busybox)?;
+        let staging = Staging::new(&folder)?;
+        let file = staging.path().join(&name);
+        // What was digested is what goes in, whatever happens to the original meanwhile.
+        let copy = staging.path().join("busybox");
+        std::fs::write(&copy, &bytes).map_err(|source| StageError::new(&copy, size, source))?;
+        let nodes = tree::tree(&copy, &applets);
+        let blank = Blank {
+            size: (size + ROOM).next_multiple_of(1 << 20),
+            journal_mib: 0,
+            inodes: Some(nodes.len() as u64 + 64),
+        };
+        make_blank(&file, blank)?;
+        task.check()?;
+        populate(&file, &nodes, staging.path())?;
+        staging.publish_file(&name, &name)?;
+    }
+    set_stamp(&folder, &stamp, &name)?;
+    Ok(image(&path))
+}
+
+/// The image that `id` names, if it is there: the base of a VM that was made when it was the built-in one.
+#[must_use]
+pub fn find_image(data: &Path, id: &str) -> Option<BaseImage> {
+    let digest = id.strip_prefix(PREFIX)?;
+    let fit = digest.len() == 32 && digest.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let path = data.join(IMAGES).join(format!("{id}.{FILESYSTEM}"));
+    let trusted = check_owner(&data.join(IMAGES)).is_ok();
+    (fit && trusted && path.is_file()).then(|| image(&path))
+}
+
+fn image(path: &Path) -> BaseImage {
+    let id = path
+        .file_stem()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    BaseImage {
+        id,
+        path: path.to_owned(),
+        filesystem: FILESYSTEM,
+    }
+}
+
+/// The digest of all that this crate puts into an image.
+fn recipe() -> String {
+    let nodes = tree::tree(Path::new("busybox"), &[]);
+    short_digest(format!("{FORM} {nodes:?}").as_bytes())
+}

@@ -1,0 +1,60 @@
+use std::ffi::OsString;
+use std::fs::File;
+use std::path::Path;
+
+use super::tools::{ToolError, run};
+use crate::files::StageError;
+
+/// What the guest kernels have in common: Linux 5.10 and later. No reserve for growing (`resize_inode`): a disk of another
+/// size is another template.
+const FEATURES: &str = "none,ext_attr,dir_index,filetype,extent,64bit,flex_bg,sparse_super2,large_file,huge_file,\
+                        dir_nlink,extra_isize,metadata_csum";
+
+/// An empty file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Blank {
+    /// Of the file, in bytes; a multiple of 4096.
+    pub(crate) size: u64,
+    /// In MiB; 0 for none.
+    pub(crate) journal_mib: u64,
+    /// How many inodes; by the size where not said.
+    pub(crate) inodes: Option<u64>,
+}
+
+/// Why a file system could not be made.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum MakeError {
+    #[error(transparent)]
+    Stage(#[from] StageError),
+    #[error(transparent)]
+    Tool(#[from] ToolError),
+}
+
+/// Makes `path`, which must not be there, a sparse file with an empty file system. What mke2fs would write as zeros
+/// stays a hole: inode tables and the journal of a file that was never written to are zeros already, and the
+/// file system is marked so, or the guest would write them all in the background.
+pub(crate) fn make_blank(path: &Path, blank: Blank) -> Result<(), MakeError> {
+    let broken = |source| StageError::new(path, blank.size, source);
+    File::create_new(path)
+        .and_then(|file| file.set_len(blank.size))
+        .map_err(broken)?;
+    let mut arguments: Vec<OsString> = ["-q", "-F", "-t", "ext4", "-b", "4096", "-I", "256", "-m", "0"]
+        .iter()
+        .chain(&[
+            "-E",
+            "num_backup_sb=1,lazy_itable_init=1,lazy_journal_init=1,root_owner=0:0",
+        ])
+        .map(Into::into)
+        .collect();
+    let mut features = FEATURES.to_owned();
+    if blank.journal_mib > 0 {
+        features.push_str(",has_journal");
+        arguments.extend(["-J".into(), format!("size={}", blank.journal_mib).into()]);
+    }
+    if let Some(inodes) = blank.inodes {
+        arguments.extend(["-N".into(), inodes.to_string().into()]);
+    }
+    arguments.extend(["-O".into(), features.into(), path.into()]);
+    run("mke2fs", arguments, &|output| output.status.success())?;
+    Ok(())
+}
