@@ -11,6 +11,15 @@ use rustix::io::Errno;
 
 /// The content of a regular file of at most `limit` bytes, symbolic links followed.
 pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
+    let content = read_start(path, limit.saturating_add(1))?;
+    if content.len() as u64 > limit {
+        return Err(Error::new(ErrorKind::FileTooLarge, format!("over {limit} bytes")));
+    }
+    Ok(content)
+}
+
+/// The first `length` bytes of a regular file, or all if it has fewer, symbolic links followed.
+pub(crate) fn read_start(path: &Path, length: u64) -> Result<Vec<u8>> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let file = rustix::fs::open(path, flags, Mode::empty())?;
     let stat = rustix::fs::fstat(&file)?;
@@ -18,12 +27,7 @@ pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
         return Err(Error::new(ErrorKind::InvalidInput, "not a regular file"));
     }
     let mut content = Vec::new();
-    std::fs::File::from(file)
-        .take(limit.saturating_add(1))
-        .read_to_end(&mut content)?;
-    if content.len() as u64 > limit {
-        return Err(Error::new(ErrorKind::FileTooLarge, format!("over {limit} bytes")));
-    }
+    std::fs::File::from(file).take(length).read_to_end(&mut content)?;
     Ok(content)
 }
 

@@ -6,6 +6,8 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use crate::files;
+
 /// Files longer than this are not read to their end, in bytes.
 const MAX_FILE: u64 = 4 * 1024 * 1024;
 
@@ -195,13 +197,8 @@ impl Accounts {
 }
 
 fn read(path: &Path) -> String {
-    use std::io::Read as _;
-    let mut bytes = Vec::new();
-    if let Ok(file) = std::fs::File::open(path) {
-        // A read that fails half-way leaves what came before it, which is all that can be known.
-        let _ = file.take(MAX_FILE).read_to_end(&mut bytes);
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+    let text = files::read_start(path, MAX_FILE).unwrap_or_default();
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 #[cfg(test)]

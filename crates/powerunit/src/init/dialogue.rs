@@ -22,8 +22,13 @@ use crate::listen::VsockAddr;
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
 const LAST_PAUSE: Duration = Duration::from_millis(250);
 
-/// How long a wait is silent, and the pause between two lines about it.
-const SILENCE: Duration = Duration::from_secs(5);
+/// How long a host that took the connection may leave it without an answer before it is asked anew: it may have died
+/// without its end being announced. A host that lives answers at once.
+const ANSWER: Duration = Duration::from_secs(30);
+
+/// How long a wait is silent at first, and between two lines about it.
+const FIRST_SILENCE: Duration = Duration::from_secs(5);
+const SILENCE: Duration = Duration::from_secs(30);
 
 /// An answer that will not change, however often the guest asks.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +48,8 @@ enum Attempt {
     Socket(#[source] std::io::Error),
     #[error("the host hung up")]
     HungUp,
+    #[error("the host took the connection and does not answer")]
+    NoAnswer,
     #[error("the host's answer")]
     Frame(#[source] frame::Error),
 }
@@ -53,6 +60,8 @@ pub(super) struct Dialogue {
     hello: Hello,
     state: State,
     pause: Duration,
+    /// What came of the last attempt.
+    last: Option<Attempt>,
     next_notice: Instant,
 }
 
@@ -61,7 +70,8 @@ enum State {
     /// Nothing is under way until then.
     Idle(Instant),
     Connecting(OwnedFd),
-    Asked(UnixStream, Decoder),
+    /// An answer is awaited until then.
+    Asked(UnixStream, Decoder, Instant),
 }
 
 impl Dialogue {
@@ -81,7 +91,8 @@ impl Dialogue {
             hello,
             state: State::Idle(now),
             pause: FIRST_PAUSE,
-            next_notice: now + SILENCE,
+            last: None,
+            next_notice: now + FIRST_SILENCE,
         }
     }
 
@@ -95,7 +106,7 @@ impl Dialogue {
             Ok(Some((HostMessage::Refused { reason }, _))) => Err(Refusal::Refused(reason)),
             Ok(None) => Ok(None),
             Err(attempt) => {
-                self.again(&attempt);
+                self.again(attempt);
                 Ok(None)
             }
         }
@@ -105,14 +116,23 @@ impl Dialogue {
     pub(super) fn wait(&mut self) {
         let now = Instant::now();
         if now >= self.next_notice {
-            say("still waiting for the host's answer on vsock");
-            self.next_notice = now + SILENCE * 6;
+            let last = self.last.as_ref().map(|last| format!(": {}", chain(last)));
+            say(&format!(
+                "no config from the host yet{}",
+                last.unwrap_or_default()
+            ));
+            self.next_notice = now + SILENCE;
         }
-        let notice = self.next_notice.saturating_duration_since(now);
+        let until = |deadline: Instant| deadline.min(self.next_notice).saturating_duration_since(now);
         let result = match &self.state {
-            State::Idle(until) => poll(&mut [], until.saturating_duration_since(now).min(notice)),
-            State::Connecting(socket) => poll(&mut [PollFd::new(socket, PollFlags::OUT)], notice),
-            State::Asked(stream, _) => poll(&mut [PollFd::new(stream, PollFlags::IN)], notice),
+            State::Idle(next) => poll(&mut [], until(*next)),
+            State::Connecting(socket) => poll(
+                &mut [PollFd::new(socket, PollFlags::OUT)],
+                until(self.next_notice),
+            ),
+            State::Asked(stream, _, deadline) => {
+                poll(&mut [PollFd::new(stream, PollFlags::IN)], until(*deadline))
+            }
         };
         // A wait that fails ends early, which costs one more round.
         let _ = result;
@@ -131,25 +151,21 @@ impl Dialogue {
             let frame = frame::encode(&hello).map_err(Attempt::Frame)?;
             // A fresh stream has room for so little.
             rustix::io::write(&stream, &frame).map_err(socket_error)?;
-            self.state = State::Asked(stream, Decoder::default());
+            self.state = State::Asked(stream, Decoder::default(), Instant::now() + ANSWER);
         }
-        let State::Asked(stream, decoder) = &mut self.state else {
+        let State::Asked(stream, decoder, deadline) = &mut self.state else {
             return Ok(None);
         };
         let open = receive(stream, decoder)?;
         match decoder.message().map_err(Attempt::Frame)? {
             Some(message) => Ok(Some((message, stream.try_clone().map_err(Attempt::Socket)?))),
-            None if open => Ok(None),
-            None => Err(Attempt::HungUp),
+            None if !open => Err(Attempt::HungUp),
+            None if Instant::now() >= *deadline => Err(Attempt::NoAnswer),
+            None => Ok(None),
         }
     }
 
-    fn again(&mut self, attempt: &Attempt) {
-        let now = Instant::now();
-        if now >= self.next_notice {
-            say(&format!("no config yet: {}", chain(attempt)));
-            self.next_notice = now + SILENCE * 6;
-        }
+    fn again(&mut self, attempt: Attempt) {
         // A broken connection is no sign of a host that is not there: ask again at once.
         let broken = matches!(self.state, State::Asked(..));
         self.pause = if broken {
@@ -157,7 +173,8 @@ impl Dialogue {
         } else {
             (self.pause * 2).min(LAST_PAUSE)
         };
-        self.state = State::Idle(now + self.pause);
+        self.state = State::Idle(Instant::now() + self.pause);
+        self.last = Some(attempt);
     }
 }
 

@@ -13,7 +13,7 @@ use rustix::fs::Mode;
 use rustix::process::{Gid, Pid, Uid};
 
 use crate::users::{Accounts, Identity, Unknown};
-use crate::{files, signals};
+use crate::{files, signals, sys};
 
 /// Where programs are looked for when the image's environment does not say.
 pub(crate) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -150,6 +150,7 @@ impl Launch {
             .stdout(Stdio::inherit())
             .stderr(Stdio::inherit());
         let become_user = move || {
+            sys::unblock_signals()?;
             rustix::process::setsid()?;
             rustix::thread::set_thread_groups(&groups)?;
             rustix::thread::set_thread_res_gid(gid, gid, gid)?;

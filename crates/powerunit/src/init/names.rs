@@ -73,7 +73,10 @@ fn write(path: &'static str, wanted: impl FnOnce(&str) -> String) -> Result<(), 
     if present == wanted {
         return Ok(());
     }
-    files::replace_or_cover(Path::new(path), wanted.as_bytes(), Mode::from_raw_mode(0o644))
+    let path_there = Path::new(path);
+    let folder = path_there.parent().unwrap_or(Path::new("/"));
+    files::make_folder(folder, Mode::from_raw_mode(0o755))
+        .and_then(|_| files::replace_or_cover(path_there, wanted.as_bytes(), Mode::from_raw_mode(0o644)))
         .map_err(|source| Error::Write { path, source })
 }
 

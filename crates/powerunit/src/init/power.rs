@@ -57,17 +57,19 @@ fn is_disk(target: &Path) -> bool {
 }
 
 /// What is to be unmounted, first things first: the deeper before what they are in, the later before what they cover, and the
-/// parts of the root after the root itself. The kernel lists mounts in the order they were made in.
+/// parts of an overlay after it. The kernel lists mounts in the order they were made in.
 fn order(mounts: &str) -> Vec<PathBuf> {
     let targets = mounts
         .lines()
         .filter_map(|line| line.split(' ').nth(1))
         .map(unescape);
-    let mut inside: Vec<PathBuf> = targets.filter(|target| target.starts_with(ROOT)).collect();
-    inside.reverse();
-    inside.sort_by_key(|target| std::cmp::Reverse(target.components().count()));
-    inside.extend([PathBuf::from(UPPER), PathBuf::from(BASE)]);
-    inside
+    let mut targets: Vec<PathBuf> = targets
+        .filter(|target| target.starts_with(ROOT) || is_disk(target))
+        .collect();
+    targets.reverse();
+    let part = |target: &Path| !target.starts_with(ROOT);
+    targets.sort_by_key(|target| (part(target), std::cmp::Reverse(target.components().count())));
+    targets
 }
 
 /// Undoes the octal escapes of /proc/self/mounts (space, tab, newline, backslash; proc_pid_mounts(5)).
