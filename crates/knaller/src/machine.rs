@@ -159,14 +159,14 @@ impl Machine {
     }
 
     /// What it wrote, from the beginning; with `follow`, also what comes, until it has ended.
-    pub fn logs(&self, source: LogSource, follow: bool) -> Result<Logs> {
+    pub async fn logs(&self, source: LogSource, follow: bool) -> Result<Logs> {
         let (files, record) = list::load(&self.inner, &self.name)?;
         Logs::open(&files, record, source, follow)
     }
 
     /// A stanza for ssh_config(5) named after it, with which ssh, scp, sftp, rsync and others reach it over vsock.
     /// `proxy` is the command line that connects its standard streams with the guest's SSH, as `knaller proxy web`.
-    pub fn ssh_config(&self, proxy: &str) -> Result<String> {
+    pub async fn ssh_config(&self, proxy: &str) -> Result<String> {
         let (files, _) = list::load(&self.inner, &self.name)?;
         Ok(config::stanza(&files, &self.name, proxy))
     }
