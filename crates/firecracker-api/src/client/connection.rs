@@ -1,6 +1,6 @@
 //! One kept connection to the server, and how a request travels on it.
 //!
-//! The invariant: a connection is kept for the next request only after the last byte of an answer was read. A request
+//! The invariant: a connection is kept for the next request only after the last byte of a good answer was read. A request
 //! whose future is dropped takes its connection, and the task that drives it, with it.
 
 use std::path::{Path, PathBuf};
@@ -119,7 +119,10 @@ impl Pool {
                 });
             }
         };
-        *self.idle.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection);
+        // After a fault that the HTTP layer found the server may take the rest of the request for the next one.
+        if head.status.is_success() {
+            *self.idle.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection);
+        }
         Ok(RawAnswer {
             status: head.status,
             headers: head.headers,

@@ -70,7 +70,7 @@ impl FromStr for MacAddress {
         let mut bytes = [0; 6];
         let mut pairs = text.split(':');
         for byte in &mut bytes {
-            // Two bytes long, and so no room for a sign that `from_str_radix` would take before both digits.
+            // `from_str_radix` takes a sign for the first digit (`+1`), and so does Firecracker.
             *byte = pairs
                 .next()
                 .filter(|pair| pair.len() == 2)

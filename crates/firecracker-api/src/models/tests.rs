@@ -194,10 +194,13 @@ proptest! {
     }
 
     #[test]
-    fn mac_addresses_never_panic(text in ".{0,20}") {
-        if let Ok(mac) = text.parse::<MacAddress>() {
-            prop_assert_eq!(mac.to_string(), text.to_lowercase());
-        }
+    fn mac_addresses_read_as_they_are_written(text in "([0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}") {
+        prop_assert_eq!(text.parse::<MacAddress>().unwrap().to_string(), text.to_lowercase());
+    }
+
+    #[test]
+    fn what_is_no_mac_address_is_refused(text in "([0-9a-f]{1,3}:){0,4}[0-9a-f]{2}|([0-9a-f]{2}:){6}[0-9a-f]{2}|.{0,16}") {
+        prop_assert_eq!(text.parse::<MacAddress>(), Err(InvalidMac(text)));
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::{JoinError, JoinHandle};
 
-use crate::models::{ActionType, InstanceInfo, MachineConfiguration, VmState};
+use crate::models::{ActionType, InstanceInfo, VmState};
 use crate::server::{Answer, ApiRequest, Fault, Handler, Limits, serve};
 use crate::{Client, Error};
 
@@ -285,22 +285,4 @@ async fn bytes_that_are_no_http_do_not_stop_the_server() {
         let _ = stream.read_to_end(&mut answer).await;
     }
     assert_eq!(served.client().get_instance().await.unwrap().id, "vm");
-}
-
-/// Everything the client can ask arrives as what it is.
-#[tokio::test]
-async fn bodies_survive_the_way() {
-    let (gate, mut begun, go) = gate();
-    go.add_permits(100);
-    let served = Served::new(Limits::default(), gate);
-    let machine = MachineConfiguration {
-        vcpu_count: 3,
-        mem_size_mib: 5,
-        ..Default::default()
-    };
-    served.client().put_machine_config(&machine).await.unwrap();
-    assert_eq!(
-        begun.recv().await.unwrap(),
-        ApiRequest::UpdateMachineConfig(machine.into())
-    );
 }
