@@ -3,7 +3,7 @@
 //! The invariant: it starts in the initramfs and stays there until PID 1 says that the root is up; then its root becomes
 //! PID 1's, before any session is let through.
 
-use std::io::Result;
+use std::io::{Error, Result};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -63,11 +63,9 @@ async fn serve(inheritance: Inheritance) -> Result<()> {
         listeners,
         config,
     } = inheritance;
-    let settings = settings(&config)?;
     let (reader, writer) = UnixStream::from_std(link)?.into_split();
     let (root, root_seen) = watch::channel(Root::Pending);
     let (calls, asked) = mpsc::channel(8);
-    let machine = Handle::new(root_seen, calls);
     let view = View {
         notices: BufReader::new(reader).lines(),
         init: Some(writer),
@@ -76,19 +74,14 @@ async fn serve(inheritance: Inheritance) -> Result<()> {
         entrypoint: (false, None),
         init_folder: rustix::fs::open("/proc/1", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?,
     };
+    let mut settings = ssh::Settings::new(&config.host_key, &config.authorized_keys).map_err(Error::other)?;
+    settings.user_keys = config.user_keys;
+    settings.environment = config.env.clone();
+    drop(config);
     tokio::select! {
         () = view.keep() => Ok(()),
-        served = ssh::serve(listeners, settings, machine) => served,
+        served = ssh::serve(listeners, settings, Handle::new(root_seen, calls)) => served,
     }
-}
-
-/// What the host's config means for the SSH server.
-fn settings(config: &Config) -> Result<ssh::Settings> {
-    let settings = ssh::Settings::new(&config.host_key, &config.authorized_keys);
-    let mut settings = settings.map_err(std::io::Error::other)?;
-    settings.user_keys = config.user_keys;
-    settings.environment.clone_from(&config.env);
-    Ok(settings)
 }
 
 /// The worker's end of the link, and what it has learnt there.
