@@ -3,7 +3,7 @@
 //! The invariant: every line is foreign. A line that does not parse is as if it were not there, and an image with
 //! neither file still has root, with `/` as its home. Nothing is cached: the files are the user's and change.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use crate::files;
@@ -141,6 +141,18 @@ impl Accounts {
             .iter()
             .find(|group| group.name == name)
             .map(|group| group.gid)
+    }
+
+    /// Names of users and groups by their numbers; of several names the first.
+    #[must_use]
+    pub fn names(&self) -> (HashMap<u32, String>, HashMap<u32, String>) {
+        let users = self.users.iter().rev().map(|user| (user.uid, user.name.clone()));
+        let groups = self
+            .groups
+            .iter()
+            .rev()
+            .map(|group| (group.gid, group.name.clone()));
+        (users.collect(), groups.collect())
     }
 
     /// `user` with its primary group and all groups that list it.

@@ -25,6 +25,7 @@ mod pump;
 mod server;
 mod session;
 mod settings;
+pub mod sftp;
 
 pub use authorized_keys::{Entry, Permissions, Refused};
 pub use host_key::{Error as HostKeyError, HostKey};

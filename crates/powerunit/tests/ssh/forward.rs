@@ -238,18 +238,11 @@ fn sessions_share_a_connection_and_do_not_block_each_other() {
     let (_master, _) = Client::start(&server, &[&control, "-M"], "Entering interactive session");
     let mut stuck = server
         .ssh_with(&[&control])
-        .arg("echo here; read end < end")
+        .arg("mkfifo end; echo here; read end < end")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn();
     let stuck = stuck.as_mut().unwrap();
-    success(
-        server
-            .ssh_with(&[&control])
-            .arg("mkfifo end 2>/dev/null || true")
-            .output()
-            .unwrap(),
-    );
     let mut here = [0; 5];
     stuck.stdout.as_mut().unwrap().read_exact(&mut here).unwrap();
     let mut input = stuck.stdin.take().unwrap();

@@ -11,4 +11,5 @@ mod exec;
 mod forward;
 mod machine;
 mod server;
+mod sftp;
 mod tools;

@@ -54,6 +54,12 @@ fn scp_copies_both_ways_by_its_old_protocol() {
     copies_both_ways(&server, &["-O"]);
 }
 
+#[test]
+fn scp_copies_both_ways_by_sftp() {
+    let server = Server::start();
+    copies_both_ways(&server, &[]);
+}
+
 fn copies_both_ways(server: &Server, options: &[&str]) {
     let (tree_path, back) = (server.path("tree"), server.path("back"));
     tree(&tree_path);
