@@ -53,7 +53,8 @@ pub(super) fn path<B>(request: &Request<B>) -> &str {
     request.uri().path_and_query().map_or("", |path| path.as_str())
 }
 
-/// What the log says of a request: metadata may be secret and a CPU template is long, so their bodies are left out.
+/// What the log says of a request. Metadata may be secret and are left out; a CPU template is long and is left out unless
+/// the log tells everything.
 pub(super) fn describe(method: Method, path: &str, body: &[u8]) -> String {
     let method = match method {
         Method::Get => "Get",
@@ -64,7 +65,7 @@ pub(super) fn describe(method: Method, path: &str, body: &[u8]) -> String {
     let is_mmds = path.trim_start_matches('/').split('/').next() == Some("mmds");
     if body.is_empty() || is_mmds {
         format!("{method} request on {path:?}")
-    } else if path == "/cpu-config" {
+    } else if path == "/cpu-config" && !tracing::enabled!(tracing::Level::DEBUG) {
         format!(
             "{method} request on {path:?}. To view the CPU template received by the API, configure log-level to DEBUG"
         )
