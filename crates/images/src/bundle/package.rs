@@ -10,8 +10,8 @@ use crate::deb::{DebError, PackageFile, visit_package};
 use crate::files::{self, ReadError};
 use crate::kernel::{Config, ElfError, Limits};
 use crate::modules::{
-    FolderError, MAX_INDEX, MAX_MODULE, MemoryModules, Modules, NEEDS, ParseError, module_name, needed,
-    parse_builtin, read_info, unpack_module,
+    FolderError, LIKELY, MAX_INDEX, MAX_MODULE, MemoryModules, Modules, NEEDS, ParseError, module_name,
+    needed, parse_builtin, read_info, unpack_module,
 };
 use crate::task::Task;
 
@@ -49,7 +49,8 @@ struct Found {
 /// Reads the package at `path`. Debian's packages have no `modules.dep` (it is made at installation), so every module is
 /// asked for its dependencies; where that shows one to be needed whose bytes were not kept, the package is read again.
 pub(super) fn gather(path: &Path, limits: &Limits, task: &Task) -> Result<Gathered, PackageError> {
-    let wanted = NEEDS.iter().map(|need| need.module.to_owned()).collect();
+    let wanted = NEEDS.iter().map(|need| need.module).chain(LIKELY.iter().copied());
+    let wanted = wanted.map(ToOwned::to_owned).collect();
     let mut found = Found {
         wanted,
         ..Found::default()

@@ -97,10 +97,11 @@ pub(crate) fn unpack_module(name: &str, bytes: Vec<u8>) -> Result<Vec<u8>, Folde
     let Some(kind) = Compression::detect(&bytes) else {
         return Ok(bytes);
     };
+    // No limit of ratio: `test_bpf` packs to a hundredth.
     let limits = Limits {
         input: MAX_MODULE,
         output: MAX_MODULE,
-        ratio: 100,
+        ratio: u64::MAX,
     };
     unpack(kind, &bytes, &limits).map_err(|source| FolderError::Unpack {
         module: name.to_owned(),

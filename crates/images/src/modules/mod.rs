@@ -15,8 +15,8 @@ pub(crate) use folder::unpack_module;
 pub use folder::{FolderError, ModuleFolder};
 pub use index::{ParseError, module_name, parse_builtin, parse_dep};
 pub use info::{ModuleInfo, read_info};
-pub(crate) use needs::needed;
 pub use needs::{Feature, NEEDS, Need};
+pub(crate) use needs::{LIKELY, needed};
 pub use resolve::{ResolveError, load_order};
 pub(crate) use set::{MemoryModules, Modules};
 

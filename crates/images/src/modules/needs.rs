@@ -90,6 +90,23 @@ pub const NEEDS: &[Need] = &[
     need("fuse", "CONFIG_FUSE_FS", "fuse", Feature::Optional),
 ];
 
+/// What modules among [`NEEDS`] are known to depend on. Nothing rests on this list; it saves reading a package a second time,
+/// which has no list of dependencies of its own.
+pub(crate) const LIKELY: &[&str] = &[
+    "crc16",
+    "failover",
+    "jbd2",
+    "libcrc32c",
+    "mbcache",
+    "net_failover",
+    "virtio",
+    "virtio_pci_legacy_dev",
+    "virtio_pci_modern_dev",
+    "virtio_ring",
+    "vmw_vsock_virtio_transport_common",
+    "vsock",
+];
+
 /// The names among [`NEEDS`] that are modules, and of all modules they depend on; in no particular order.
 pub(crate) fn needed(depends: &dyn Fn(&str) -> Option<Vec<String>>) -> BTreeSet<String> {
     let mut needed = BTreeSet::new();

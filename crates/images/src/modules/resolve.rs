@@ -1,4 +1,4 @@
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Why there is no load order.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -15,10 +15,10 @@ pub enum ResolveError {
 const MAX_DEPTH: usize = 200;
 
 /// Puts `wanted` and all they depend on in load order: the wanted ones as early as their dependencies allow, in the order
-/// given.
+/// given; what one of them depends on by name, as far as the dependencies leave a choice. So the order is the same whether
+/// `depends` gives a module's direct dependencies (as the modules themselves do) or all of them (as `modules.dep` does).
 ///
-/// `depends` gives a module's direct or indirect dependencies, or `None` for what is no module. Names in `built_in` need no
-/// loading.
+/// `depends` gives `None` for what is no module. Names in `built_in` need no loading.
 ///
 /// # Errors
 /// A circle, or a module that is neither there nor built in.
@@ -30,72 +30,67 @@ pub fn load_order<'a>(
     let mut walk = Walk {
         depends,
         built_in,
-        marks: HashMap::new(),
+        needs: BTreeMap::new(),
         path: Vec::new(),
-        order: Vec::new(),
     };
+    let mut loaded = BTreeSet::new();
+    let mut order = Vec::new();
     for name in wanted {
         walk.visit(name)?;
+        let is_loaded = |name: &String, loaded: &BTreeSet<String>| loaded.contains(name);
+        // Without a circle there is always one that is ready, until all are loaded.
+        while let Some((ready, _)) = walk.needs.iter().find(|(name, needs)| {
+            !is_loaded(name, &loaded) && needs.iter().all(|need| is_loaded(need, &loaded))
+        }) {
+            loaded.insert(ready.clone());
+            order.push(ready.clone());
+        }
     }
-    Ok(walk.order)
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Mark {
-    Open,
-    Done,
+    Ok(order)
 }
 
 struct Walk<'a> {
     depends: &'a dyn Fn(&str) -> Option<Vec<String>>,
     built_in: &'a BTreeSet<String>,
-    marks: HashMap<String, Mark>,
+    /// The modules seen to their end, with what they need that is not built in.
+    needs: BTreeMap<String, Vec<String>>,
+    /// From the wanted one to the one being looked at.
     path: Vec<String>,
-    order: Vec<String>,
 }
 
 impl Walk<'_> {
     fn visit(&mut self, name: &str) -> Result<(), ResolveError> {
-        if self.built_in.contains(name) {
+        if self.built_in.contains(name) || self.needs.contains_key(name) {
             return Ok(());
         }
-        match self.marks.get(name) {
-            Some(Mark::Done) => return Ok(()),
-            Some(Mark::Open) => {
-                let start = self.path.iter().position(|on_path| on_path == name).unwrap_or(0);
-                let mut circle = self.path.split_off(start);
-                circle.push(name.to_owned());
-                return Err(ResolveError::Cycle(circle));
-            }
-            None => {}
+        if let Some(start) = self.path.iter().position(|on_path| on_path == name) {
+            let mut circle = self.path.split_off(start);
+            circle.push(name.to_owned());
+            return Err(ResolveError::Cycle(circle));
         }
         if self.path.len() >= MAX_DEPTH {
             return Err(ResolveError::TooDeep);
         }
-        let needs = (self.depends)(name).ok_or_else(|| ResolveError::Missing {
+        let mut needs = (self.depends)(name).ok_or_else(|| ResolveError::Missing {
             module: name.to_owned(),
             needed_by: self
                 .path
                 .last()
                 .map_or_else(|| "the guest".to_owned(), Clone::clone),
         })?;
-        self.marks.insert(name.to_owned(), Mark::Open);
+        needs.retain(|need| !self.built_in.contains(need));
         self.path.push(name.to_owned());
-        // modules.dep lists the nearest dependency first and the one to load first last (modules.dep(5)).
-        for need in needs.iter().rev() {
+        for need in &needs {
             self.visit(need)?;
         }
         self.path.pop();
-        self.marks.insert(name.to_owned(), Mark::Done);
-        self.order.push(name.to_owned());
+        self.needs.insert(name.to_owned(), needs);
         Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -201,6 +196,32 @@ mod tests {
                     prop_assert!(built_in.contains(&need) || at(&need) < at(name), "{} before {}", need, name);
                 }
             }
+        }
+
+        /// As modules.dep has them and as the modules have them.
+        #[test]
+        fn direct_and_indirect_dependencies_give_one_order(
+            edges in proptest::collection::vec(proptest::collection::vec(any::<prop::sample::Index>(), 0..4), 1..25),
+            wanted in proptest::collection::vec(any::<prop::sample::Index>(), 1..4),
+        ) {
+            let mut direct: Vec<BTreeSet<usize>> = Vec::new();
+            let mut all: Vec<BTreeSet<usize>> = Vec::new();
+            for (n, picks) in edges.iter().enumerate() {
+                let needs: BTreeSet<usize> =
+                    if n == 0 { BTreeSet::new() } else { picks.iter().map(|pick| pick.index(n)).collect() };
+                all.push(needs.iter().flat_map(|need| all[*need].iter().copied().chain([*need])).collect());
+                direct.push(needs);
+            }
+            let names: Vec<String> = (0..edges.len()).map(|n| n.to_string()).collect();
+            let wanted: Vec<&str> = wanted.iter().map(|pick| names[pick.index(names.len())].as_str()).collect();
+            let order = |graph: &[BTreeSet<usize>]| {
+                let depends = |name: &str| {
+                    let n: usize = name.parse().ok()?;
+                    Some(graph.get(n)?.iter().map(ToString::to_string).collect())
+                };
+                load_order(wanted.iter().copied(), &depends, &BTreeSet::new())
+            };
+            prop_assert_eq!(order(&direct), order(&all));
         }
 
         /// Any graph, circles and gaps included, ends in an order or an error.

@@ -1,0 +1,80 @@
+//! An import that is killed leaves nothing that the next one does not remove.
+
+#![allow(clippy::unwrap_used, reason = "a test's helpers")]
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use images::Task;
+use images::bundle::{KernelStore, Source};
+
+const DATA: &str = "IMAGES_TEST_DATA";
+const STEP: &str = "IMAGES_TEST_STEP";
+
+/// Not a test by itself: what the test below runs in a process of its own. It imports, says when it comes to the step, and
+/// stays there.
+#[test]
+fn import_and_stay() {
+    let (Some(data), Ok(step)) = (std::env::var_os(DATA), std::env::var(STEP)) else {
+        return;
+    };
+    let store = KernelStore::open(&PathBuf::from(data)).unwrap();
+    let task = Task::watched(move |progress| {
+        if progress.step == step {
+            println!("arrived");
+            loop {
+                std::thread::park();
+            }
+        }
+    });
+    store.import(&Source::installed(), &task).unwrap();
+}
+
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        self.0.kill().and_then(|()| self.0.wait()).unwrap();
+    }
+}
+
+#[test]
+fn what_a_killed_import_left_is_removed_by_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let kernels = data.join("kernels");
+    let names = || {
+        std::fs::read_dir(&kernels)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+    };
+    for step in ["reading the kernel", "writing the kernel", "packing the modules"] {
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(["--ignored", "--exact", "import_and_stay", "--nocapture"])
+            .env(DATA, &data)
+            .env(STEP, step)
+            .stdout(Stdio::piped())
+            .spawn();
+        let mut import = Killed(child.unwrap());
+        let mut lines = BufReader::new(import.0.stdout.take().unwrap()).lines();
+        assert!(
+            lines.any(|line| line.unwrap().ends_with("arrived")),
+            "{step} was not reached"
+        );
+        drop(import);
+        assert_eq!(
+            names().filter(|name| name.starts_with(".new-")).count(),
+            1,
+            "{step}"
+        );
+    }
+    let store = KernelStore::open(&data).unwrap();
+    assert!(store.list().unwrap().is_empty());
+    let bundle = store.import(&Source::installed(), &Task::new()).unwrap().bundle;
+    let mut left: Vec<String> = names().collect();
+    left.sort();
+    let mut expected = [bundle.id().to_owned(), "names".to_owned()];
+    expected.sort();
+    assert_eq!(left, expected);
+}

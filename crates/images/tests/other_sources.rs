@@ -1,0 +1,242 @@
+//! The same kernel from every source is the same bundle; what makes no usable one is said.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test's helpers")]
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use images::Task;
+use images::bundle::{Bundle, ImportError, KernelStore, Source, StoreError};
+
+/// The installed kernel as a bundle of a store of its own, and where its parts came from.
+struct Installed {
+    folder: tempfile::TempDir,
+    store: KernelStore,
+    bundle: Bundle,
+    version: String,
+}
+
+impl Installed {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = KernelStore::open(&folder.path().join("data")).unwrap();
+        let bundle = store.import(&Source::installed(), &Task::new()).unwrap().bundle;
+        let version = bundle.manifest().version.clone();
+        Self {
+            folder,
+            store,
+            bundle,
+            version,
+        }
+    }
+
+    fn kernel(&self) -> PathBuf {
+        format!("/boot/vmlinuz-{}", self.version).into()
+    }
+
+    fn modules(&self) -> PathBuf {
+        format!("/lib/modules/{}", self.version).into()
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Where the modules of the bundle lie below the folder of modules.
+    fn module_paths(&self) -> Vec<String> {
+        let list = fs::read_to_string(self.modules().join("modules.dep")).unwrap();
+        let modules = &self.bundle.manifest().modules;
+        let paths = list.lines().map(|line| line.split_once(':').unwrap().0);
+        let needed = |path: &&str| modules.contains(&images::modules::module_name(path).unwrap());
+        paths.filter(needed).map(ToOwned::to_owned).collect()
+    }
+
+    fn import(&self, source: &Source) -> Result<Bundle, ImportError> {
+        match self.store.import(source, &Task::new()) {
+            Ok(imported) => Ok(imported.bundle),
+            Err(StoreError::Import(error)) => Err(error),
+            Err(other) => panic!("{other}"),
+        }
+    }
+}
+
+/// A package as Debian makes it: no `modules.dep`, paths with `./`, files packed with zstd.
+fn package(path: &Path, files: &[(String, Vec<u8>)]) {
+    let mut tar = tar::Builder::new(zstd::Encoder::new(Vec::new(), 1).unwrap());
+    for (name, bytes) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        tar.append_data(&mut header, format!("./{name}"), bytes.as_slice())
+            .unwrap();
+    }
+    let data = tar.into_inner().unwrap().finish().unwrap();
+    let mut file = fs::File::create(path).unwrap();
+    file.write_all(b"!<arch>\n").unwrap();
+    for (name, bytes) in [("debian-binary", b"2.0\n".as_slice()), ("data.tar.zst", &data)] {
+        writeln!(
+            file,
+            "{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`",
+            0,
+            0,
+            0,
+            100_644,
+            bytes.len()
+        )
+        .unwrap();
+        file.write_all(bytes).unwrap();
+        file.write_all(&b"\n"[..bytes.len() % 2]).unwrap();
+    }
+}
+
+#[test]
+fn every_source_of_a_kernel_makes_the_same_bundle() {
+    let installed = Installed::new();
+    let id = installed.bundle.id();
+
+    // A package.
+    let modules = format!("lib/modules/{}", installed.version);
+    let mut files = vec![
+        (
+            format!("boot/vmlinuz-{}", installed.version),
+            fs::read(installed.kernel()).unwrap(),
+        ),
+        (
+            format!("{modules}/modules.builtin"),
+            fs::read(installed.modules().join("modules.builtin")).unwrap(),
+        ),
+    ];
+    for path in installed.module_paths() {
+        files.push((
+            format!("usr/{modules}/{path}"),
+            fs::read(installed.modules().join(&path)).unwrap(),
+        ));
+    }
+    let deb = installed.path("kernel.deb");
+    package(&deb, &files);
+    assert_eq!(installed.import(&Source::Package(deb)).unwrap().id(), id);
+
+    // The unpacked kernel and packed modules, without a list of dependencies.
+    let folder = installed.path("modules");
+    for (number, path) in installed.module_paths().iter().enumerate() {
+        let bytes = fs::read(installed.modules().join(path)).unwrap();
+        let (end, packed) = match number % 3 {
+            0 => ("", bytes),
+            1 => (".zst", zstd::encode_all(bytes.as_slice(), 1).unwrap()),
+            _ => {
+                let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+                gzip.write_all(&bytes).unwrap();
+                (".gz", gzip.finish().unwrap())
+            }
+        };
+        let target = folder.join(format!("{path}{end}"));
+        fs::create_dir_all(target.parent().unwrap()).unwrap();
+        fs::write(target, packed).unwrap();
+    }
+    let config = Some(PathBuf::from(format!("/boot/config-{}", installed.version)));
+    let source = Source::Image {
+        kernel: installed.bundle.vmlinux(),
+        modules: Some(folder),
+        config,
+    };
+    assert_eq!(installed.import(&source).unwrap().id(), id);
+}
+
+#[test]
+fn a_kernel_without_its_modules_is_refused_with_the_remedy() {
+    let installed = Installed::new();
+    for kernel in [installed.kernel(), installed.bundle.vmlinux()] {
+        let source = Source::Image {
+            kernel,
+            modules: None,
+            config: None,
+        };
+        let error = installed.import(&source).unwrap_err();
+        assert!(matches!(error, ImportError::NoVirtio { .. }), "{error}");
+        let text = error.to_string();
+        assert!(
+            text.starts_with("kernel without virtio") && text.contains("linux-image-cloud-amd64"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn a_kernel_without_vsock_is_refused_with_the_remedy() {
+    let installed = Installed::new();
+    let folder = installed.path("modules");
+    for path in installed
+        .module_paths()
+        .iter()
+        .filter(|path| !path.contains("vsock"))
+    {
+        let target = folder.join(path);
+        fs::create_dir_all(target.parent().unwrap()).unwrap();
+        fs::copy(installed.modules().join(path), target).unwrap();
+    }
+    let source = Source::Image {
+        kernel: installed.kernel(),
+        modules: Some(folder),
+        config: None,
+    };
+    let error = installed.import(&source).unwrap_err();
+    assert!(matches!(error, ImportError::NoVsock { .. }), "{error}");
+    assert!(error.to_string().contains("CONFIG_VIRTIO_VSOCKETS"), "{error}");
+}
+
+#[test]
+fn modules_of_another_kernel_are_refused() {
+    let installed = Installed::new();
+    let folder = installed.path("modules");
+    for path in installed.module_paths() {
+        let mut bytes = fs::read(installed.modules().join(&path)).unwrap();
+        let magic = format!("vermagic={}", installed.version);
+        let at = bytes
+            .windows(magic.len())
+            .position(|window| window == magic.as_bytes())
+            .unwrap();
+        bytes[at + "vermagic=".len()] = b'9';
+        let target = folder.join(path);
+        fs::create_dir_all(target.parent().unwrap()).unwrap();
+        fs::write(target, bytes).unwrap();
+    }
+    let source = Source::Image {
+        kernel: installed.kernel(),
+        modules: Some(folder),
+        config: None,
+    };
+    let error = installed.import(&source).unwrap_err();
+    assert!(
+        matches!(&error, ImportError::Release { release, .. } if release.starts_with("9.")),
+        "{error}"
+    );
+}
+
+#[test]
+fn what_is_no_kernel_is_refused() {
+    let installed = Installed::new();
+    let text = installed.path("text");
+    fs::write(&text, "#!/bin/sh\n").unwrap();
+    let image = |kernel: &Path| Source::Image {
+        kernel: kernel.to_owned(),
+        modules: None,
+        config: None,
+    };
+    assert!(matches!(
+        installed.import(&image(&text)),
+        Err(ImportError::Kernel { .. })
+    ));
+    assert!(matches!(
+        installed.import(&Source::Package(text)),
+        Err(ImportError::Package { .. })
+    ));
+    assert!(
+        matches!(installed.import(&image(Path::new("/nowhere"))), Err(ImportError::Read(error)) if error.is_absence())
+    );
+    let deb = installed.path("empty.deb");
+    package(&deb, &[("usr/share/doc/x".to_owned(), b"text".to_vec())]);
+    let error = installed.import(&Source::Package(deb)).unwrap_err();
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert!(cause.contains("holds no kernel"), "{cause}");
+}
