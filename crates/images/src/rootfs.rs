@@ -2,12 +2,13 @@
 //!
 //! The invariant: the user's file is only read, and not while something that can be told writes to it.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
-use crate::ext4::{Superblock, SuperblockError};
-use crate::files::{Copied, CopyError, ReadError, copy_to_new, open};
+use crate::ext4::{Superblock, SuperblockError, ToolError, run};
+use crate::files::{Copied, CopyError, ReadError, StageError, copy_to_new, open};
 use crate::task::Task;
 
 /// Why a file is not taken as a root file system.
@@ -77,6 +78,46 @@ impl Rootfs {
     }
 }
 
+/// Makes the file system in the file `path`, which nothing else uses, as large as `size` bytes; one that is as large already
+/// stays as it is.
+///
+/// # Errors
+/// It is no ext4 file system, e2fsprogs is missing, or the disk is full.
+pub fn grow(path: &Path, size: u64) -> Result<(), GrowError> {
+    let file = File::options().read(true).write(true).open(path);
+    let file = file.map_err(|source| ReadError::new(path, source))?;
+    let length = file
+        .metadata()
+        .map_err(|source| ReadError::new(path, source))?
+        .len();
+    if size <= length {
+        return Ok(());
+    }
+    file.set_len(size)
+        .map_err(|source| StageError::new(path, size, source))?;
+    drop(file);
+    // resize2fs wants a file system that was checked; e2fsck ends with 1 when it mended something (e2fsck(8)).
+    let mended = |output: &std::process::Output| matches!(output.status.code(), Some(0 | 1));
+    run(
+        "e2fsck",
+        [OsStr::new("-f"), OsStr::new("-p"), path.as_os_str()],
+        &mended,
+    )?;
+    run("resize2fs", [path.as_os_str()], &|output| output.status.success())?;
+    Ok(())
+}
+
+/// Why a file system could not be made larger.
+#[derive(Debug, thiserror::Error)]
+pub enum GrowError {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Stage(#[from] StageError),
+    #[error(transparent)]
+    Tool(#[from] ToolError),
+}
+
 /// The byte that QEMU locks in an image it writes to (`block/file-posix.c`: `RAW_LOCK_PERM_BASE`, and the bit of
 /// `BLK_PERM_WRITE`).
 const QEMU_WRITES: libc::off_t = 101;
@@ -142,6 +183,16 @@ mod tests {
             rootfs.copy_to(&copy, &Task::new()),
             Err(CopyError::Exists { .. })
         ));
+    }
+
+    #[test]
+    fn a_copy_grows_and_never_shrinks() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = sample(folder.path());
+        grow(&path, 2 * MIN_SIZE).unwrap();
+        assert_eq!(Rootfs::open(&path).unwrap().superblock().size, 2 * MIN_SIZE);
+        grow(&path, MIN_SIZE).unwrap();
+        assert_eq!(Rootfs::open(&path).unwrap().superblock().size, 2 * MIN_SIZE);
     }
 
     #[test]

@@ -7,6 +7,11 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use images::builtin::BuiltinError;
+use images::files::{CopyError, StageError};
+use images::overlay::OverlayError;
+use images::rootfs::{GrowError, RootfsError};
+
 use crate::{InvalidSpec, Name, Protocol};
 
 /// What a call of this library ends with.
@@ -22,7 +27,7 @@ pub enum Class {
     Conflict = 4,
     Port = 5,
     Missing = 6,
-    Kernel = 7,
+    Image = 7,
     Resources = 8,
     Vmm = 9,
     Guest = 10,
@@ -40,7 +45,7 @@ impl Class {
         Self::Conflict,
         Self::Port,
         Self::Missing,
-        Self::Kernel,
+        Self::Image,
         Self::Resources,
         Self::Vmm,
         Self::Guest,
@@ -65,7 +70,7 @@ impl Class {
             Self::Conflict => "the name is taken, or the machine is not in the state that it takes",
             Self::Port => "a port of the host is taken",
             Self::Missing => "the host lacks something: `doctor` names the remedy",
-            Self::Kernel => "there is no kernel, or it cannot boot a guest",
+            Self::Image => "there is no kernel or image, or it cannot boot a guest",
             Self::Resources => "not enough memory or disk",
             Self::Vmm => "the VMM refused the machine or died",
             Self::Guest => "the guest panicked or could not boot",
@@ -145,6 +150,18 @@ pub enum Error {
     Kernel(Box<images::bundle::StoreError>),
     #[error(transparent)]
     Initrd(Box<images::bundle::InitrdError>),
+    #[error("the image {0} that the machine's disk belongs to is gone")]
+    NoImage(String),
+    #[error(transparent)]
+    Builtin(Box<images::builtin::BuiltinError>),
+    #[error(transparent)]
+    Overlay(Box<images::overlay::OverlayError>),
+    #[error(transparent)]
+    Rootfs(Box<images::rootfs::RootfsError>),
+    #[error(transparent)]
+    Grow(Box<images::rootfs::GrowError>),
+    #[error(transparent)]
+    DiskCopy(Box<images::files::CopyError>),
 
     #[error("not enough memory: {wanted_mib} MiB are wanted and {available_mib} MiB are available")]
     Memory { wanted_mib: u64, available_mib: u64 },
@@ -221,7 +238,16 @@ impl Error {
             Self::ProgramMissing { .. } | Self::UserNamespaces { .. } | Self::Network { .. } => {
                 Class::Missing
             }
-            Self::NoKernel | Self::UnknownKernel(_) | Self::Kernel(_) | Self::Initrd(_) => Class::Kernel,
+            Self::NoKernel
+            | Self::UnknownKernel(_)
+            | Self::Kernel(_)
+            | Self::Initrd(_)
+            | Self::NoImage(_)
+            | Self::Builtin(_)
+            | Self::Overlay(_)
+            | Self::Rootfs(_)
+            | Self::Grow(_)
+            | Self::DiskCopy(_) => Class::Image,
             Self::Memory { .. } | Self::DiskFull { .. } => Class::Resources,
             Self::VmmRefused { .. } | Self::VmmDied { .. } => Class::Vmm,
             Self::GuestPanicked { .. }
@@ -308,6 +334,70 @@ impl Error {
 
     pub(crate) fn system(action: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::System { action, source }
+    }
+}
+
+impl From<StageError> for Error {
+    fn from(error: StageError) -> Self {
+        match error {
+            StageError::Full { path, needed } => {
+                let available = crate::disk::available(&path).unwrap_or(0);
+                Self::DiskFull {
+                    action: "writing it",
+                    path,
+                    needed,
+                    available,
+                }
+            }
+            StageError::Io { path, source } => Self::Io {
+                action: "write",
+                path,
+                source,
+            },
+        }
+    }
+}
+
+impl From<BuiltinError> for Error {
+    fn from(error: BuiltinError) -> Self {
+        match error {
+            BuiltinError::Stage(error) => error.into(),
+            other => Self::Builtin(Box::new(other)),
+        }
+    }
+}
+
+impl From<OverlayError> for Error {
+    fn from(error: OverlayError) -> Self {
+        match error {
+            OverlayError::Stage(error) => error.into(),
+            OverlayError::Copy(error) => error.into(),
+            other => Self::Overlay(Box::new(other)),
+        }
+    }
+}
+
+impl From<CopyError> for Error {
+    fn from(error: CopyError) -> Self {
+        match error {
+            CopyError::Stage(error) => error.into(),
+            other => Self::DiskCopy(Box::new(other)),
+        }
+    }
+}
+
+impl From<RootfsError> for Error {
+    fn from(error: RootfsError) -> Self {
+        Self::Rootfs(Box::new(error))
+    }
+}
+
+impl From<GrowError> for Error {
+    fn from(error: GrowError) -> Self {
+        match error {
+            GrowError::Stage(error) => error.into(),
+            other => Self::Grow(Box::new(other)),
+        }
     }
 }
 

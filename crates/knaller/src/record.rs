@@ -29,6 +29,8 @@ pub(crate) struct Record {
     pub(crate) vmm: String,
     /// The kernel bundle's id.
     pub(crate) kernel: String,
+    /// The base image's id, where the machine has an overlay over one.
+    pub(crate) image: Option<String>,
     /// The forwards with the host ports chosen.
     pub(crate) forwards: Vec<Forward>,
     /// Whether the guest has IPv6.
@@ -49,6 +51,7 @@ impl Record {
             runtime,
             vmm: String::new(),
             kernel: String::new(),
+            image: None,
             forwards: spec.forwards.clone(),
             ipv6: false,
             spec,
@@ -59,6 +62,7 @@ impl Record {
     pub(crate) fn again(self, runtime: PathBuf) -> Self {
         Self {
             created: self.created,
+            image: self.image,
             ..Self::new(self.name, runtime, self.spec)
         }
     }

@@ -12,3 +12,4 @@ pub(crate) use mkfs::{Blank, MakeError, make_blank};
 pub(crate) use populate::{Content, Node, populate};
 pub use superblock::{Superblock, SuperblockError};
 pub use tools::ToolError;
+pub(crate) use tools::run;

@@ -30,7 +30,7 @@ const FOLDERS: [&str; 4] = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"];
 const SAID: usize = 2000;
 
 /// Runs a program of e2fsprogs to its end and gives what it wrote, if it succeeded.
-pub(super) fn run<I: AsRef<OsStr>>(
+pub(crate) fn run<I: AsRef<OsStr>>(
     tool: &'static str,
     arguments: impl IntoIterator<Item = I>,
     success: &dyn Fn(&Output) -> bool,

@@ -82,6 +82,7 @@ impl Start<'_> {
         let mut ports = self.reserve(record).await?;
         record.vmm = self.means.vmm.name.to_owned();
         record.kernel.clone_from(&self.means.kernel_id);
+        record.image = self.means.base.as_ref().map(|base| base.id.clone());
         record.ipv6 = self.means.pasta.as_ref().is_some_and(|pasta| pasta.ipv6);
         if let Some(ports) = &ports {
             record.forwards.clone_from(&ports.forwards);
@@ -213,9 +214,15 @@ impl Start<'_> {
     /// Keys and disks.
     async fn material(&self, files: &Files, record: &Record) -> std::result::Result<(Keys, Disks), Trouble> {
         let since = self.clock.now();
-        let (files, name, spec) = (files.clone(), record.name.clone(), record.spec.clone());
-        let made =
-            task::blocking(move |_| Ok((keys::prepare(&files, &name)?, disks::prepare(&files, &spec)?)));
+        let (options, files, record) = (self.inner.options.clone(), files.clone(), record.clone());
+        let base = self.means.base.clone();
+        let made = task::blocking(move |task| {
+            let keys = keys::prepare(&files, &record.name)?;
+            Ok((
+                keys,
+                disks::prepare(&options, &files, &record, base.as_ref(), task)?,
+            ))
+        });
         let made = made.await?;
         self.clock.host("disks", since);
         Ok(made)

@@ -1,11 +1,20 @@
-//! The machine's disks, and what the guest is told of them.
+//! The machine's disks, and what the guest is told of them. The invariant: a disk of the machine's own is made once and kept
+//! over all its boots, and so is the base that its overlay belongs to.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use guest_protocol as guest;
+use images::builtin::{BaseImage, builtin_image, find_image};
+use images::overlay::create_overlay;
+use images::rootfs::Rootfs;
+use images::{Task, rootfs};
 
 use crate::layout::Files;
-use crate::{Error, MachineSpec, Result, Root, disk};
+use crate::record::Record;
+use crate::{Error, Options, Result, Root};
+
+/// What an overlay has room for if the spec does not say, in MiB: it is sparse.
+const OVERLAY_MIB: u64 = 8 * 1024;
 
 /// A disk to attach.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,18 +32,39 @@ pub(super) struct Disks {
     pub(super) root: guest::Root,
 }
 
+/// The base image of a machine that has one: that of its earlier boots, else the one that is current.
+pub(super) fn base(
+    options: &Options,
+    root: &Root,
+    image: Option<&str>,
+    task: &Task,
+) -> Result<Option<BaseImage>> {
+    let data = &options.paths.data;
+    match (root, image) {
+        (Root::Builtin, None) => Ok(Some(builtin_image(data, task)?)),
+        (Root::Builtin, Some(id)) => find_image(data, id)
+            .map(Some)
+            .ok_or_else(|| Error::NoImage(id.to_owned())),
+        _ => Ok(None),
+    }
+}
+
 /// Makes the disks that the machine does not have yet. Blocks.
-pub(super) fn prepare(files: &Files, spec: &MachineSpec) -> Result<Disks> {
-    match &spec.root {
-        Root::Initramfs => Ok(Disks {
-            disks: Vec::new(),
-            root: guest::Root::Initramfs,
-        }),
-        Root::File(source) => {
+pub(super) fn prepare(
+    options: &Options,
+    files: &Files,
+    record: &Record,
+    base: Option<&BaseImage>,
+    task: &Task,
+) -> Result<Disks> {
+    match (&record.spec.root, base) {
+        (Root::File(source), _) => {
             let path = files.rootfs();
-            copy(source, &path)?;
+            if !path.exists() {
+                copy(source, &path, record.spec.disk_mib, task)?;
+            }
             let root = guest::Root::Disk {
-                disk: ext4("vda", false),
+                disk: disk("vda", "ext4", false),
             };
             Ok(Disks {
                 disks: vec![Disk {
@@ -45,23 +75,62 @@ pub(super) fn prepare(files: &Files, spec: &MachineSpec) -> Result<Disks> {
                 root,
             })
         }
-        Root::Builtin => Err(Error::NoFile(files.overlay())),
+        (Root::Builtin, Some(base)) => {
+            let path = files.overlay();
+            if !path.exists() {
+                let size = record
+                    .spec
+                    .disk_mib
+                    .unwrap_or(OVERLAY_MIB)
+                    .saturating_mul(1 << 20);
+                create_overlay(&options.paths.data, &path, size, task)?;
+            }
+            let root = guest::Root::Overlay {
+                base: disk("vda", base.filesystem, true),
+                upper: disk("vdb", "ext4", false),
+            };
+            let base = Disk {
+                id: "base",
+                path: base.path.clone(),
+                read_only: true,
+            };
+            Ok(Disks {
+                disks: vec![
+                    base,
+                    Disk {
+                        id: "overlay",
+                        path,
+                        read_only: false,
+                    },
+                ],
+                root,
+            })
+        }
+        _ => Ok(Disks {
+            disks: Vec::new(),
+            root: guest::Root::Initramfs,
+        }),
     }
 }
 
-fn ext4(device: &str, read_only: bool) -> guest::Disk {
+fn disk(device: &str, filesystem: &str, read_only: bool) -> guest::Disk {
     guest::Disk {
         device: device.to_owned(),
-        filesystem: "ext4".to_owned(),
+        filesystem: filesystem.to_owned(),
         read_only,
     }
 }
 
-fn copy(source: &Path, target: &Path) -> Result<()> {
-    if target.exists() {
-        return Ok(());
+fn copy(source: &std::path::Path, path: &std::path::Path, size_mib: Option<u64>, task: &Task) -> Result<()> {
+    if !source.is_file() {
+        return Err(Error::NoFile(source.to_owned()));
     }
-    std::fs::copy(source, target)
-        .map(drop)
-        .map_err(|e| disk::explain(Error::io("copy", source)(e), "copying it", target, 0))
+    // Under its name only when it is whole: a start that is called off must not leave half a disk to the next.
+    let fresh = path.with_extension("new");
+    let _ = std::fs::remove_file(&fresh);
+    Rootfs::open(source)?.copy_to(&fresh, task)?;
+    if let Some(size_mib) = size_mib {
+        rootfs::grow(&fresh, size_mib.saturating_mul(1 << 20))?;
+    }
+    std::fs::rename(&fresh, path).map_err(Error::io("rename", &fresh))
 }

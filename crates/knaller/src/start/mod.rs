@@ -65,7 +65,7 @@ pub(crate) async fn create(
     let clock = Clock::new(observer);
     spec.validate()?;
     heal::all(inner).await?;
-    let means = Means::gather(inner, &spec).await?;
+    let means = Means::gather(inner, &spec, None).await?;
     let (claim, record) = claim(inner, spec).await?;
     clock.host("checks", Duration::ZERO);
     let name = record.name.clone();
@@ -95,7 +95,7 @@ pub(crate) async fn again(
     if heal::lives(&files) {
         return Err(Error::Running(name.clone()));
     }
-    let means = Means::gather(inner, &record.spec).await?;
+    let means = Means::gather(inner, &record.spec, record.image.as_deref()).await?;
     let record = record.again(files.runtime);
     clock.host("checks", Duration::ZERO);
     Start {

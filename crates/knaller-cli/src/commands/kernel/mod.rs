@@ -73,7 +73,7 @@ impl From<StoreError> for CommandError {
             StoreError::Name(_) => Class::Usage,
             StoreError::Unknown(_) | StoreError::Ambiguous { .. } => Class::NotFound,
             StoreError::Import(_) | StoreError::Manifest(_) | StoreError::Arch | StoreError::Empty => {
-                Class::Kernel
+                Class::Image
             }
         };
         Self::of(class, &error)
