@@ -14,6 +14,7 @@ pub mod logger;
 pub mod metrics;
 pub mod qemu;
 pub mod rate;
+pub mod rate_limiter;
 pub mod run;
 pub mod signals;
 pub mod sink;
