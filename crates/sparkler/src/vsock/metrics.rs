@@ -1,22 +1,6 @@
 //! Counters of one vsock device, named as in Firecracker's metrics (`vsock` section): rx is towards the guest.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
-/// A counter that only grows.
-#[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
-
-impl Counter {
-    /// Adds to it.
-    pub fn add(&self, count: u64) {
-        self.0.fetch_add(count, Ordering::Relaxed);
-    }
-
-    /// Its value.
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
+use crate::counter::Counter;
 
 /// All counters since the device was made.
 #[derive(Debug, Default)]

@@ -36,7 +36,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
-pub use metrics::{Counter, Metrics};
+pub use metrics::Metrics;
 
 /// Why there is no vsock device.
 #[derive(Debug, thiserror::Error)]

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use sparkler::arch;
 use sparkler::qemu::accel::Accel;
 
+pub(crate) mod client;
 pub(crate) mod guest;
 mod initrd;
 
