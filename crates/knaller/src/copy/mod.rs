@@ -1,4 +1,19 @@
 //! Files into and out of a machine, over SFTP on vsock.
+//!
+//! The invariant: a copy writes below its target and nowhere else, whatever the other side says. The guest is not trusted:
+//! see `host`.
+
+use std::path::Path;
+
+use crate::layout::Files;
+use crate::{Error, Name, Result};
+
+mod host;
+mod into;
+mod out_of;
+mod remote;
+
+use remote::Remote;
 
 /// How a copy is done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,29 +46,38 @@ pub enum CopyEvent {
     Skipped { path: String, reason: String },
 }
 
-use std::path::Path;
+type Observer<'a> = &'a mut (dyn FnMut(CopyEvent) + Send);
 
-use crate::layout::Files;
-use crate::{Error, Name, Result};
+/// The most folders in each other.
+const MAX_DEPTH: usize = 512;
 
 pub(crate) async fn into(
-    _files: &Files,
+    files: &Files,
     name: &Name,
-    _from: &Path,
-    _to: &str,
-    _options: &CopyOptions,
-    _observer: &mut (dyn FnMut(CopyEvent) + Send),
+    from: &Path,
+    to: &str,
+    options: &CopyOptions,
+    observer: Observer<'_>,
 ) -> Result<()> {
-    Err(Error::NotRunning(name.clone()))
+    let remote = Remote::connect(files, name, &options.user).await?;
+    into::copy(&remote, from, to, options, observer).await
 }
 
 pub(crate) async fn out_of(
-    _files: &Files,
+    files: &Files,
     name: &Name,
-    _from: &str,
-    _to: &Path,
-    _options: &CopyOptions,
-    _observer: &mut (dyn FnMut(CopyEvent) + Send),
+    from: &str,
+    to: &Path,
+    options: &CopyOptions,
+    observer: Observer<'_>,
 ) -> Result<()> {
-    Err(Error::NotRunning(name.clone()))
+    let remote = Remote::connect(files, name, &options.user).await?;
+    out_of::copy(&remote, from, to, options, observer).await
+}
+
+fn failed(what: impl Into<String>, reason: &dyn std::fmt::Display) -> Error {
+    Error::Copy {
+        what: what.into(),
+        reason: reason.to_string(),
+    }
 }
