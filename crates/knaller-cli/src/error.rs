@@ -89,6 +89,14 @@ impl CommandError {
         self
     }
 
+    /// Names what it is about, where the text does not.
+    pub(crate) fn about(self, what: &str) -> Self {
+        match &self {
+            Self::Failed(failure) if !failure.message.contains(what) => self.within(what),
+            _ => self,
+        }
+    }
+
     /// Says what could not be done because of it.
     pub(crate) fn within(mut self, what: &str) -> Self {
         if let Self::Failed(failure) = &mut self {

@@ -17,12 +17,9 @@ pub(crate) struct KillArgs {
 impl KillArgs {
     pub(crate) async fn run(self, context: Context) -> Result<u8, CommandError> {
         let names = self.machines.running(&context).await?;
-        let ui = context.ui;
-        each(&context, names, async |name| {
-            let machine = context.machine(name).await?;
-            machine.kill().await?;
-            ui.note(format_args!("{name} was killed"));
-            Ok(())
+        each(&context, names, "killing", async |name| {
+            context.machine(name).await?.kill().await?;
+            Ok(Some(format!("{name} was killed")))
         })
         .await
     }

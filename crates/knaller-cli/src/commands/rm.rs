@@ -22,13 +22,12 @@ pub(crate) struct RmArgs {
 impl RmArgs {
     pub(crate) async fn run(self, context: Context) -> Result<u8, CommandError> {
         let names = self.machines.clone().existing(&context).await?;
-        each(&context, names, async |name| {
+        each(&context, names, "removing", async |name| {
             match self.remove(&context, name).await {
-                Ok(()) => context.ui.note(format_args!("{name} is removed")),
-                Err(Error::NotFound(_)) if self.force => {}
-                Err(error) => return Err(error.into()),
+                Ok(()) => Ok(Some(format!("{name} is removed"))),
+                Err(Error::NotFound(_)) if self.force => Ok(None),
+                Err(error) => Err(error.into()),
             }
-            Ok(())
         })
         .await
     }

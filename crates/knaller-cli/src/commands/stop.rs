@@ -9,7 +9,7 @@ use super::each::each;
 use crate::args::machine::MachineArgs;
 use crate::context::Context;
 use crate::error::CommandError;
-use crate::ui::Ui;
+use crate::ui::warning;
 
 /// Stop machines in order
 #[derive(Args, Debug)]
@@ -31,26 +31,21 @@ impl StopArgs {
             grace: self.grace.map(Duration::from_secs),
         };
         let names = self.machines.running(&context).await?;
-        let ui = context.ui;
-        each(&context, names, async |name| {
-            let machine = context.machine(name).await?;
-            let outcome = machine.stop(options).await?;
-            say(ui, name, outcome);
-            Ok(())
+        each(&context, names, "stopping", async |name| {
+            let outcome = context.machine(name).await?.stop(options).await?;
+            Ok(Some(told(name, outcome)))
         })
         .await
     }
 }
 
-/// Tells how a machine was stopped.
-pub(crate) fn say(ui: Ui, name: &Name, outcome: StopOutcome) {
+/// How a machine was stopped, as a line.
+pub(crate) fn told(name: &Name, outcome: StopOutcome) -> String {
     match outcome {
-        StopOutcome::Orderly => ui.note(format_args!("{name} has stopped")),
-        StopOutcome::CtrlAltDel => ui.note(format_args!("{name} has stopped, by Ctrl-Alt-Del")),
-        StopOutcome::Killed => {
-            ui.warning(format_args!(
-                "{name} did not stop when asked and was killed; its disk may lack what it wrote last"
-            ));
-        }
+        StopOutcome::Orderly => format!("{name} has stopped"),
+        StopOutcome::CtrlAltDel => format!("{name} has stopped, by Ctrl-Alt-Del"),
+        StopOutcome::Killed => warning(format_args!(
+            "{name} did not stop when asked and was killed; its disk may lack what it wrote last"
+        )),
     }
 }

@@ -90,11 +90,13 @@ impl Ui {
     }
 
     pub(crate) fn warning(self, text: impl Display) {
-        self.note(format_args!(
-            "{} {text}",
-            style::paint(style::WARNING, "warning:")
-        ));
+        self.note(warning(text));
     }
+}
+
+/// The line of a warning.
+pub(crate) fn warning(text: impl Display) -> String {
+    format!("{} {text}", style::paint(style::WARNING, "warning:"))
 }
 
 /// `text` of unknown origin without what could steer a terminal: a guest writes its console as it likes.

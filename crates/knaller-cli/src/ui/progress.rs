@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::style::{DIM, GOOD, WARNING, paint};
-use super::{Ui, human, plain};
+use super::style::{DIM, GOOD, paint};
+use super::{Ui, human, plain, warning};
+use crate::error::CommandError;
 
 /// Redraws ten times a second: enough to look alive.
 const TICK: Duration = Duration::from_millis(100);
@@ -54,14 +55,24 @@ impl Progress {
     }
 
     pub(crate) fn warning(&self, text: &str) {
-        self.line(&format!("{} {}", paint(WARNING, "warning:"), plain(text)));
+        self.line(&warning(plain(text)));
     }
 
-    /// Writes a line without breaking the one that turns.
+    /// Tells of a failure, and gives the exit code for it.
+    pub(crate) fn error(&self, error: &CommandError) -> u8 {
+        self.aside(|ui| ui.error(error))
+    }
+
+    /// Writes a line.
     pub(crate) fn line(&self, text: &str) {
+        self.aside(|ui| ui.note(text));
+    }
+
+    /// Lets `say` write without breaking the line that turns.
+    fn aside<T>(&self, say: impl FnOnce(Ui) -> T) -> T {
         match &self.bar {
-            Some(bar) => bar.suspend(|| self.ui.note(text)),
-            None => self.ui.note(text),
+            Some(bar) => bar.suspend(|| say(self.ui)),
+            None => say(self.ui),
         }
     }
 }

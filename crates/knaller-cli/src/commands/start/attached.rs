@@ -12,7 +12,7 @@ use crate::commands::{stop, wait};
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::signals::Signals;
-use crate::ui::Ui;
+use crate::ui::{Progress, Ui};
 
 /// Until `machine` has stopped and `console` has shown all. The exit code is its command's.
 pub(super) async fn stay(
@@ -24,6 +24,7 @@ pub(super) async fn stay(
     let ui = context.ui;
     let mut waiting = pin!(machine.wait());
     let mut shown = None;
+    let mut stopped = false;
     let exit = loop {
         tokio::select! {
             exit = &mut waiting => break exit?,
@@ -36,8 +37,8 @@ pub(super) async fn stay(
                 shown = Some(ended);
             }
             _ = signals.next() => {
-                ui.note(format_args!("\nstopping {}; Ctrl-C again kills it", machine.name()));
                 stop_or_kill(ui, machine, &mut signals).await?;
+                stopped = true;
                 break waiting.await?;
             }
         }
@@ -46,7 +47,7 @@ pub(super) async fn stay(
         Some(ended) => ended?,
         None => flatten(console.await)?,
     }
-    if exit == Exit::Off {
+    if exit == Exit::Off && !stopped {
         ui.note(format_args!("{} has stopped", machine.name()));
     }
     Ok(wait::say(ui, machine.name(), &exit))
@@ -57,13 +58,19 @@ fn flatten(ended: Result<Result<(), CommandError>, tokio::task::JoinError>) -> R
 }
 
 async fn stop_or_kill(ui: Ui, machine: &Machine, signals: &mut Signals) -> Result<(), CommandError> {
+    let name = machine.name();
+    // Behind the `^C` that the terminal shows.
+    ui.note(format_args!("\nCtrl-C again kills {name}"));
+    let progress = Progress::start(ui, &format!("stopping {name}"));
     let stopped = tokio::select! {
-        outcome = machine.stop(StopOptions::default()) => outcome.map(|outcome| stop::say(ui, machine.name(), outcome)),
-        _ = signals.next() => machine.kill().await,
+        outcome = machine.stop(StopOptions::default()) => outcome.map(|outcome| stop::told(name, outcome)),
+        _ = signals.next() => machine.kill().await.map(|()| format!("{name} was killed")),
     };
     match stopped {
+        Ok(outcome) => progress.line(&outcome),
         // It was quicker.
-        Ok(()) | Err(Error::NotRunning(_) | Error::NotFound(_)) => Ok(()),
-        Err(error) => Err(error.into()),
+        Err(Error::NotRunning(_) | Error::NotFound(_)) => {}
+        Err(error) => return Err(error.into()),
     }
+    Ok(())
 }
