@@ -4,11 +4,12 @@ mod support;
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::thread;
 
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
 use support::PATIENCE;
-use support::guest::{ECHO, Guest, JOIN, SINK, SOURCE, exchange, line, noise};
+use support::guest::{CROWD, ECHO, Guest, JOIN, SINK, SOURCE, exchange, line, noise};
 
 #[test]
 fn bytes_come_back_as_they_went_both_ways_of_connecting() {
@@ -108,6 +109,31 @@ fn a_slow_reader_loses_nothing_and_stops_nobody_else() {
     let mut rest = Vec::new();
     (&stream).read_to_end(&mut rest).unwrap();
     assert!(exchange(&guest.connect(ECHO), &bytes) == bytes);
+}
+
+#[test]
+fn a_busy_listener_keeps_the_guest_waiting_and_refuses_nobody() {
+    let guest = Guest::start();
+    let path = guest.uds_path.with_file_name("v.sock_4004");
+    let listener = socket_with(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .unwrap();
+    bind(&listener, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+    // One may wait here; the others wait in the device.
+    listen(&listener, 0).unwrap();
+    let listener = UnixListener::from(listener);
+    let crowd = guest.connect(CROWD);
+    writeln!(&crowd, "4004 20").unwrap();
+    for _ in 0..20 {
+        let stream = listener.accept().unwrap().0;
+        let said = line(&stream);
+        writeln!(&stream, "{said}").unwrap();
+    }
+    assert_eq!(line(&crowd), "20");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::thread;
 
 const AF_VSOCK: i32 = 40;
@@ -166,7 +166,9 @@ fn source(mut client: TcpStream) {
 }
 
 fn shell(mut client: TcpStream) {
-    let output = Command::new("/bin/busybox").args(["sh", "-c", &text(&client)]).output();
+    // There is no /dev/null here.
+    let output =
+        Command::new("/bin/busybox").args(["sh", "-c", &text(&client)]).stdin(Stdio::inherit()).output();
     let _ = match output {
         Ok(output) => client.write_all(&[output.stdout, output.stderr].concat()),
         Err(error) => writeln!(client, "no shell: {error}"),

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::thread;
@@ -16,6 +17,7 @@ pub(crate) const SINK: u32 = 9;
 pub(crate) const JOIN: u32 = 11;
 pub(crate) const CROWD: u32 = 13;
 pub(crate) const SOURCE: u32 = 19;
+pub(crate) const SHELL: u32 = 21;
 
 /// A guest with a vsock device, and where the host meets it.
 pub(crate) struct Guest {
@@ -27,26 +29,38 @@ pub(crate) struct Guest {
 
 impl Guest {
     pub(crate) fn start() -> Self {
+        Self::start_with(None)
+    }
+
+    /// A guest that has a network interface too; `net` is QEMU's end of it.
+    pub(crate) fn start_with(net: Option<OwnedFd>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let uds_path = folder.path().join("v.sock");
         let backend = Backend::bind(3, &uds_path).unwrap();
         let (ours, qemus) = UnixStream::pair().unwrap();
         let device = Some(backend.serve(ours).unwrap());
-        let vm = Vm::start(
-            qemus.into(),
-            &[
-                "-chardev",
-                "socket,id=vsock,fd=0",
-                "-device",
-                "vhost-user-vsock-device,chardev=vsock",
-            ],
-        );
+        let mut arguments = vec!["-chardev", "socket,id=vsock,fd=0"];
+        arguments.extend(["-device", "vhost-user-vsock-device,chardev=vsock"]);
+        if net.is_some() {
+            arguments.extend(["-netdev", "stream,id=net,addr.type=fd,addr.str=1"]);
+            arguments.extend(["-device", "virtio-net-device,netdev=net,mac=06:00:ac:10:00:02"]);
+        }
+        let vm = Vm::start(qemus.into(), net, &arguments);
         Self {
             vm,
             device,
             uds_path,
             _folder: folder,
         }
+    }
+
+    /// What a command of the guest's busybox says, standard error included.
+    pub(crate) fn run(&self, command: &str) -> String {
+        let mut stream = self.connect(SHELL);
+        writeln!(stream, "{command}").unwrap();
+        let mut output = String::new();
+        stream.read_to_string(&mut output).unwrap();
+        output
     }
 
     /// A stream to a port of the guest, greeting done.

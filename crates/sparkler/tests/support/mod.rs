@@ -33,9 +33,9 @@ pub(crate) struct Vm {
 }
 
 impl Vm {
-    /// Starts a guest whose init is the test agent and waits until it serves. `device` is QEMU's end of a socket pair,
-    /// which `arguments` name as descriptor 0.
-    pub(crate) fn start(device: OwnedFd, arguments: &[&str]) -> Self {
+    /// Starts a guest whose init is the test agent and waits until it serves. `vsock` and `net` are QEMU's ends of socket
+    /// pairs, which `arguments` name as descriptors 0 and 1.
+    pub(crate) fn start(vsock: OwnedFd, net: Option<OwnedFd>, arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let qmp_path = folder.path().join("qmp");
         let clock = arch::clock_args(Accel::Tcg, &arch::Clock::start()).unwrap_or_default();
@@ -55,7 +55,7 @@ impl Vm {
                 "-sandbox",
                 "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
             ])
-            .args(["-serial", "file:/dev/stdout"])
+            .args(["-serial", "file:/dev/stderr"])
             .arg("-kernel")
             .arg(&initrd::kernel().0)
             .arg("-initrd")
@@ -67,11 +67,12 @@ impl Vm {
             .arg("-qmp")
             .arg(format!("unix:{},server=on,wait=off", qmp_path.display()))
             .args(arguments)
-            .stdin(device)
-            .stdout(Stdio::piped())
+            .stdin(vsock)
+            .stdout(net.map_or(Stdio::null(), Stdio::from))
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let output = BufReader::new(qemu.stdout.take().unwrap());
+        let output = BufReader::new(qemu.stderr.take().unwrap());
         let (lines, console) = channel();
         std::thread::spawn(move || {
             for line in output.lines().map_while(Result::ok) {
