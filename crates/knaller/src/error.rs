@@ -106,6 +106,8 @@ pub enum Error {
 
     #[error("there is no machine named {0}")]
     NotFound(String),
+    #[error("there is no remedy for {0} that can be applied")]
+    NoRemedy(String),
     #[error("there is no file {}", .0.display())]
     NoFile(PathBuf),
 
@@ -230,7 +232,7 @@ impl Error {
         match self {
             Self::Io { .. } | Self::System { .. } | Self::Folder { .. } | Self::Record { .. } => Class::Host,
             Self::InvalidSpec(_) => Class::Usage,
-            Self::NotFound(_) | Self::NoFile(_) => Class::NotFound,
+            Self::NotFound(_) | Self::NoRemedy(_) | Self::NoFile(_) => Class::NotFound,
             Self::NameTaken { .. } | Self::NotRunning(_) | Self::Running(_) | Self::Busy(_) => {
                 Class::Conflict
             }

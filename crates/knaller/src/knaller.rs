@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::doctor::Check;
+use crate::doctor::{self, Check};
 use crate::{
     Error, Machine, MachineInfo, MachineSpec, Name, Options, Paths, Result, StartEvent, StartOptions,
     Timeline, heal, layout, list, start,
@@ -74,11 +74,11 @@ impl Knaller {
 
     /// Checks everything that a start needs.
     pub async fn doctor(&self) -> Vec<Check> {
-        Vec::new()
+        doctor::run(&self.inner).await
     }
 
     /// Applies the remedy of a fixable check: says what was done.
     pub async fn fix(&self, check: &Check) -> Result<String> {
-        Err(Error::NotFound(check.id.clone()))
+        doctor::apply(&self.inner, check).await
     }
 }

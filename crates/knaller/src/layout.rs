@@ -107,6 +107,19 @@ pub(crate) fn check_length(files: &Files) -> Result<()> {
     })
 }
 
+/// The longest name whose sockets can be bound, in bytes.
+pub(crate) fn longest_name(paths: &Paths) -> usize {
+    let around = Files {
+        data: paths.data.clone(),
+        runtime: paths.runtime.join(""),
+    }
+    .config_socket();
+    // With a name there is one slash more.
+    MAX_SOCKET_PATH
+        .saturating_sub(around.as_os_str().len() + 1)
+        .min(crate::MAX_NAME_LEN)
+}
+
 /// Makes both folders, and sees to it that nobody but this user can write to them: a folder below /tmp can be made by
 /// anybody.
 pub(crate) fn prepare(paths: &Paths) -> Result<()> {
@@ -144,6 +157,19 @@ mod tests {
         }
         std::fs::set_permissions(&paths.runtime, std::fs::Permissions::from_mode(0o777)).unwrap();
         assert!(matches!(prepare(&paths), Err(Error::Folder { .. })));
+    }
+
+    #[test]
+    fn the_longest_name_fits_and_no_longer_one() {
+        let paths = Paths {
+            data: "/d".into(),
+            runtime: "/run/user/1000/some/folder/that/is/long/enough/here".into(),
+        };
+        let longest = longest_name(&paths);
+        let name = |length: usize| "a".repeat(length).parse::<Name>().unwrap();
+        assert!(longest < crate::MAX_NAME_LEN);
+        assert!(check_length(&files(&paths, &name(longest))).is_ok());
+        assert!(check_length(&files(&paths, &name(longest + 1))).is_err());
     }
 
     #[test]

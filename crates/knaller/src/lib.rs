@@ -16,6 +16,7 @@ mod leash;
 mod list;
 mod logs;
 mod machine;
+mod memory;
 mod name;
 pub mod netns;
 mod network;

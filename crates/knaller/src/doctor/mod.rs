@@ -1,8 +1,20 @@
-//! Whether this host can run machines, piece by piece.
+//! Whether this host can run machines, piece by piece. The invariant: a check does what a start would do, as far as that
+//! leaves no trace, and every one that fails names the exact remedy.
 
-pub(crate) mod namespaces;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+
+use crate::knaller::Inner;
+use crate::{Error, Result, task};
+
+mod bootable;
+mod fix;
+mod host;
+pub(crate) mod namespaces;
+mod network;
+mod orphans;
+mod programs;
 
 /// How a check ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -27,4 +39,67 @@ pub struct Check {
     pub remedy: Option<String>,
     /// Whether [`crate::Knaller::fix`] can do it, without root.
     pub fixable: bool,
+}
+
+impl Check {
+    fn ok(id: &str, found: impl Into<String>) -> Self {
+        Self {
+            id: id.to_owned(),
+            verdict: Verdict::Ok,
+            found: found.into(),
+            remedy: None,
+            fixable: false,
+        }
+    }
+
+    fn bad(id: &str, verdict: Verdict, found: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self {
+            verdict,
+            remedy: Some(remedy.into()),
+            ..Self::ok(id, found)
+        }
+    }
+
+    /// What an error says, with its hint as the remedy.
+    fn failed(id: &str, error: &Error) -> Self {
+        let remedy = error.hint().unwrap_or_else(|| "see the message".to_owned());
+        Self::bad(id, Verdict::Failed, error.headline(), remedy)
+    }
+}
+
+/// Everything that a start needs, in the order in which it needs it.
+pub(crate) async fn run(inner: &Arc<Inner>) -> Vec<Check> {
+    let looked = {
+        let inner = Arc::clone(inner);
+        task::blocking(move |task| {
+            let options = &inner.options;
+            let mut checks = vec![host::kvm()];
+            checks.extend(programs::all(options));
+            checks.extend([host::tun(), namespaces::check(), network::route()]);
+            checks.extend([
+                host::runtime_folder(options),
+                host::disk_space(options),
+                host::memory(),
+            ]);
+            checks.extend([bootable::kernel(options), bootable::image(options, task)]);
+            checks.push(orphans::check(options));
+            Ok(checks)
+        })
+    };
+    let mut checks = looked.await.unwrap_or_default();
+    // What hangs together is tried only if each part is there: otherwise it would say the same again.
+    let parts = ["pasta", "nft", "knaller-netns", "tun", "user-namespaces", "route"];
+    let whole = checks
+        .iter()
+        .all(|c| c.verdict != Verdict::Failed || !parts.contains(&c.id.as_str()));
+    if whole {
+        checks.push(network::trial(&inner.options).await);
+    }
+    checks
+}
+
+/// Applies the remedy of a check: says what was done.
+pub(crate) async fn apply(inner: &Arc<Inner>, check: &Check) -> Result<String> {
+    let (inner, check) = (Arc::clone(inner), check.clone());
+    task::blocking(move |task| fix::apply(&inner.options, &check, task)).await
 }

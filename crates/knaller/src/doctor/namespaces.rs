@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::{Check, Verdict};
 use crate::Error;
 
 /// A switch that can forbid them: its file below /proc/sys, what it is when it forbids, and the remedy.
@@ -36,6 +37,20 @@ pub(crate) fn forbidden(complaint: &str) -> Error {
         )
     });
     Error::UserNamespaces { reason, remedy }
+}
+
+pub(super) fn check() -> Check {
+    if rustix::process::geteuid().is_root() {
+        return Check::ok("user-namespaces", "root needs none");
+    }
+    match culprit(Path::new("/proc/sys")) {
+        None => Check::ok("user-namespaces", "no switch forbids them"),
+        // A profile may allow pasta what is forbidden in general: whether it works is tried in the end.
+        Some((found, remedy)) if found.contains("apparmor") => {
+            Check::bad("user-namespaces", Verdict::Warning, found, remedy)
+        }
+        Some((found, remedy)) => Check::bad("user-namespaces", Verdict::Failed, found, remedy),
+    }
 }
 
 /// The first switch that forbids them: what it is and what to do.

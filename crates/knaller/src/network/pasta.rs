@@ -4,8 +4,9 @@ use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use super::routes::{self, Routes};
 use crate::netns::Plan;
-use crate::{Error, Forward, Protocol, Result};
+use crate::{Error, Forward, Options, Protocol, Result};
 
 /// pasta, and the helper that it runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +21,22 @@ pub(crate) struct Pasta {
 }
 
 impl Pasta {
+    /// What this host has, without forwards yet.
+    pub(crate) fn find(options: &Options) -> Result<Self> {
+        let Routes { ipv4, ipv6 } = routes::of_host();
+        if !ipv4 && !ipv6 {
+            return Err(no_route());
+        }
+        Ok(Self {
+            program: options.pasta()?,
+            helper: options.netns()?,
+            nft: options.nft()?,
+            forwards: Vec::new(),
+            ipv6,
+            root: rustix::process::geteuid().is_root(),
+        })
+    }
+
     /// The arguments with which pasta runs the helper, and the helper `vmm`.
     pub(crate) fn arguments(&self, vmm: &[OsString]) -> Result<Vec<OsString>> {
         let mut arguments: Vec<OsString> = [
@@ -77,6 +94,12 @@ impl Pasta {
     }
 }
 
+fn no_route() -> Error {
+    Error::Network {
+        reason: "this host has no default route, and pasta needs one".to_owned(),
+    }
+}
+
 /// `[ADDRESS/]HOST:NAMESPACE`; IPv6 without brackets.
 fn port(forward: &Forward) -> String {
     let ports = format!("{}:{}", forward.host_port, forward.guest_port);
@@ -94,10 +117,7 @@ pub(crate) fn complaint(log: &str, forwards: &[Forward]) -> Option<Error> {
             return Some(taken(rest, forwards));
         }
         if line.contains("External interface not usable") || line.contains("pick external interface") {
-            let reason = "this host has no default route, and pasta needs one";
-            return Some(Error::Network {
-                reason: reason.to_owned(),
-            });
+            return Some(no_route());
         }
         // unshare(2) or clone(2) as pasta reports them.
         let namespaces = [

@@ -9,9 +9,8 @@ use images::bundle::{KernelStore, Source};
 use super::disks;
 use crate::knaller::Inner;
 use crate::network::pasta::Pasta;
-use crate::network::routes;
 use crate::vmm::{self, Chosen};
-use crate::{Error, Kernel, MachineSpec, Network, Options, Result, task};
+use crate::{Error, Kernel, MachineSpec, Network, Options, Result, memory, task};
 
 /// Everything that was found.
 #[derive(Debug)]
@@ -34,7 +33,7 @@ impl Means {
             check_memory(spec.memory_mib)?;
             let vmm = vmm::choose(spec.vmm, &options)?;
             let pasta = match spec.network {
-                Network::Pasta => Some(pasta(&options)?),
+                Network::Pasta => Some(Pasta::find(&options)?),
                 Network::None => None,
             };
             let powerunit = options.powerunit()?;
@@ -53,24 +52,6 @@ impl Means {
         })
         .await
     }
-}
-
-fn pasta(options: &Options) -> Result<Pasta> {
-    let routes = routes::of_host();
-    if !routes.ipv4 && !routes.ipv6 {
-        let reason = "this host has no default route, and pasta needs one";
-        return Err(Error::Network {
-            reason: reason.to_owned(),
-        });
-    }
-    Ok(Pasta {
-        program: options.pasta()?,
-        helper: options.netns()?,
-        nft: options.nft()?,
-        forwards: Vec::new(),
-        ipv6: routes.ipv6,
-        root: rustix::process::geteuid().is_root(),
-    })
 }
 
 fn bundle(options: &Options, kernel: &Kernel, task: &images::Task) -> Result<images::bundle::Bundle> {
@@ -109,41 +90,19 @@ fn source(path: &Path) -> Source {
 
 /// Refuses what cannot come to a good end: a guest larger than what the host could give it now.
 fn check_memory(wanted_mib: u32) -> Result<()> {
-    let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let available_mib = match (field(&meminfo, "MemAvailable"), field(&meminfo, "SwapFree")) {
-        (Some(memory), swap) => (memory + swap.unwrap_or(0)) / 1024,
-        // A kernel that does not say.
-        (None, _) => return Ok(()),
-    };
     let wanted_mib = u64::from(wanted_mib);
-    if wanted_mib <= available_mib {
-        return Ok(());
+    match memory::available_mib() {
+        Some(available_mib) if wanted_mib > available_mib => Err(Error::Memory {
+            wanted_mib,
+            available_mib,
+        }),
+        _ => Ok(()),
     }
-    Err(Error::Memory {
-        wanted_mib,
-        available_mib,
-    })
-}
-
-/// A line of /proc/meminfo, in KiB.
-fn field(meminfo: &str, name: &str) -> Option<u64> {
-    let rest = meminfo
-        .lines()
-        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
-    rest.trim().strip_suffix("kB")?.trim().parse().ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn meminfo() {
-        let text = "MemTotal:       24684084 kB\nMemAvailable:   1024 kB\n";
-        assert_eq!(field(text, "MemAvailable"), Some(1024));
-        assert_eq!(field(text, "Mem"), None);
-        assert_eq!(field(text, "SwapFree"), None);
-    }
 
     #[test]
     fn more_memory_than_there_is() {

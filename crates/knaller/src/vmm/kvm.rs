@@ -9,16 +9,27 @@ const DEVICE: &str = "/dev/kvm";
 /// Why KVM is of no use.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unusable {
-    #[error(
-        "there is no {DEVICE}: the host is itself a VM without nested virtualisation, or KVM is off in its firmware"
-    )]
+    #[error("there is no {DEVICE}")]
     NoDevice,
-    #[error("{DEVICE} cannot be opened by this user: sudo usermod -aG kvm $USER, then log in again")]
+    #[error("this user may not open {DEVICE}")]
     Forbidden,
     #[error("{DEVICE} cannot be opened: {0}")]
     Broken(io::Error),
     #[error("{DEVICE} is there, but the CPU offers no virtualisation (neither vmx nor svm in /proc/cpuinfo)")]
     NoCpu,
+}
+
+impl Unusable {
+    /// What to do about it.
+    pub(crate) fn remedy(&self) -> &'static str {
+        match self {
+            Self::NoDevice | Self::NoCpu => {
+                "turn on virtualisation in the firmware, or nested virtualisation if this host is itself a VM; then: sudo modprobe kvm"
+            }
+            Self::Forbidden => "run: sudo usermod -aG kvm $USER, then log in again",
+            Self::Broken(_) => "run: ls -l /dev/kvm, and see dmesg",
+        }
+    }
 }
 
 pub(crate) fn usable() -> Result<(), Unusable> {

@@ -1,0 +1,56 @@
+//! VMMs that no machine's record knows, as when a data folder was removed by hand.
+
+use std::collections::HashSet;
+use std::os::unix::ffi::OsStrExt as _;
+
+use super::{Check, Verdict};
+use crate::record::Record;
+use crate::{Options, heal, layout};
+
+pub(super) fn check(options: &Options) -> Check {
+    let names = heal::names(&options.paths).unwrap_or_default();
+    let known: HashSet<String> = names
+        .iter()
+        .filter_map(|name| Record::load(&layout::files(&options.paths, name).record()).ok())
+        .map(|record| record.instance)
+        .collect();
+    let orphans: Vec<String> = vmms(options)
+        .into_iter()
+        .filter(|(_, id)| !known.contains(id))
+        .map(|(pid, _)| pid)
+        .collect();
+    if orphans.is_empty() {
+        return Check::ok("orphans", "every VMM belongs to a machine");
+    }
+    let found = format!("VMMs that belong to no machine: {}", orphans.join(", "));
+    Check::bad(
+        "orphans",
+        Verdict::Warning,
+        found,
+        format!("run: kill -9 {}", orphans.join(" ")),
+    )
+}
+
+/// Process ids and instance ids of the VMMs whose API socket is in the runtime folder.
+fn vmms(options: &Options) -> Vec<(String, String)> {
+    let prefix = options.paths.runtime.as_os_str().as_bytes();
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes
+        .filter_map(|entry| {
+            let pid = entry
+                .file_name()
+                .into_string()
+                .ok()
+                .filter(|name| name.parse::<u32>().is_ok())?;
+            let line = std::fs::read(entry.path().join("cmdline")).ok()?;
+            let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
+            let after = |flag: &[u8]| {
+                let at = words.iter().position(|word| *word == flag)?;
+                words.get(at + 1).copied()
+            };
+            let ours = after(b"--api-sock")?.starts_with(prefix);
+            let id = String::from_utf8_lossy(after(b"--id")?).into_owned();
+            ours.then_some((pid, id))
+        })
+        .collect()
+}
