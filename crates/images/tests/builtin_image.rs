@@ -111,7 +111,13 @@ fn it_is_the_same_whoever_makes_it() {
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
     let program = folder.path().join("test");
-    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    // By another process: one that another test starts meanwhile would inherit the open copy, which then cannot be run.
+    let copied = Command::new("cp")
+        .arg(std::env::current_exe().unwrap())
+        .arg(&program)
+        .status()
+        .unwrap();
+    assert!(copied.success());
     let home = folder.path().join("home");
     fs::create_dir(&home).unwrap();
     chown(&home, Some(4321), Some(4321)).unwrap();

@@ -1,4 +1,4 @@
-//! The store with the real Debian kernel of this machine, which set-up installs.
+//! The store with Debian's real cloud kernel, as if it were installed.
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers")]
 
@@ -13,6 +13,13 @@ use images::{Progress, Task};
 
 fn store(folder: &Path) -> KernelStore {
     KernelStore::open(&folder.join("data")).unwrap()
+}
+
+fn debian() -> Source {
+    Source::Installed {
+        version: None,
+        root: testkit::kernel_root(),
+    }
 }
 
 fn names(folder: &Path) -> BTreeSet<String> {
@@ -30,7 +37,7 @@ fn the_installed_kernel_becomes_a_bundle() {
     let seen = Arc::clone(&steps);
     let task = Task::watched(move |progress| seen.lock().unwrap().push(progress));
 
-    let Imported { bundle, new } = store.import(&Source::installed(), &task).unwrap();
+    let Imported { bundle, new } = store.import(&debian(), &task).unwrap();
     assert!(new);
     let manifest = bundle.manifest();
     assert!(manifest.features.pvh, "QEMU cannot boot it");
@@ -85,7 +92,7 @@ fn the_installed_kernel_becomes_a_bundle() {
             .any(|progress| progress.step == "packing the modules")
     );
 
-    let again = store.import(&Source::installed(), &Task::new()).unwrap();
+    let again = store.import(&debian(), &Task::new()).unwrap();
     assert!(!again.new);
     assert_eq!(again.bundle.manifest(), manifest);
     assert_eq!(
@@ -99,7 +106,7 @@ fn a_bundle_is_found_by_all_it_is_called() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(folder.path());
     assert!(matches!(store.default_bundle(), Err(StoreError::Empty)));
-    let bundle = store.import(&Source::installed(), &Task::new()).unwrap().bundle;
+    let bundle = store.import(&debian(), &Task::new()).unwrap().bundle;
     store.set_name(&bundle, "mine").unwrap();
     store.set_name(&bundle, "mine").unwrap();
     for what in [bundle.id(), &bundle.id()[..6], &bundle.manifest().version, "mine"] {
@@ -130,7 +137,7 @@ fn importers_at_once_make_one_bundle() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(folder.path());
     let imported: Vec<Imported> = std::thread::scope(|scope| {
-        let import = || store.import(&Source::installed(), &Task::new()).unwrap();
+        let import = || store.import(&debian(), &Task::new()).unwrap();
         let threads: Vec<_> = (0..3).map(|_| scope.spawn(import)).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
@@ -151,7 +158,7 @@ fn an_import_that_is_called_off_leaves_nothing() {
         }
     });
     *handle.lock().unwrap() = Some(task.clone());
-    let error = store.import(&Source::installed(), &task).unwrap_err();
+    let error = store.import(&debian(), &task).unwrap_err();
     assert!(
         matches!(&error, StoreError::Import(error) if error.is_cancelled()),
         "{error}"
@@ -166,7 +173,7 @@ fn an_import_that_is_called_off_leaves_nothing() {
 fn an_initrd_is_made_once_for_each_init() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(folder.path());
-    let bundle = store.import(&Source::installed(), &Task::new()).unwrap().bundle;
+    let bundle = store.import(&debian(), &Task::new()).unwrap().bundle;
     let init = folder.path().join("powerunit");
     fs::copy("/bin/busybox", &init).unwrap();
 
@@ -208,7 +215,7 @@ fn an_initrd_is_made_once_for_each_init() {
 fn a_damaged_bundle_is_not_used() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(folder.path());
-    let bundle = store.import(&Source::installed(), &Task::new()).unwrap().bundle;
+    let bundle = store.import(&debian(), &Task::new()).unwrap().bundle;
     fs::File::options()
         .write(true)
         .open(bundle.vmlinux())

@@ -12,6 +12,13 @@ use images::bundle::{KernelStore, Source};
 const DATA: &str = "IMAGES_TEST_DATA";
 const STEP: &str = "IMAGES_TEST_STEP";
 
+fn debian() -> Source {
+    Source::Installed {
+        version: None,
+        root: testkit::kernel_root(),
+    }
+}
+
 /// It imports, says when it comes to the step, and stays there.
 #[test]
 #[ignore = "not a test by itself: the test below runs it in a process of its own"]
@@ -26,7 +33,7 @@ fn import_and_stay() {
             }
         }
     });
-    store.import(&Source::installed(), &task).unwrap();
+    store.import(&debian(), &task).unwrap();
 }
 
 struct Killed(Child);
@@ -69,7 +76,7 @@ fn what_a_killed_import_left_is_removed_by_the_next() {
     }
     let store = KernelStore::open(&data).unwrap();
     assert!(store.list().unwrap().is_empty());
-    let bundle = store.import(&Source::installed(), &Task::new()).unwrap().bundle;
+    let bundle = store.import(&debian(), &Task::new()).unwrap().bundle;
     let mut left: Vec<String> = names().collect();
     left.sort();
     let mut expected = [bundle.id().to_owned(), "names".to_owned()];

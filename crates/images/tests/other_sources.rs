@@ -8,9 +8,11 @@ use std::path::{Path, PathBuf};
 
 use images::Task;
 use images::bundle::{Bundle, ImportError, KernelStore, Source, StoreError};
+use images::modules::{ModuleFolder, NEEDS, module_name};
 
-/// The installed kernel as a bundle of a store of its own, and where its parts came from.
+/// Debian's cloud kernel, as if it were installed, as a bundle of a store of its own.
 struct Installed {
+    root: PathBuf,
     folder: tempfile::TempDir,
     store: KernelStore,
     bundle: Bundle,
@@ -19,11 +21,22 @@ struct Installed {
 
 impl Installed {
     fn new() -> Self {
+        let root = testkit::kernel_root();
         let folder = tempfile::tempdir().unwrap();
         let store = KernelStore::open(&folder.path().join("data")).unwrap();
-        let bundle = store.import(&Source::installed(), &Task::new()).unwrap().bundle;
+        let bundle = store
+            .import(
+                &Source::Installed {
+                    version: None,
+                    root: root.clone(),
+                },
+                &Task::new(),
+            )
+            .unwrap()
+            .bundle;
         let version = bundle.manifest().version.clone();
         Self {
+            root,
             folder,
             store,
             bundle,
@@ -32,11 +45,11 @@ impl Installed {
     }
 
     fn kernel(&self) -> PathBuf {
-        format!("/boot/vmlinuz-{}", self.version).into()
+        self.root.join(format!("boot/vmlinuz-{}", self.version))
     }
 
     fn modules(&self) -> PathBuf {
-        format!("/lib/modules/{}", self.version).into()
+        self.root.join("lib/modules").join(&self.version)
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -45,11 +58,10 @@ impl Installed {
 
     /// Where the modules of the bundle lie below the folder of modules.
     fn module_paths(&self) -> Vec<String> {
-        let list = fs::read_to_string(self.modules().join("modules.dep")).unwrap();
+        let list = fs::read_to_string(self.modules().join("modules.order")).unwrap();
         let modules = &self.bundle.manifest().modules;
-        let paths = list.lines().map(|line| line.split_once(':').unwrap().0);
-        let needed = |path: &&str| modules.contains(&images::modules::module_name(path).unwrap());
-        paths.filter(needed).map(ToOwned::to_owned).collect()
+        let needed = |path: &&str| modules.contains(&module_name(path).unwrap());
+        list.lines().filter(needed).map(ToOwned::to_owned).collect()
     }
 
     fn import(&self, source: &Source) -> Result<Bundle, ImportError> {
@@ -95,7 +107,15 @@ fn every_source_of_a_kernel_makes_the_same_bundle() {
     let installed = Installed::new();
     let id = installed.bundle.id();
 
-    // A package.
+    assert_eq!(
+        installed
+            .import(&Source::Package(testkit::kernel_package()))
+            .unwrap()
+            .id(),
+        id
+    );
+
+    // A package as later versions of Debian make it.
     let modules = format!("lib/modules/{}", installed.version);
     let mut files = vec![
         (
@@ -117,7 +137,7 @@ fn every_source_of_a_kernel_makes_the_same_bundle() {
     package(&deb, &files);
     assert_eq!(installed.import(&Source::Package(deb)).unwrap().id(), id);
 
-    // The unpacked kernel and packed modules, without a list of dependencies.
+    // The unpacked kernel and packed modules, and nothing that says what depends on what.
     let folder = installed.path("modules");
     for (number, path) in installed.module_paths().iter().enumerate() {
         let bytes = fs::read(installed.modules().join(path)).unwrap();
@@ -134,13 +154,59 @@ fn every_source_of_a_kernel_makes_the_same_bundle() {
         fs::create_dir_all(target.parent().unwrap()).unwrap();
         fs::write(target, packed).unwrap();
     }
-    let config = Some(PathBuf::from(format!("/boot/config-{}", installed.version)));
+    let config = Some(installed.root.join(format!("boot/config-{}", installed.version)));
     let source = Source::Image {
         kernel: installed.bundle.vmlinux(),
         modules: Some(folder),
         config,
     };
     assert_eq!(installed.import(&source).unwrap().id(), id);
+}
+
+/// All that `name` depends on, the nearest first: as depmod writes it.
+fn chain(folder: &ModuleFolder, name: &str) -> Vec<String> {
+    let mut chain: Vec<String> = Vec::new();
+    for need in folder.depends(name).unwrap() {
+        let nearer = chain.clone();
+        chain.push(need.clone());
+        chain.extend(
+            self::chain(folder, need)
+                .into_iter()
+                .filter(|name| !nearer.contains(name)),
+        );
+    }
+    chain
+}
+
+#[test]
+fn a_list_of_dependencies_makes_the_same_bundle() {
+    let installed = Installed::new();
+    let folder = installed.path("modules");
+    fs::create_dir(&folder).unwrap();
+    let known = ModuleFolder::open(&installed.modules()).unwrap();
+    let paths = installed.module_paths();
+    let path_of = |name: &String| {
+        paths
+            .iter()
+            .find(|path| module_name(path).as_ref() == Some(name))
+            .unwrap()
+    };
+    let mut list = String::new();
+    for path in &paths {
+        let needs = chain(&known, &module_name(path).unwrap());
+        let needs: Vec<_> = needs.iter().map(|name| path_of(name).as_str()).collect();
+        list.push_str(&format!("{path}: {}\n", needs.join(" ")));
+        let target = folder.join(path);
+        fs::create_dir_all(target.parent().unwrap()).unwrap();
+        fs::copy(installed.modules().join(path), target).unwrap();
+    }
+    fs::write(folder.join("modules.dep"), list).unwrap();
+    let source = Source::Image {
+        kernel: installed.kernel(),
+        modules: Some(folder),
+        config: None,
+    };
+    assert_eq!(installed.import(&source).unwrap().id(), installed.bundle.id());
 }
 
 #[test]
@@ -160,6 +226,44 @@ fn a_kernel_without_its_modules_is_refused_with_the_remedy() {
             "{text}"
         );
     }
+}
+
+#[test]
+fn a_kernel_with_all_built_in_needs_no_modules() {
+    let installed = Installed::new();
+    let options: String = NEEDS.iter().map(|need| format!("{}=y\n", need.option)).collect();
+    let config = installed.path("config");
+    fs::write(&config, options).unwrap();
+    let source = Source::Image {
+        kernel: installed.kernel(),
+        modules: None,
+        config: Some(config),
+    };
+    let configured = installed.import(&source).unwrap();
+    assert!(configured.manifest().modules.is_empty());
+    assert!(configured.manifest().modules_cpio.size < 4096);
+
+    // Where nothing is said, the names of drivers in the kernel say it; here they stand behind its end.
+    let mut bytes = fs::read(installed.bundle.vmlinux()).unwrap();
+    for need in NEEDS {
+        bytes.extend([b"\0", need.driver.as_bytes(), b"\0"].concat());
+    }
+    let kernel = installed.path("vmlinux");
+    fs::write(&kernel, bytes).unwrap();
+    let bundle = installed
+        .import(&Source::Image {
+            kernel,
+            modules: None,
+            config: None,
+        })
+        .unwrap();
+    let manifest = bundle.manifest();
+    assert!(manifest.modules.is_empty());
+    assert_eq!(
+        manifest.features.filesystems,
+        ["ext4", "overlay", "squashfs", "erofs"]
+    );
+    assert_eq!((manifest.features.ip_pnp, manifest.features.acpi), (None, None));
 }
 
 #[test]

@@ -24,8 +24,8 @@ pub struct Need {
     pub module: &'static str,
     /// The option that builds it.
     pub option: &'static str,
-    /// What it calls itself in a kernel it is linked into, where neither a configuration nor a list of built-in modules
-    /// tells: a driver's or a file system's name.
+    /// A text that stands in a kernel it is linked into, between NULs, for where neither a configuration nor a list of
+    /// built-in modules tells: a driver's, a file system's or a parameter's name.
     pub driver: &'static str,
     pub feature: Feature,
 }
@@ -68,7 +68,12 @@ pub const NEEDS: &[Need] = &[
         Feature::Optional,
     ),
     need("ext4", "CONFIG_EXT4_FS", "ext4", Feature::Ext4),
-    need("overlay", "CONFIG_OVERLAY_FS", "overlay", Feature::FileSystem),
+    need(
+        "overlay",
+        "CONFIG_OVERLAY_FS",
+        "overlay.redirect_max",
+        Feature::FileSystem,
+    ),
     need("squashfs", "CONFIG_SQUASHFS", "squashfs", Feature::FileSystem),
     need("erofs", "CONFIG_EROFS_FS", "erofs", Feature::FileSystem),
     need(
@@ -86,8 +91,8 @@ pub const NEEDS: &[Need] = &[
     need("af_packet", "CONFIG_PACKET", "PACKET", Feature::Optional),
     need("ipv6", "CONFIG_IPV6", "TCPv6", Feature::Optional),
     need("tun", "CONFIG_TUN", "tun", Feature::Optional),
-    need("loop", "CONFIG_BLK_DEV_LOOP", "loop", Feature::Optional),
-    need("fuse", "CONFIG_FUSE_FS", "fuse", Feature::Optional),
+    need("loop", "CONFIG_BLK_DEV_LOOP", "loop.max_loop", Feature::Optional),
+    need("fuse", "CONFIG_FUSE_FS", "fuse.max_user_bgreq", Feature::Optional),
 ];
 
 /// What modules among [`NEEDS`] are known to depend on. Nothing rests on this list; it saves reading a package a second time,
