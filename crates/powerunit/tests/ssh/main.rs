@@ -9,7 +9,9 @@
 
 mod exec;
 mod forward;
+mod keys;
 mod machine;
 mod server;
 mod sftp;
+mod terminal;
 mod tools;

@@ -38,9 +38,11 @@ pub(crate) fn success(output: Output) -> Output {
     output
 }
 
-fn keygen(path: &Path, kind: &str) -> String {
-    let status = Command::new("ssh-keygen")
-        .args(["-q", "-N", "", "-C", "test", "-t", kind, "-f"])
+/// Makes a key pair at `path` and gives the public key's line.
+pub(crate) fn keygen(path: &Path, kind: &str, bits: &str) -> String {
+    let mut keygen = Command::new("ssh-keygen");
+    let status = keygen
+        .args(["-q", "-N", "", "-C", "test", "-t", kind, "-b", bits, "-f"])
         .arg(path)
         .status();
     assert!(status.unwrap().success());
@@ -67,8 +69,8 @@ impl Server {
         let folder = TempDir::new().unwrap();
         let path = folder.path();
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
-        keygen(&path.join("host"), "ed25519");
-        let public = keygen(&path.join("id"), "ed25519");
+        keygen(&path.join("host"), "ed25519", "256");
+        let public = keygen(&path.join("id"), "ed25519", "256");
         accounts(path);
         let host = std::fs::read_to_string(path.join("host")).unwrap();
         let mut settings = Settings::new(&host, &[public]).unwrap();

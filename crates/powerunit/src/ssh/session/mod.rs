@@ -280,6 +280,10 @@ impl Session {
                 until_over(channel, life, output, input).await;
             }
         }
+        // What outlives its session is waited for all the same, so that no dead process is left over.
+        if child.id().is_some() {
+            tokio::spawn(async move { child.wait().await });
+        }
     }
 }
 
