@@ -21,6 +21,12 @@ pub const DEFAULT_BOOT_ARGS: &str =
 /// Longest kernel command line Firecracker takes, in bytes, its final NUL included.
 pub const MAX_BOOT_ARGS: usize = 2048;
 
+/// The virtio-mmio transport of a device, by its place among the devices.
+#[must_use]
+pub fn virtio_slot(place: usize) -> usize {
+    place
+}
+
 /// The machine, as the first part of the value of `-machine`.
 #[must_use]
 pub fn machine(accel: Accel) -> &'static str {

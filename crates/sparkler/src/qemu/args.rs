@@ -214,7 +214,7 @@ impl Args {
 
     /// A virtio device in the next slot.
     fn device(&mut self, mut device: Value) {
-        device["bus"] = format!("virtio-mmio-bus.{}", self.virtio_slots).into();
+        device["bus"] = format!("virtio-mmio-bus.{}", arch::virtio_slot(self.virtio_slots)).into();
         self.virtio_slots += 1;
         self.json("-device", &device);
     }

@@ -3,10 +3,10 @@
 //! Invariant: a change that fails on the way leaves the drive as it was; nodes and descriptors of a file that is no
 //! longer used are gone from QEMU.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use firecracker_api::models::{Drive, RateLimiter};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::faults::backing_file;
 use super::running::Running;
@@ -15,7 +15,7 @@ use crate::devices::throttle::Limits;
 use crate::qemu::args::fdset;
 use crate::qemu::qmp::QmpError;
 use crate::qemu::qmp::command::{
-    AddFd, BlockResize, BlockdevAdd, BlockdevDel, BlockdevReopen, QomSet, RemoveFd,
+    AddFd, BlockResize, BlockdevAdd, BlockdevDel, BlockdevReopen, Cont, QomSet, QueryStatus, RemoveFd, Stop,
 };
 
 /// Why a drive was not changed.
@@ -48,14 +48,12 @@ impl Running {
             index,
             generation: before.generation + 1,
         };
-        // A name is never used twice, whether the change succeeds or not.
-        self.generations[index] = after.generation;
-        self.add_nodes(after, drive, &image).await?;
-        if let Err(error) = self.move_drive(after, drive, &image).await {
-            self.generations[index] = before.generation;
+        self.add_nodes(after, drive, image.file.as_fd()).await?;
+        if let Err(error) = self.move_drive(before, after, drive, &image).await {
             self.remove_nodes(after).await;
             return Err(error.into());
         }
+        self.generations[index] = after.generation;
         self.remove_nodes(before).await;
         Ok(())
     }
@@ -76,11 +74,14 @@ impl Running {
         Ok(())
     }
 
-    async fn add_nodes(&mut self, names: Names, drive: &Drive, image: &Image) -> Result<(), QmpError> {
+    async fn add_nodes(
+        &mut self,
+        names: Names,
+        drive: &Drive,
+        image: BorrowedFd<'_>,
+    ) -> Result<(), QmpError> {
         let fdset_id = fdset(names.index, names.generation);
-        self.qmp
-            .execute_with_fd(&AddFd { fdset_id }, image.file.as_fd())
-            .await?;
+        self.qmp.execute_with_fd(&AddFd { fdset_id }, image).await?;
         let [file, raw, _] = drive::nodes(names, drive, fdset_id);
         for node in [file, raw] {
             if let Err(error) = self.qmp.execute(&BlockdevAdd(node)).await {
@@ -91,19 +92,80 @@ impl Running {
         Ok(())
     }
 
-    async fn move_drive(&mut self, names: Names, drive: &Drive, image: &Image) -> Result<(), QmpError> {
+    /// Moves a drive from one file to another; back again if the second step fails.
+    async fn move_drive(
+        &mut self,
+        before: Names,
+        after: Names,
+        drive: &Drive,
+        image: &Image,
+    ) -> Result<(), QmpError> {
+        if drive.is_read_only.unwrap_or(false) {
+            return self.move_read_only(before, after, drive, image.size).await;
+        }
+        self.put_below(drive::throttle(after, drive)).await?;
+        if let Err(error) = self.resize(after, image.size).await {
+            self.put_below(drive::throttle(before, drive)).await?;
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// The same for a drive that cannot be written. QEMU tells the guest of a size only when it changes one, which a
+    /// read-only node refuses; so while the guest stands still, the drive stands for a moment on an empty scratch file
+    /// of the new size, which may be changed.
+    async fn move_read_only(
+        &mut self,
+        before: Names,
+        after: Names,
+        drive: &Drive,
+        size: u64,
+    ) -> Result<(), QmpError> {
+        let file = rustix::fs::memfd_create("size", rustix::fs::MemfdFlags::CLOEXEC)
+            .and_then(|file| rustix::fs::ftruncate(&file, size).map(|()| file))
+            .map_err(std::io::Error::from)?;
+        let scratch = Names {
+            generation: after.generation + 1,
+            ..after
+        };
+        let writable = Drive {
+            is_read_only: Some(false),
+            io_engine: None,
+            ..drive.clone()
+        };
+        self.add_nodes(scratch, &writable, file.as_fd()).await?;
+        let runs = self.qmp.execute(&QueryStatus {}).await?.running;
+        self.qmp.execute(&Stop {}).await?;
+        let told = match self.put_below(drive::throttle(scratch, &writable)).await {
+            Ok(()) => self.resize(scratch, size).await,
+            Err(error) => Err(error),
+        };
+        let there = if told.is_ok() { after } else { before };
+        let moved = self.put_below(drive::throttle(there, drive)).await;
+        self.remove_nodes(scratch).await;
+        if runs {
+            self.qmp.execute(&Cont {}).await?;
+        }
+        told.and(moved)
+    }
+
+    async fn put_below(&mut self, throttle: Value) -> Result<(), QmpError> {
         self.qmp
             .execute(&BlockdevReopen {
-                options: vec![drive::throttle(names, drive)],
+                options: vec![throttle],
             })
-            .await?;
+            .await
+            .map(drop)
+    }
+
+    async fn resize(&mut self, names: Names, size: u64) -> Result<(), QmpError> {
         self.qmp
             .execute(&BlockResize {
                 node_name: names.throttle(),
-                size: image.size,
+                size,
             })
-            .await?;
-        Ok(())
+            .await
+            .map(drop)
     }
 
     /// Removes what there is of a file's nodes; what never came to be cannot be removed, and that is no error.

@@ -225,47 +225,52 @@ async fn launch(
     output: Output,
     vsock: Option<vsock::Device>,
 ) -> Result<Running, Fault> {
-    let limiter = resources.serial.rate_limiter.as_ref();
-    let limiter = limiter.and_then(|limiter| TokenBucket::new(limiter, Instant::now()));
-    let console = Console::start(
-        to_async(ours.console.0).map_err(no_descriptors)?,
-        output,
-        limiter,
-        Arc::clone(&host.console),
-    )
-    .map_err(|error| refuse(format!("console: {error}")))?;
     let args = machine.args();
     tracing::debug!("Starting {} {}", host.qemu.display(), args.join(" "));
     let process = Process::spawn(&host.qemu, &args, &theirs.0, ours.log.0).map_err(refuse)?;
     drop(theirs);
     let control = to_async(ours.control.0).map_err(no_descriptors)?;
     let generations = vec![0; machine.drives.len()];
-    match Qmp::connect(control).await {
-        Ok(qmp) => {
-            let mut running = Running {
-                process,
-                qmp,
-                console,
-                vsock,
-                generations,
-                shutdown: None,
-            };
-            if let Some(balloon) = &resources.balloon {
-                let memory = resources.machine.mem_size_mib;
-                running.set_up_balloon(balloon, memory).await.map_err(refuse)?;
-            }
-            Ok(running)
-        }
+    let qmp = match Qmp::connect(control).await {
+        Ok(qmp) => qmp,
         Err(error) => {
             let remains = process.finish().await;
             let complaints = remains.complaints.join("; ");
-            Err(refuse(if complaints.is_empty() {
+            let text = if complaints.is_empty() {
                 error.to_string()
             } else {
                 format!("QEMU: {complaints}")
-            }))
+            };
+            return Err(refuse(text));
         }
+    };
+    // Standard input is read from here on: what is typed must not be lost to a start that failed.
+    let console = start_console(resources, host, ours.console.0, output)
+        .map_err(|error| refuse(format!("console: {error}")))?;
+    let mut running = Running {
+        process,
+        qmp,
+        console,
+        vsock,
+        generations,
+        shutdown: None,
+    };
+    if let Some(balloon) = &resources.balloon {
+        let memory = resources.machine.mem_size_mib;
+        running.set_up_balloon(balloon, memory).await.map_err(refuse)?;
     }
+    Ok(running)
+}
+
+fn start_console(
+    resources: &Resources,
+    host: &Host,
+    socket: UnixStream,
+    output: Output,
+) -> io::Result<Console> {
+    let limiter = resources.serial.rate_limiter.as_ref();
+    let limiter = limiter.and_then(|limiter| TokenBucket::new(limiter, Instant::now()));
+    Console::start(to_async(socket)?, output, limiter, Arc::clone(&host.console))
 }
 
 fn to_async(socket: UnixStream) -> io::Result<tokio::net::UnixStream> {

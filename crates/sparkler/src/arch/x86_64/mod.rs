@@ -10,8 +10,10 @@ use crate::qemu::accel::Accel;
 
 /// The program that emulates this architecture.
 pub const QEMU: &str = "qemu-system-x86_64";
-/// Virtio devices the machine has room for (IO-APIC lines of `microvm` with its second IO-APIC).
-pub const MAX_VIRTIO_DEVICES: usize = 24;
+/// Virtio devices the machine has room for: the lines of `microvm`'s second IO-APIC but the first. QEMU's IO-APIC takes
+/// line 0 for line 2 (`ioapic_set_irq`, meant for the timer of the first IO-APIC), and does so in the second as well: a
+/// device in transport 0 never interrupts.
+pub const MAX_VIRTIO_DEVICES: usize = 23;
 /// Devices beside virtio ones, as values of `-device`.
 pub const LEGACY_DEVICES: &[&str] = &["i8042"];
 /// Whether the guest has a keyboard that Ctrl-Alt-Del can be pressed on.
@@ -23,6 +25,13 @@ pub const DEFAULT_BOOT_ARGS: &str =
     "reboot=k panic=1 nomodule 8250.nr_uarts=0 i8042.noaux i8042.nomux i8042.dumbkbd swiotlb=noforce";
 /// Longest kernel command line Firecracker takes, in bytes, its final NUL included.
 pub const MAX_BOOT_ARGS: usize = 2048;
+
+/// The virtio-mmio transport of a device, by its place among the devices. The guest finds them from the last to the
+/// first, the order in which QEMU's ACPI table lists them.
+#[must_use]
+pub fn virtio_slot(place: usize) -> usize {
+    MAX_VIRTIO_DEVICES.saturating_sub(place)
+}
 
 /// The machine, as the first part of the value of `-machine`.
 #[must_use]

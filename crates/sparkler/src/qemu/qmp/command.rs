@@ -87,6 +87,8 @@ commands! {
         /// The new value.
         value: Value,
     }
+    /// Asks whether the vCPUs run.
+    QueryStatus = "query-status" -> Status {}
     /// Asks what went through every drive.
     QueryBlockstats = "query-blockstats" -> Vec<BlockStats> {}
 }
@@ -122,6 +124,13 @@ impl Command for BlockResize {
 pub enum KeyValue {
     /// By name (`QKeyCode`).
     Qcode(&'static str),
+}
+
+/// Whether the vCPUs run.
+#[derive(Debug, Deserialize)]
+pub struct Status {
+    /// Whether they do.
+    pub running: bool,
 }
 
 /// What the balloon leaves to the guest.

@@ -1,0 +1,18 @@
+//! Sparkler as a process, with real guests: what a client, a terminal and the kernel see of it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "only tests use this"
+)]
+
+mod cli;
+mod console;
+mod drives;
+mod guest;
+mod http;
+mod life;
+mod machine;
+mod observe;
+mod requests;
