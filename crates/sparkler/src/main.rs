@@ -15,6 +15,7 @@ use sparkler::cli::{Args, ArgsError};
 use sparkler::exit::Exit;
 use sparkler::logger::{Logger, parse_level};
 use sparkler::metrics::{Metrics, MetricsError};
+use sparkler::mmds::Mmds;
 use sparkler::qemu::process;
 use sparkler::run::{Ending, run};
 use sparkler::signals::die_by;
@@ -140,7 +141,11 @@ fn serve(args: &Args, clock: Clock, stdout: &Sink) -> Ending {
             );
         }
     };
-    let vm = Vm::new(args.id.clone(), host, logger, metrics, args.mmds_limit());
+    let mmds = match mmds(args) {
+        Ok(mmds) => mmds,
+        Err(error) => return fail(Exit::GenericError, &error),
+    };
+    let vm = Vm::new(args.id.clone(), host, logger, metrics, mmds);
     match run(args, vm) {
         Ok(ending) => ending,
         Err(error) => fail(Exit::GenericError, &error),
@@ -171,4 +176,23 @@ fn micros(clock: ClockId) -> u64 {
     let now = clock_gettime(clock);
     let whole = |number: i64| u64::try_from(number).unwrap_or(0);
     whole(now.tv_sec) * 1_000_000 + whole(now.tv_nsec) / 1000
+}
+
+/// The metadata service, with what the command line gives it.
+fn mmds(args: &Args) -> Result<Mmds, String> {
+    let mmds = Mmds::new(&args.id, args.mmds_limit()).map_err(|error| format!("MMDS: {error}"))?;
+    if let Some(path) = &args.metadata {
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            format!(
+                "Unable to open or read from the mmds content file {}: {error}",
+                path.display()
+            )
+        })?;
+        let contents = serde_json::from_str(&text)
+            .map_err(|error| format!("MMDS error: metadata provided not valid json: {error}"))?;
+        mmds.put(contents)
+            .map_err(|fault| format!("Populating MMDS from file failed: {fault}"))?;
+        tracing::info!("Successfully added metadata to mmds from file");
+    }
+    Ok(mmds)
 }

@@ -13,8 +13,7 @@ mod runtime;
 pub mod start;
 
 use firecracker_api::models::{InstanceInfo, InstanceState};
-use firecracker_api::server::{Answer, ApiRequest, Fault, rules};
-use serde_json::Value;
+use firecracker_api::server::{Answer, ApiRequest, Fault};
 
 use self::faults::{internal, not_supported, within};
 use self::resources::Resources;
@@ -22,6 +21,7 @@ use self::running::Running;
 use self::start::Host;
 use crate::logger::Logger;
 use crate::metrics::Metrics;
+use crate::mmds::Mmds;
 use crate::qemu::end::End;
 
 /// The version of Firecracker whose API this is; what follows the `+` is build metadata to semantic versioning, and
@@ -37,8 +37,7 @@ pub struct Vm {
     host: Host,
     logger: Logger,
     metrics: Metrics,
-    mmds_limit: usize,
-    mmds: Option<Value>,
+    mmds: Mmds,
     resources: Resources,
     paused: bool,
     running: Option<Running>,
@@ -47,14 +46,13 @@ pub struct Vm {
 impl Vm {
     /// A machine that is not configured yet.
     #[must_use]
-    pub fn new(id: String, host: Host, logger: Logger, metrics: Metrics, mmds_limit: usize) -> Self {
+    pub fn new(id: String, host: Host, logger: Logger, metrics: Metrics, mmds: Mmds) -> Self {
         Self {
             id,
             host,
             logger,
             metrics,
-            mmds_limit,
-            mmds: None,
+            mmds,
             resources: Resources::default(),
             paused: false,
             running: None,
@@ -92,6 +90,7 @@ impl Vm {
 
     /// Ends the machine if it still runs, and says how it ended; none if it was not started.
     pub async fn finish(&mut self) -> Option<End> {
+        self.read_last_counts().await;
         let end = self.running.take()?.finish().await;
         self.write_last_metrics();
         Some(end)
@@ -107,7 +106,9 @@ impl Vm {
             ApiRequest::PutVsock(vsock) => resources.put_vsock(vsock),
             ApiRequest::PutBalloon(balloon) => resources.put_balloon(balloon),
             ApiRequest::PutEntropy(entropy) => resources.put_entropy(&entropy),
-            ApiRequest::PutMmdsConfig(config) => resources.put_mmds_config(config),
+            ApiRequest::PutMmdsConfig(config) => resources
+                .put_mmds_config(config.clone())
+                .map(|()| self.mmds.configure(&config)),
             ApiRequest::PutSerial(serial) => {
                 resources.serial = serial;
                 Ok(())
@@ -121,7 +122,7 @@ impl Vm {
                 within("Metrics error", format!("{what}: {error}"))
             }),
             ApiRequest::InstanceStart => {
-                self.running = Some(start::start(resources, &self.host).await?);
+                self.running = Some(start::start(resources, &self.host, &self.mmds).await?);
                 self.start_counting();
                 // The first line tells how long the process took to start.
                 self.flush_metrics().await.map_err(internal)
@@ -151,13 +152,13 @@ impl Vm {
             ApiRequest::GetVersion => Answer::Version(VERSION.to_owned()),
             ApiRequest::GetVmConfig => Answer::VmConfig(Box::new(self.resources.full_config())),
             ApiRequest::GetMachineConfig => Answer::MachineConfig(self.resources.machine),
-            ApiRequest::GetMmds => Answer::Mmds(self.mmds.clone().unwrap_or_default()),
+            ApiRequest::GetMmds => Answer::Mmds(self.mmds.get()),
             ApiRequest::PutMmds(contents) => {
-                self.mmds = Some(rules::put_mmds(contents, self.mmds_limit)?);
+                self.mmds.put(contents)?;
                 Answer::Done
             }
             ApiRequest::PatchMmds(patch) => {
-                self.mmds = Some(rules::patch_mmds(self.mmds.as_ref(), &patch, self.mmds_limit)?);
+                self.mmds.patch(&patch)?;
                 Answer::Done
             }
             _ => return Err(not_supported("sparkler does not know this request")),

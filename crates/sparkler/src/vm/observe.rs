@@ -11,6 +11,8 @@ use crate::console;
 use crate::devices::drive::Names;
 use crate::devices::tap::{self, TapCounts};
 use crate::metrics::{Counters, MetricsError};
+use crate::mmds;
+use crate::net;
 use crate::qemu::qmp::command::{BlockCounters, QueryBlockstats};
 use crate::vsock;
 
@@ -50,9 +52,23 @@ impl Vm {
         self.metrics.counters.net.told();
     }
 
+    /// Reads all counters for the last time. QEMU tells of its drives only if it is still there: after the guest's own
+    /// shutdown it is.
+    pub(super) async fn read_last_counts(&mut self) {
+        if self.metrics.wanted()
+            && self
+                .running
+                .as_ref()
+                .is_some_and(|running| running.shutdown.is_some())
+        {
+            self.read_drives().await;
+        }
+        self.read_counters();
+    }
+
     /// Writes the last line, of a machine that has ended.
     pub(super) fn write_last_metrics(&mut self) {
-        self.read_counters();
+        count_console(&mut self.metrics.counters, &self.host.console);
         if let Err(error) = self.metrics.write() {
             tracing::error!("Failed to write metrics while stopping: {error}");
         }
@@ -97,8 +113,11 @@ impl Vm {
             count_vsock(counters, device.metrics());
         }
         let taps = tap::counts();
+        count_mmds(counters, self.mmds.metrics());
         for net in &self.resources.nets {
-            if let Some(seen) = taps.get(&net.host_dev_name) {
+            if let Some(pump) = running.pumps.get(&net.iface_id) {
+                count_pump(counters, &net.iface_id, pump.metrics());
+            } else if let Some(seen) = taps.get(&net.host_dev_name) {
                 count_tap(counters, &net.iface_id, seen);
             }
         }
@@ -153,4 +172,34 @@ fn count_tap(counters: &mut Counters, id: &str, seen: &TapCounts) {
     net.rx_packets_count.set(seen.sent.packets);
     net.rx_count.set(seen.sent.packets);
     net.rx_fails.set(seen.sent.errors);
+}
+
+fn count_pump(counters: &mut Counters, id: &str, seen: &net::Metrics) {
+    let net = counters.net.of(id);
+    net.rx_bytes_count.set(seen.rx_bytes_count.get());
+    net.rx_packets_count.set(seen.rx_packets_count.get());
+    net.rx_count.set(seen.rx_packets_count.get());
+    net.rx_rate_limiter_throttled
+        .set(seen.rx_rate_limiter_throttled.get());
+    net.tx_bytes_count.set(seen.tx_bytes_count.get());
+    net.tx_packets_count.set(seen.tx_packets_count.get());
+    net.tx_count.set(seen.tx_packets_count.get());
+    net.tx_rate_limiter_throttled
+        .set(seen.tx_rate_limiter_throttled.get());
+    net.tap_write_fails.set(seen.tap_write_fails.get());
+    net.tx_malformed_frames.set(seen.tx_malformed_frames.get());
+    net.tx_spoofed_mac_count.set(seen.tx_spoofed_mac_count.get());
+}
+
+fn count_mmds(counters: &mut Counters, seen: &mmds::Metrics) {
+    let mmds = &mut counters.mmds;
+    mmds.rx_accepted.set(seen.rx_accepted.get());
+    mmds.rx_accepted_unusual.set(seen.rx_accepted_unusual.get());
+    mmds.rx_count.set(seen.rx_count.get());
+    mmds.rx_invalid_token.set(seen.rx_invalid_token.get());
+    mmds.rx_no_token.set(seen.rx_no_token.get());
+    mmds.tx_bytes.set(seen.tx_bytes.get());
+    mmds.tx_frames.set(seen.tx_frames.get());
+    mmds.connections_created.set(seen.connections_created.get());
+    mmds.connections_destroyed.set(seen.connections_destroyed.get());
 }

@@ -2,9 +2,11 @@
 //!
 //! Invariant: exists only while there is a QEMU; taking it apart ([`Running::finish`]) leaves nothing behind.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::console::Console;
+use crate::net::Pump;
 use crate::qemu::end::End;
 use crate::qemu::process::Process;
 use crate::qemu::qmp::{Event, Qmp};
@@ -24,6 +26,8 @@ pub struct Running {
     pub console: Console,
     /// The vsock device.
     pub vsock: Option<vsock::Device>,
+    /// The pumps of interfaces that have one, by interface id.
+    pub pumps: HashMap<String, Pump>,
     /// How often each drive's file was replaced, by place.
     pub generations: Vec<u64>,
     /// The guest's own shutdown, once QEMU has told it.
@@ -49,7 +53,7 @@ impl Running {
     pub async fn finish(self) -> End {
         let remains = self.process.finish().await;
         let panic = self.console.drain().await;
-        drop(self.vsock);
+        drop((self.vsock, self.pumps));
         End::judge(self.shutdown.as_ref(), &remains, panic)
     }
 }

@@ -12,6 +12,7 @@ use super::Vm;
 use super::faults::{NO_DEVICE, drive_update, internal, net_update, not_supported, unknown_drive, within};
 use super::running::Running;
 use crate::arch;
+use crate::net::Limits;
 
 impl Vm {
     /// Carries out a request on the running machine.
@@ -129,20 +130,32 @@ impl Vm {
     }
 
     fn patch_net(&mut self, change: &PartialNetworkInterface) -> Result<Answer, Fault> {
-        let known = self
+        let Some(running) = &self.running else {
+            return Err(internal("the machine is gone"));
+        };
+        let net = self
             .resources
             .nets
-            .iter()
-            .any(|net| net.iface_id == change.iface_id);
-        if !known {
-            return Err(net_update(NO_DEVICE));
-        }
-        if change.rx_rate_limiter.is_none() && change.tx_rate_limiter.is_none() {
+            .iter_mut()
+            .find(|net| net.iface_id == change.iface_id);
+        let net = net.ok_or_else(|| net_update(NO_DEVICE))?;
+        let (rx, tx) = (change.rx_rate_limiter, change.tx_rate_limiter);
+        if rx.is_none() && tx.is_none() {
             return Ok(Answer::Done);
         }
-        Err(not_supported(
-            "an interface started without a rate limiter cannot be given one while the guest runs",
-        ))
+        let Some(pump) = running.pumps.get(&net.iface_id) else {
+            return Err(not_supported(
+                "the frames of an interface that was started with neither a rate limiter nor MMDS do not pass through \
+                 this process, so they cannot be limited while the guest runs",
+            ));
+        };
+        pump.update(Limits { rx, tx });
+        for (limiter, update) in [(&mut net.rx_rate_limiter, rx), (&mut net.tx_rate_limiter, tx)] {
+            if let Some(update) = update {
+                *limiter = limiter.unwrap_or_default().updated(&update).in_force();
+            }
+        }
+        Ok(Answer::Done)
     }
 }
 

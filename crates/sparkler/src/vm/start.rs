@@ -2,6 +2,7 @@
 //!
 //! Invariant: a start that fails leaves everything as it was configured, and no process: it can be tried again.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use firecracker_api::models::MmdsConfig;
 use firecracker_api::server::Fault;
 use tokio::net::unix::pipe;
 
@@ -20,6 +22,9 @@ use crate::arch::{self, Clock};
 use crate::boot::cmdline::{Cmdline, CmdlineError};
 use crate::boot::kernel;
 use crate::console::{self, Console, Output};
+use crate::devices::tap;
+use crate::mmds::Mmds;
+use crate::net::{self, Pump};
 use crate::qemu::accel::Accel;
 use crate::qemu::args::{DriveSlot, EntropySlot, Link, Machine, NetSlot};
 use crate::qemu::process::{self, Process, SpawnError};
@@ -44,7 +49,7 @@ pub struct Host {
 }
 
 /// Starts the machine.
-pub async fn start(resources: &mut Resources, host: &Host) -> Result<Running, Fault> {
+pub async fn start(resources: &mut Resources, host: &Host, mmds: &Mmds) -> Result<Running, Fault> {
     let boot = resources.boot.as_ref();
     let boot = boot.ok_or_else(|| refuse("Cannot start microvm without kernel configuration."))?;
     kernel::inspect(&boot.kernel).map_err(|error| {
@@ -62,6 +67,7 @@ pub async fn start(resources: &mut Resources, host: &Host) -> Result<Running, Fa
         let text = format!("the machine has room for {} devices", arch::MAX_VIRTIO_DEVICES);
         return Err(refuse(not_supported(&text).message));
     }
+    let pumps = pump(resources, mmds, &mut theirs, &mut machine)?;
     let device = match resources.vsock_backend.take() {
         Some(backend) => {
             let (socket, number) = theirs.socket().map_err(no_descriptors)?;
@@ -74,7 +80,16 @@ pub async fn start(resources: &mut Resources, host: &Host) -> Result<Running, Fa
         }
         None => None,
     };
-    let started = launch(resources, host, &machine, theirs, ours, output, device).await;
+    let started = launch(
+        resources,
+        host,
+        &machine,
+        theirs,
+        ours,
+        output,
+        Links { vsock: device, pumps },
+    )
+    .await;
     if started.is_err() {
         listen_again(resources);
     }
@@ -216,6 +231,53 @@ fn describe(
     })
 }
 
+/// What in this process the guest's devices are joined to.
+#[derive(Debug)]
+struct Links {
+    vsock: Option<vsock::Device>,
+    pumps: HashMap<String, Pump>,
+}
+
+/// Puts a pump before every TAP that a limit or the metadata service asks for.
+fn pump(
+    resources: &Resources,
+    mmds: &Mmds,
+    theirs: &mut Theirs,
+    machine: &mut Machine,
+) -> Result<HashMap<String, Pump>, Fault> {
+    let mut pumps = HashMap::new();
+    for (net, slot) in resources.nets.iter().zip(&mut machine.nets) {
+        let limits = net::Limits {
+            rx: net.rx_rate_limiter,
+            tx: net.tx_rate_limiter,
+        };
+        let address = resources.mmds.as_ref().and_then(|config| {
+            let reaches = config.network_interfaces.contains(&net.iface_id);
+            reaches.then(|| config.ipv4_address.unwrap_or(MmdsConfig::DEFAULT_ADDRESS))
+        });
+        let Some(tap) = resources.taps.get(&net.iface_id) else {
+            continue;
+        };
+        if limits.rx.is_none() && limits.tx.is_none() && address.is_none() {
+            continue;
+        }
+        let (qemu, number) = theirs.socket().map_err(no_descriptors)?;
+        slot.link = Link::Stream(number);
+        let config = net::Config {
+            id: net.iface_id.clone(),
+            tap: tap.as_fd().try_clone_to_owned().map_err(no_descriptors)?,
+            tap_header: tap::HEADER as usize,
+            qemu,
+            mac: net.guest_mac,
+            mtu: net.mtu.unwrap_or(net::DEFAULT_MTU),
+            limits,
+            mmds: address.map(|address| (mmds.clone(), address)),
+        };
+        pumps.insert(net.iface_id.clone(), Pump::start(config).map_err(refuse)?);
+    }
+    Ok(pumps)
+}
+
 async fn launch(
     resources: &Resources,
     host: &Host,
@@ -223,7 +285,7 @@ async fn launch(
     theirs: Theirs,
     ours: Ours,
     output: Output,
-    vsock: Option<vsock::Device>,
+    links: Links,
 ) -> Result<Running, Fault> {
     let args = machine.args();
     tracing::debug!("Starting {} {}", host.qemu.display(), args.join(" "));
@@ -247,11 +309,13 @@ async fn launch(
     // Standard input is read from here on: what is typed must not be lost to a start that failed.
     let console = start_console(resources, host, ours.console.0, output)
         .map_err(|error| refuse(format!("console: {error}")))?;
+    let Links { vsock, pumps } = links;
     let mut running = Running {
         process,
         qmp,
         console,
         vsock,
+        pumps,
         generations,
         shutdown: None,
     };

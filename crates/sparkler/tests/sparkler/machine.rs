@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -35,7 +35,9 @@ pub(crate) struct Machine {
 impl Machine {
     /// Starts sparkler and waits until it listens.
     pub(crate) fn start(args: &[&str]) -> Self {
-        let mut machine = Self::spawn(Sandbox::new(), args, true);
+        let sandbox = Sandbox::new();
+        let program = sandbox.command(env!("CARGO_BIN_EXE_sparkler"));
+        let mut machine = Self::spawn(sandbox, program, args, true);
         machine.wait_for("Listening on API socket");
         machine
     }
@@ -47,11 +49,23 @@ impl Machine {
         std::fs::write(&file, config.to_string()).unwrap();
         let args: Vec<&str> = [&["--config-file", file.to_str().unwrap()], args].concat();
         let api = !args.contains(&"--no-api");
-        Self::spawn(sandbox, &args, api)
+        let program = sandbox.command(env!("CARGO_BIN_EXE_sparkler"));
+        Self::spawn(sandbox, program, &args, api)
     }
 
-    fn spawn(sandbox: Sandbox, args: &[&str], api: bool) -> Self {
-        let mut command = sandbox.command(env!("CARGO_BIN_EXE_sparkler"));
+    /// Starts sparkler in a network namespace of its own, where the host is 172.16.0.1 at the TAP `tap0`.
+    pub(crate) fn in_namespace(args: &[&str]) -> Self {
+        let sandbox = Sandbox::new();
+        let mut program = sandbox.command("unshare");
+        let script = "ip tuntap add tap0 mode tap && ip addr add 172.16.0.1/24 dev tap0 && ip link set tap0 up && exec \"$@\"";
+        program.args(["--user", "--map-root-user", "--net", "sh", "-c", script, "sh"]);
+        program.arg(env!("CARGO_BIN_EXE_sparkler"));
+        let mut machine = Self::spawn(sandbox, program, args, true);
+        machine.wait_for("Listening on API socket");
+        machine
+    }
+
+    fn spawn(sandbox: Sandbox, mut command: Command, args: &[&str], api: bool) -> Self {
         if api {
             command.arg("--api-sock").arg(sandbox.path().join("api.sock"));
         }

@@ -14,5 +14,7 @@ mod guest;
 mod http;
 mod life;
 mod machine;
+mod network;
 mod observe;
 mod requests;
+mod vsock;
