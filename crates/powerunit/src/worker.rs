@@ -8,6 +8,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use guest_protocol::control::{Reply, Request};
 use guest_protocol::{Config, Exit};
@@ -23,6 +24,9 @@ use crate::link::Notice;
 use crate::listen::Listener;
 use crate::machine::{Call, Handle, Root};
 use crate::{figures, ssh, sys};
+
+/// How long sessions whose programs have just been ended have to tell their clients so, before the machine goes off.
+const LINGER: Duration = Duration::from_millis(50);
 
 /// What PID 1 leaves a worker, in memory.
 #[derive(Debug)]
@@ -104,7 +108,7 @@ impl View {
             tokio::select! {
                 line = self.notices.next_line(), if self.init.is_some() => match line {
                     Ok(Some(line)) => match serde_json::from_str(&line) {
-                        Ok(Notice::Stop) => return,
+                        Ok(Notice::Stop) => return tokio::time::sleep(LINGER).await,
                         Ok(notice) => self.take(notice),
                         Err(e) => say(&format!("the worker does not understand init: {e}")),
                     },

@@ -3,10 +3,10 @@
 //! 1. /dev, /proc, /sys; the console; signals.
 //! 2. Kernel modules until vsock answers, and the config.
 //! 3. Entropy, the clock, the SSH listeners, the worker: from here on a login is taken, and waits.
-//! 4. The other modules, the network, the root file system with its mounts: logins go through.
-//! 5. Names; the entrypoint, or the image's own init; ready.
+//! 4. The network and the root file system, each with the modules it needs, and the mounts: logins go through.
+//! 5. Names; the modules that are left; the entrypoint, or the image's own init; ready.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,8 +15,8 @@ use guest_protocol::{Config, Exit, Init as Who, SSH_PORT};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Resource, Rlimit};
 
-use super::dialogue::{Dialogue, Refusal};
-use super::entrypoint::{self, Found, Launch};
+use super::dialogue::Dialogue;
+use super::entrypoint::{Found, Launch};
 use super::life::Event;
 use super::modules::Queue;
 use super::supervise::{Entrypoint, SIGNALS};
@@ -53,21 +53,15 @@ impl Init {
         });
         let config = match self.ask(init_us, &mut modules) {
             Ok(config) => config,
-            Err(refusal) => {
-                self.report.failed("config", &refusal);
-                // Without keys nobody can ever log in: there is nothing to stay up for.
-                return Some(Event::Stop {
-                    grace: Duration::ZERO,
-                });
-            }
+            Err(end) => return Some(end),
         };
         self.open(&config);
-        self.load(&mut modules, usize::MAX);
-        self.report.phase("kernel modules loaded");
+        self.load_until(&mut modules, || network::has_devices(config.network.as_ref()));
         for e in network::set_up(config.network.as_ref()) {
             self.report.warning("network", &e);
         }
         self.report.phase("network up");
+        self.load_until(&mut modules, || root::can_mount(&config.root));
         if let Err(e) = self.enter_root(&config) {
             self.settle_root(Err(&e));
             self.report.failed("root", &e);
@@ -78,9 +72,25 @@ impl Init {
         for e in names::write_files(&config.hostname, config.network.as_ref()) {
             self.report.warning("names", &e);
         }
-        match config.init {
-            Who::Powerunit => self.start_entrypoint(&config),
-            Who::Image => self.hand_over(),
+        // A program of the image may rely on any of the modules; somebody who logs in can wait for the last of them.
+        if config.init == Who::Powerunit && config.entrypoint.is_none() {
+            self.report.ready(figures::memory_available_kib());
+            self.use_up(&mut modules);
+            return None;
+        }
+        self.use_up(&mut modules);
+        match (config.init, &config.entrypoint) {
+            (Who::Image, _) => self.hand_over(),
+            (Who::Powerunit, entrypoint) => self.start_entrypoint(&config, entrypoint.as_ref()?),
+        }
+    }
+
+    /// Loads the modules that are left, and frees the memory of the initramfs.
+    fn use_up(&mut self, modules: &mut Queue) {
+        self.load_until(modules, || false);
+        match &self.below {
+            Some(below) => below.free(),
+            None => switch::free_modules(),
         }
     }
 
@@ -102,33 +112,52 @@ impl Init {
         }
     }
 
-    /// Loads modules until the host has answered, and asks on when there are none left.
-    fn ask(&mut self, init_us: u64, modules: &mut Queue) -> Result<Arc<Config>, Refusal> {
+    /// Loads modules until the host has answered, and asks on when there are none left; or gives what ends the machine before
+    /// it has begun.
+    fn ask(&mut self, init_us: u64, modules: &mut Queue) -> Result<Arc<Config>, Event> {
         let mut dialogue = Dialogue::new(init_us);
         loop {
-            if let Some((config, host)) = dialogue.advance()? {
-                self.report.connect(host);
-                self.report.phase("config received");
-                let config = Arc::<Config>::from(config);
-                self.config = Some(Arc::clone(&config));
-                return Ok(config);
+            match dialogue.advance() {
+                Ok(Some((config, host))) => {
+                    self.report.connect(host);
+                    self.report.phase("config received");
+                    let config = Arc::<Config>::from(config);
+                    self.config = Some(Arc::clone(&config));
+                    return Ok(config);
+                }
+                Ok(None) => {}
+                Err(refusal) => {
+                    self.report.failed("config", &refusal);
+                    // Without keys nobody can ever log in: there is nothing to stay up for.
+                    return Err(Event::Stop {
+                        grace: Duration::ZERO,
+                    });
+                }
             }
-            if !self.load(modules, 1) {
-                dialogue.wait();
+            if !self.load_next(modules) {
+                dialogue.wait(self.signals.as_ref().map(AsFd::as_fd));
+                if let Some(stop) = self.signals().pop() {
+                    return Err(stop);
+                }
             }
         }
     }
 
-    /// Loads at most so many modules. False if there was none left to load.
-    fn load(&mut self, modules: &mut Queue, most: usize) -> bool {
-        let mut any = false;
-        for loaded in std::iter::from_fn(|| modules.load_next()).take(most) {
-            any = true;
-            if let Err(e) = loaded {
-                self.report.warning("modules", &e);
-            }
+    /// Loads modules until `enough` says so, or there are none left. The longest part of a boot is the kernel's work on them:
+    /// what nobody waits for is loaded after the others.
+    fn load_until(&mut self, modules: &mut Queue, mut enough: impl FnMut() -> bool) {
+        while !enough() && self.load_next(modules) {}
+    }
+
+    /// False if there was no module left to load.
+    fn load_next(&mut self, modules: &mut Queue) -> bool {
+        let Some(loaded) = modules.load_next() else {
+            return false;
+        };
+        if let Err(e) = loaded {
+            self.report.warning("modules", &e);
         }
-        any
+        true
     }
 
     /// Opens the doors: nothing that takes time may come before this.
@@ -154,9 +183,7 @@ impl Init {
 
     fn enter_root(&mut self, config: &Config) -> Result<(), NoRoot> {
         if root::mount(&config.root)? {
-            let below = switch::switch(root::ROOT)?;
-            below.free();
-            self.below = Some(below);
+            self.below = Some(switch::switch(root::ROOT)?);
         } else {
             switch::stay();
         }
@@ -177,28 +204,24 @@ impl Init {
         Ok(())
     }
 
-    fn start_entrypoint(&mut self, config: &Config) -> Option<Event> {
-        if let Some(entrypoint) = &config.entrypoint {
-            let accounts = Accounts::load(Path::new("/etc"));
-            let started = Launch::resolve(config, entrypoint, &accounts, Found::at)
-                .and_then(|launch| Ok((launch.start()?, launch.stop_signal)));
-            match started {
-                Ok((pid, stop_signal)) => {
-                    self.entrypoint = Some(Entrypoint { pid, stop_signal });
-                    let notice = self.entrypoint_notice();
-                    self.worker.tell(&notice);
-                }
-                Err(e) => return Some(self.no_entrypoint(&e)),
+    fn start_entrypoint(&mut self, config: &Config, wanted: &guest_protocol::Entrypoint) -> Option<Event> {
+        let accounts = Accounts::load(Path::new("/etc"));
+        let started = Launch::resolve(config, wanted, &accounts, Found::at)
+            .and_then(|launch| Ok((launch.start()?, launch.stop_signal)));
+        match started {
+            Ok((pid, stop_signal)) => {
+                self.entrypoint = Some(Entrypoint { pid, stop_signal });
+                let notice = self.entrypoint_notice();
+                self.worker.tell(&notice);
+                self.report.ready(figures::memory_available_kib());
+                None
+            }
+            Err(e) => {
+                self.report.failed("entrypoint", &e);
+                self.entrypoint_ended(Exit::NotStarted(chain(&e)));
+                Some(Event::EntrypointEnded)
             }
         }
-        self.report.ready(figures::memory_available_kib());
-        None
-    }
-
-    fn no_entrypoint(&mut self, error: &entrypoint::Error) -> Event {
-        self.report.failed("entrypoint", error);
-        self.entrypoint_ended(Exit::NotStarted(chain(error)));
-        Event::EntrypointEnded
     }
 
     /// Becomes the image's init, if it has one.

@@ -4,7 +4,7 @@
 //! answer (as it does when the guest was frozen in a snapshot while it waited), only means asking again.
 
 use std::io::Read;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
@@ -112,8 +112,8 @@ impl Dialogue {
         }
     }
 
-    /// Waits until [`Self::advance`] has something to do.
-    pub(super) fn wait(&mut self) {
+    /// Waits until [`Self::advance`] has something to do, or `signals` can be read.
+    pub(super) fn wait(&mut self, signals: Option<BorrowedFd<'_>>) {
         let now = Instant::now();
         if now >= self.next_notice {
             let last = self.last.as_ref().map(|last| format!(": {}", chain(last)));
@@ -123,17 +123,17 @@ impl Dialogue {
             ));
             self.next_notice = now + SILENCE;
         }
-        let until = |deadline: Instant| deadline.min(self.next_notice).saturating_duration_since(now);
-        let result = match &self.state {
-            State::Idle(next) => poll(&mut [], until(*next)),
-            State::Connecting(socket) => poll(
-                &mut [PollFd::new(socket, PollFlags::OUT)],
-                until(self.next_notice),
-            ),
-            State::Asked(stream, _, deadline) => {
-                poll(&mut [PollFd::new(stream, PollFlags::IN)], until(*deadline))
-            }
+        let (socket, deadline) = match &self.state {
+            State::Idle(next) => (None, *next),
+            State::Connecting(socket) => (Some(PollFd::new(socket, PollFlags::OUT)), self.next_notice),
+            State::Asked(stream, _, deadline) => (Some(PollFd::new(stream, PollFlags::IN)), *deadline),
         };
+        let signals = signals.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+        let mut fds: Vec<PollFd<'_>> = socket.into_iter().chain(signals).collect();
+        let result = poll(
+            &mut fds,
+            deadline.min(self.next_notice).saturating_duration_since(now),
+        );
         // A wait that fails ends early, which costs one more round.
         let _ = result;
     }

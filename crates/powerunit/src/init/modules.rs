@@ -4,24 +4,28 @@
 //! it, is as good as loaded.
 
 use std::collections::VecDeque;
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::files;
+
 /// The folder of the initramfs that holds the modules.
 pub(super) const FOLDER: &str = "/modules";
 
-/// The largest order file read, in bytes.
-const MAX_ORDER: usize = 64 * 1024;
+/// The largest order file, and the largest module, that are read, in bytes.
+const MAX_ORDER: u64 = 64 * 1024;
+const MAX_MODULE: u64 = 64 * 1024 * 1024;
 
 /// Why a module is not in the kernel.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
     #[error("cannot read {FOLDER}/order")]
     Order(#[source] std::io::Error),
-    #[error("{FOLDER}/order is over {MAX_ORDER} bytes")]
-    OrderTooLong,
     #[error("`{0}` is no name of a module's file")]
     Name(String),
     #[error("cannot open {FOLDER}/{name}")]
@@ -40,24 +44,31 @@ pub(super) enum Error {
 
 /// The modules that are still to be loaded, next first.
 #[derive(Debug, Default)]
-pub(super) struct Queue(VecDeque<String>);
+pub(super) struct Queue {
+    /// [`FOLDER`], which stays within reach when something else has become the root.
+    folder: Option<OwnedFd>,
+    names: VecDeque<String>,
+}
 
 impl Queue {
     /// Reads the order. Without an order file there are no modules: everything is built in.
     pub(super) fn read() -> Result<Self, Error> {
-        let order = match std::fs::read(Path::new(FOLDER).join("order")) {
+        let order = match files::read(&Path::new(FOLDER).join("order"), MAX_ORDER) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
             read => read.map_err(Error::Order)?,
         };
-        if order.len() > MAX_ORDER {
-            return Err(Error::OrderTooLong);
-        }
-        Ok(Self(parse(&String::from_utf8_lossy(&order))))
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = rustix::fs::open(FOLDER, flags, Mode::empty()).map_err(|e| Error::Order(e.into()))?;
+        Ok(Self {
+            folder: Some(folder),
+            names: parse(&String::from_utf8_lossy(&order)),
+        })
     }
 
-    /// Loads the next module, or says that there is none left.
+    /// Loads the next module; `None` if there is none left.
     pub(super) fn load_next(&mut self) -> Option<Result<(), Error>> {
-        self.0.pop_front().map(load)
+        let folder = self.folder.as_ref()?;
+        self.names.pop_front().map(|name| load(folder, name))
     }
 }
 
@@ -69,13 +80,12 @@ fn parse(order: &str) -> VecDeque<String> {
         .collect()
 }
 
-fn load(name: String) -> Result<(), Error> {
+fn load(folder: impl AsFd, name: String) -> Result<(), Error> {
     if name.contains('/') || name == ".." {
         return Err(Error::Name(name));
     }
-    let path = Path::new(FOLDER).join(&name);
-    let file = match rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
-        Ok(file) => file,
+    let file = match rustix::fs::openat(folder, &name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
+        Ok(file) => File::from(file),
         Err(e) => {
             return Err(Error::Open {
                 name,
@@ -85,10 +95,13 @@ fn load(name: String) -> Result<(), Error> {
     };
     let loaded = match rustix::system::finit_module(&file, c"", 0) {
         // A kernel may come without the newer of the two calls.
-        Err(Errno::NOSYS) => match std::fs::read(&path) {
-            Ok(image) => rustix::system::init_module(&image, c""),
-            Err(source) => return Err(Error::Open { name, source }),
-        },
+        Err(Errno::NOSYS) => {
+            let mut image = Vec::new();
+            match file.take(MAX_MODULE).read_to_end(&mut image) {
+                Ok(_) => rustix::system::init_module(&image, c""),
+                Err(source) => return Err(Error::Open { name, source }),
+            }
+        }
         result => result,
     };
     match loaded {
@@ -114,7 +127,12 @@ mod tests {
 
     #[test]
     fn a_path_is_no_module() {
-        assert!(matches!(load("../etc/passwd".into()), Err(Error::Name(_))));
+        let folder = File::open("/").unwrap();
+        assert!(matches!(
+            load(&folder, "../etc/passwd".into()),
+            Err(Error::Name(_))
+        ));
+        assert!(matches!(load(&folder, "..".into()), Err(Error::Name(_))));
     }
 
     proptest! {

@@ -112,8 +112,9 @@ const TMP: Mount = Mount {
     options: "mode=1777",
 };
 
-/// Links of /dev that programs expect, and where they lead.
-const LINKS: [(&str, &str); 4] = [
+/// Links that programs expect, and where they lead.
+const LINKS: [(&str, &str); 5] = [
+    ("/etc/mtab", "../proc/self/mounts"),
     ("/dev/fd", "/proc/self/fd"),
     ("/dev/stdin", "/proc/self/fd/0"),
     ("/dev/stdout", "/proc/self/fd/1"),
@@ -176,7 +177,8 @@ pub(super) fn finish() -> Vec<Error> {
 
 fn link(path: &str, target: &str) -> std::io::Result<()> {
     match rustix::fs::symlink(target, path) {
-        Ok(()) | Err(Errno::EXIST) => Ok(()),
+        // A root that cannot be written to, or has no /etc, is as its maker wanted it.
+        Ok(()) | Err(Errno::EXIST | Errno::ROFS | Errno::NOENT) => Ok(()),
         Err(e) => Err(e.into()),
     }
 }

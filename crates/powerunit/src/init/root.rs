@@ -92,6 +92,26 @@ pub(super) fn mount(root: &Root) -> Result<bool, Error> {
     Ok(!steps.is_empty())
 }
 
+/// Whether the kernel has everything for `root`: the disks' drivers and the file systems.
+pub(super) fn can_mount(root: &Root) -> bool {
+    let known = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
+    let (disks, joined) = match root {
+        Root::Initramfs => return true,
+        Root::Disk { disk } => (vec![disk], false),
+        Root::Overlay { base, upper } => (vec![base, upper], true),
+    };
+    let there =
+        |disk: &&Disk| Path::new("/dev").join(&disk.device).exists() && knows(&known, &disk.filesystem);
+    disks.iter().all(there) && (!joined || knows(&known, "overlay"))
+}
+
+/// Whether /proc/filesystems lists a file system: `nodev` or nothing, a tab, the name.
+fn knows(filesystems: &str, name: &str) -> bool {
+    filesystems
+        .lines()
+        .any(|line| line.split('\t').nth(1) == Some(name))
+}
+
 fn plan(root: &Root) -> Result<Vec<Step>, Error> {
     let disk = |disk: &Disk, read_only: bool, target: &'static str| {
         let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
@@ -240,6 +260,14 @@ mod tests {
             );
         }
         assert_eq!(plan(&Root::Initramfs).unwrap(), []);
+    }
+
+    #[test]
+    fn file_systems_are_known_by_their_whole_names() {
+        let known = "nodev\tsysfs\nnodev\toverlay\n\text4\n";
+        assert!(knows(known, "ext4") && knows(known, "overlay"));
+        assert!(!knows(known, "ext") && !knows(known, "nodev") && !knows(known, ""));
+        assert!(can_mount(&Root::Initramfs));
     }
 
     #[test]

@@ -87,7 +87,8 @@ impl Init {
         let _ = rustix::event::poll(&mut fds, timeout.as_ref());
     }
 
-    fn signals(&self) -> Vec<Event> {
+    /// The requests to end that have come as signals.
+    pub(super) fn signals(&self) -> Vec<Event> {
         let Some(fd) = &self.signals else {
             return Vec::new();
         };

@@ -109,10 +109,13 @@ fn delete_below(folder: &OwnedFd, device: u64, depth: usize) -> Result<(), Errno
     Ok(())
 }
 
-/// Makes the initramfs fit to be the root for good: the modules' files free their memory, and `/` loses the mode of the
-/// kernel's tmpfs, which lets anybody write.
+/// Makes the initramfs fit to be the root for good: `/` loses the mode of the kernel's tmpfs, which lets anybody write.
 pub(super) fn stay() {
     let _ = rustix::fs::chmod("/", Mode::from_raw_mode(0o755));
+}
+
+/// Frees the memory of the modules' files, where the initramfs is the root.
+pub(super) fn free_modules() {
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let Ok(folder) = rustix::fs::openat(CWD, FOLDER, flags, Mode::empty()) else {
         return;

@@ -65,6 +65,21 @@ pub(super) fn set_up(network: Option<&Network>) -> Vec<Error> {
     errors
 }
 
+/// Whether the kernel has everything for `network`: the devices' drivers and the address families.
+pub(super) fn has_devices(network: Option<&Network>) -> bool {
+    let interfaces = network.map_or(&[][..], |network| &network.interfaces);
+    let plans: Vec<Plan> = interfaces
+        .iter()
+        .filter_map(|interface| Plan::parse(interface).ok())
+        .collect();
+    let six = plans
+        .iter()
+        .flat_map(|plan| &plan.addresses)
+        .any(|prefix| prefix.address.is_ipv6());
+    let there = |plan: &Plan| Device::find(Path::new(DEVICES), plan.mac).is_some();
+    plans.iter().all(there) && (!six || Path::new("/proc/net/if_inet6").exists())
+}
+
 /// The index of `lo` in every network namespace (`LOOPBACK_IFINDEX` of net/flow.h).
 const LOOPBACK: u32 = 1;
 
