@@ -108,8 +108,9 @@ impl Mmds {
         &self.0.metrics
     }
 
-    /// The response to one request of the guest, as bytes of HTTP.
-    fn respond(&self, request: &[u8], now: Instant) -> Vec<u8> {
+    /// The response to one request of the guest, both as bytes of HTTP: what is no request gets a refusal.
+    #[must_use]
+    pub fn respond(&self, request: &[u8], now: Instant) -> Vec<u8> {
         match http::Request::parse(request) {
             Ok(request) => answer::answer(&self.state(), &self.0.metrics, &request, now).encode(),
             Err(refusal) => refusal.encode(),

@@ -2,6 +2,9 @@
 //!
 //! Invariants: a ring's event descriptor is in the event loop exactly while the ring has one; a driver that begins anew
 //! is told from one that was only paused by the ring's base going back to zero.
+//!
+//! Not offered: the log of dirty pages (feature bit 26 with protocol feature `LOG_SHMFD`). QEMU asks for it before it
+//! saves a guest with this device; since rings are stopped then, [`Control::set_log_base`] would have nothing to keep.
 
 use std::fs::File;
 use std::io;

@@ -333,7 +333,11 @@ impl Worker {
     }
 
     fn close(&mut self, id: Id) {
-        if self.peers.remove(&id).is_some() {
+        if self
+            .peers
+            .remove(&id)
+            .is_some_and(|peer| peer.role != Role::Greeting)
+        {
             self.metrics.conns_removed.add(1);
         }
     }
