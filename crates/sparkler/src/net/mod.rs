@@ -9,10 +9,12 @@
 //! | `frames` | frames on QEMU's stream |
 //! | `tap` | frames at the TAP |
 //! | `pump` | the thread between |
+//! | `shaper` | a limit put on an interface without a pump |
 
 mod frames;
 mod metrics;
 mod pump;
+mod shaper;
 mod tap;
 
 use std::io;
@@ -28,6 +30,7 @@ use firecracker_api::models::{MacAddress, RateLimiter};
 use rustix::event::{EventfdFlags, eventfd};
 
 pub use metrics::Metrics;
+pub use shaper::Shaper;
 
 use crate::mmds::{Mmds, Stack};
 

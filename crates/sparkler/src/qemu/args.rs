@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::accel::Accel;
 use crate::arch;
 use crate::devices::drive::{self, Names};
+use crate::devices::entropy::Quota;
 
 /// A machine to be made. File descriptors are numbers that are open in the child under the same number.
 #[derive(Debug)]
@@ -83,7 +84,7 @@ pub enum Link {
 /// The entropy device.
 #[derive(Debug, Default)]
 pub struct EntropySlot {
-    /// Its limiter; only the bandwidth counts.
+    /// Its limiter.
     pub rate_limiter: Option<RateLimiter>,
 }
 
@@ -263,10 +264,9 @@ impl Args {
     fn entropy(&mut self, slot: &EntropySlot) {
         self.json("-object", &json!({ "qom-type": "rng-builtin", "id": "entropy" }));
         let mut device = json!({ "driver": "virtio-rng-device", "id": "rng0", "rng": "entropy" });
-        let bandwidth = slot.rate_limiter.and_then(|limiter| limiter.bandwidth);
-        if let Some(bucket) = bandwidth.filter(|bucket| bucket.limits()) {
-            device["max-bytes"] = bucket.size.into();
-            device["period"] = u32::try_from(bucket.refill_time).unwrap_or(u32::MAX).into();
+        if let Some(quota) = slot.rate_limiter.as_ref().and_then(Quota::new) {
+            device["max-bytes"] = quota.bytes.into();
+            device["period"] = quota.period_ms.into();
         }
         self.device(device);
     }

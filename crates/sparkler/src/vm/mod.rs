@@ -6,6 +6,7 @@
 mod balloon;
 mod drives;
 pub mod faults;
+mod limits;
 mod observe;
 pub mod resources;
 mod running;
@@ -105,7 +106,10 @@ impl Vm {
             ApiRequest::PutNetworkInterface(net) => resources.put_net(net),
             ApiRequest::PutVsock(vsock) => resources.put_vsock(vsock),
             ApiRequest::PutBalloon(balloon) => resources.put_balloon(balloon),
-            ApiRequest::PutEntropy(entropy) => resources.put_entropy(&entropy),
+            ApiRequest::PutEntropy(entropy) => {
+                resources.put_entropy(&entropy);
+                Ok(())
+            }
             ApiRequest::PutMmdsConfig(config) => resources
                 .put_mmds_config(config.clone())
                 .map(|()| self.mmds.configure(&config)),

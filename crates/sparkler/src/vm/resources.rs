@@ -192,15 +192,10 @@ impl Resources {
     }
 
     /// `PUT /entropy`
-    pub fn put_entropy(&mut self, entropy: &EntropyDevice) -> Result<(), Fault> {
-        let rate_limiter = in_force(entropy.rate_limiter);
-        if rate_limiter.is_some_and(|limiter| limiter.ops.is_some()) {
-            return Err(not_supported(
-                "QEMU limits the entropy device by bytes, not by operations",
-            ));
-        }
-        self.entropy = Some(EntropyDevice { rate_limiter });
-        Ok(())
+    pub fn put_entropy(&mut self, entropy: &EntropyDevice) {
+        self.entropy = Some(EntropyDevice {
+            rate_limiter: in_force(entropy.rate_limiter),
+        });
     }
 
     /// `PUT /mmds/config`
@@ -243,6 +238,10 @@ fn in_force(limiter: Option<RateLimiter>) -> Option<RateLimiter> {
 /// Listens for a vsock device's host side.
 pub fn bind_vsock(vsock: &Vsock) -> Result<vsock::Backend, String> {
     vsock::Backend::bind(u64::from(vsock.guest_cid), &vsock.uds_path).map_err(|error| match error {
+        // The words of Rust's standard library, which Firecracker binds with, for a path longer than the kernel takes.
+        vsock::Error::Bind { source, .. } if source.raw_os_error() == Some(libc::ENAMETOOLONG) => {
+            "Error binding to the host-side Unix socket: path must be shorter than SUN_LEN".to_owned()
+        }
         vsock::Error::Bind { source, .. } => {
             format!("Error binding to the host-side Unix socket: {source}")
         }

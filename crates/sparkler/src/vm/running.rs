@@ -5,8 +5,9 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use super::limits::Direction;
 use crate::console::Console;
-use crate::net::Pump;
+use crate::net::{Pump, Shaper};
 use crate::qemu::end::End;
 use crate::qemu::process::Process;
 use crate::qemu::qmp::{Event, Qmp};
@@ -28,6 +29,8 @@ pub struct Running {
     pub vsock: Option<vsock::Device>,
     /// The pumps of interfaces that have one, by interface id.
     pub pumps: HashMap<String, Pump>,
+    /// Limits on interfaces without a pump, by the interface's place.
+    pub shapers: HashMap<(usize, Direction), Shaper>,
     /// How often each drive's file was replaced, by place.
     pub generations: Vec<u64>,
     /// The guest's own shutdown, once QEMU has told it.
@@ -53,7 +56,7 @@ impl Running {
     pub async fn finish(self) -> End {
         let remains = self.process.finish().await;
         let panic = self.console.drain().await;
-        drop((self.vsock, self.pumps));
+        drop((self.vsock, self.pumps, self.shapers));
         End::judge(self.shutdown.as_ref(), &remains, panic)
     }
 }

@@ -10,6 +10,7 @@ use firecracker_api::server::{Answer, ApiRequest, Fault, rules};
 
 use super::Vm;
 use super::faults::{NO_DEVICE, drive_update, internal, net_update, not_supported, unknown_drive, within};
+use super::limits::Direction;
 use super::running::Running;
 use crate::arch;
 use crate::net::Limits;
@@ -35,7 +36,7 @@ impl Vm {
                 running.send_ctrl_alt_del().await.map_err(internal)?;
             }
             ApiRequest::PatchDrive(change) => return self.patch_drive(change).await,
-            ApiRequest::PatchNetworkInterface(change) => return self.patch_net(&change),
+            ApiRequest::PatchNetworkInterface(change) => return self.patch_net(&change).await,
             ApiRequest::GetBalloon => {
                 let balloon = self.resources.balloon.ok_or_else(|| internal(NO_DEVICE))?;
                 return Ok(Answer::Balloon(balloon));
@@ -129,27 +130,30 @@ impl Vm {
         Ok(Answer::Done)
     }
 
-    fn patch_net(&mut self, change: &PartialNetworkInterface) -> Result<Answer, Fault> {
-        let Some(running) = &self.running else {
+    async fn patch_net(&mut self, change: &PartialNetworkInterface) -> Result<Answer, Fault> {
+        let Some(running) = &mut self.running else {
             return Err(internal("the machine is gone"));
         };
-        let net = self
+        let place = self
             .resources
             .nets
-            .iter_mut()
-            .find(|net| net.iface_id == change.iface_id);
-        let net = net.ok_or_else(|| net_update(NO_DEVICE))?;
+            .iter()
+            .position(|net| net.iface_id == change.iface_id);
+        let index = place.ok_or_else(|| net_update(NO_DEVICE))?;
+        let net = &mut self.resources.nets[index];
         let (rx, tx) = (change.rx_rate_limiter, change.tx_rate_limiter);
-        if rx.is_none() && tx.is_none() {
-            return Ok(Answer::Done);
+        if let Some(pump) = running.pumps.get(&net.iface_id) {
+            pump.update(Limits { rx, tx });
+        } else {
+            for (direction, limiter) in [(Direction::Rx, rx), (Direction::Tx, tx)] {
+                if let Some(limiter) = limiter {
+                    running
+                        .limit_net(index, direction, &limiter)
+                        .await
+                        .map_err(net_update)?;
+                }
+            }
         }
-        let Some(pump) = running.pumps.get(&net.iface_id) else {
-            return Err(not_supported(
-                "the frames of an interface that was started with neither a rate limiter nor MMDS do not pass through \
-                 this process, so they cannot be limited while the guest runs",
-            ));
-        };
-        pump.update(Limits { rx, tx });
         for (limiter, update) in [(&mut net.rx_rate_limiter, rx), (&mut net.tx_rate_limiter, tx)] {
             if let Some(update) = update {
                 *limiter = limiter.unwrap_or_default().updated(&update).in_force();

@@ -316,6 +316,7 @@ async fn launch(
         console,
         vsock,
         pumps,
+        shapers: HashMap::new(),
         generations,
         shutdown: None,
     };

@@ -9,6 +9,7 @@
 
 mod cli;
 mod console;
+mod contract;
 mod drives;
 mod guest;
 mod http;

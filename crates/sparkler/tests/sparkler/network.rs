@@ -27,13 +27,6 @@ fn frames_reach_the_host_through_the_tap() {
         "06:00:ac:10:00:02\n1400"
     );
     assert!(machine.sh(UP).contains("0% packet loss"));
-    let limiter =
-        json!({ "iface_id": "eth0", "tx_rate_limiter": { "ops": { "size": 5, "refill_time": 100 } } });
-    let words = machine.refused("PATCH", "/network-interfaces/eth0", &limiter);
-    assert!(
-        words.starts_with("The requested operation is not supported: "),
-        "{words}"
-    );
     let unknown = machine.refused(
         "PATCH",
         "/network-interfaces/eth1",
@@ -72,6 +65,38 @@ fn a_limited_interface_can_be_limited_otherwise_while_the_guest_runs() {
     // Six packets of 1,042 bytes at 2,000 bytes a second, less what the bucket held.
     machine.sh("ping -c 6 -A -s 1000 -W 60 172.16.0.1");
     assert!(start.elapsed().as_secs_f64() > 1.5, "{:?}", start.elapsed());
+}
+
+#[test]
+fn any_interface_can_be_limited_while_the_guest_runs() {
+    let mut machine = with_interface(&json!({ "iface_id": "eth0", "host_dev_name": "tap0" }));
+    machine.go();
+    assert!(machine.sh(UP).contains("0% packet loss"));
+    let ping = "ping -c 5 -A -s 1000 -W 60 172.16.0.1";
+    for direction in ["rx_rate_limiter", "tx_rate_limiter"] {
+        let change = |size: u32, refill_time: u32| json!({ "iface_id": "eth0", direction: { "bandwidth": { "size": size, "refill_time": refill_time } } });
+        machine.patch("/network-interfaces/eth0", &change(2200, 1000));
+        assert_eq!(
+            machine.get("/vm/config")["network-interfaces"][0][direction]["bandwidth"]["size"],
+            2200
+        );
+        let start = std::time::Instant::now();
+        // Five packets of 1,054 bytes at 2,200 bytes a second, less the two the bucket held.
+        assert!(machine.sh(ping).contains(" 0% packet loss"));
+        assert!(
+            start.elapsed().as_secs_f64() > 1.0,
+            "{direction}: {:?}",
+            start.elapsed()
+        );
+        machine.patch("/network-interfaces/eth0", &change(0, 0));
+        assert!(machine.get("/vm/config")["network-interfaces"][0][direction].is_null());
+        // Far more at once than the limit let through.
+        assert!(
+            machine
+                .sh("ping -c 3 -A -s 9000 -W 60 172.16.0.1")
+                .contains(" 0% packet loss")
+        );
+    }
 }
 
 #[test]

@@ -31,11 +31,6 @@ fn what_qemu_cannot_do_is_refused_and_says_so() {
             "/drives/a",
             json!({ "drive_id": "a", "is_root_device": false, "socket": "/tmp/s" }),
         ),
-        (
-            "PUT",
-            "/entropy",
-            json!({ "rate_limiter": { "ops": { "size": 1, "refill_time": 1 } } }),
-        ),
     ];
     for (method, path, body) in refusals {
         let words = machine.refused(method, path, &body);

@@ -49,6 +49,18 @@ commands! {
         /// The set's number; made if new.
         fdset_id: u64,
     }
+    /// Names the descriptor sent along, for a command that takes one by name.
+    GetFd = "getfd" -> IgnoredAny {
+        /// Its name.
+        fdname: String,
+    }
+    /// Adds a character device.
+    ChardevAdd = "chardev-add" -> IgnoredAny {
+        /// Its id.
+        id: String,
+        /// What is behind it.
+        backend: Value,
+    }
     /// Drops a set: its descriptors are closed once nobody uses them.
     RemoveFd = "remove-fd" -> IgnoredAny {
         /// The set's number.
@@ -100,6 +112,16 @@ pub struct BlockdevAdd(pub Value);
 
 impl Command for BlockdevAdd {
     const NAME: &'static str = "blockdev-add";
+    type Return = IgnoredAny;
+}
+
+/// Adds an object; the options are the object's own.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+pub struct ObjectAdd(pub Value);
+
+impl Command for ObjectAdd {
+    const NAME: &'static str = "object-add";
     type Return = IgnoredAny;
 }
 
