@@ -2,8 +2,25 @@
 //!
 //! Everything here is synchronous and does disk work: callers in async code use `spawn_blocking`. Long work takes a
 //! [`Task`], by which it is watched and called off. Nothing prints, and nothing needs root or a mount.
+//!
+//! ```
+//! use images::Task;
+//! use images::builtin::builtin_image;
+//! use images::overlay::create_overlay;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let folder = tempfile::tempdir()?;
+//! let data = folder.path().join("data");
+//! // What all VMs read, and what one of them writes to.
+//! let base = builtin_image(&data, &Task::new())?;
+//! let disk = folder.path().join("overlay.ext4");
+//! create_overlay(&data, &disk, 8 << 30, &Task::new())?;
+//! assert_eq!(base.filesystem, "ext4");
+//! assert_eq!(disk.metadata()?.len(), 8 << 30);
+//! # Ok(())
+//! # }
+//! ```
 
-pub mod builtin;
 pub mod bundle;
 pub mod cpio;
 pub mod deb;

@@ -270,7 +270,11 @@ fn write_part(
     let broken = |source: io::Error| StageError::new(&path, 0, source);
     let file = File::create_new(&path).map_err(broken)?;
     let mut out = Digesting::new(BufWriter::with_capacity(1 << 20, file));
-    write(&mut out)?;
+    // A full disk is told as such, whatever was being written.
+    write(&mut out).map_err(|error| match error {
+        ImportError::Cpio(WriteError::Io(source)) => broken(source).into(),
+        other => other,
+    })?;
     out.flush().map_err(broken)?;
     Ok(out.finish().1)
 }

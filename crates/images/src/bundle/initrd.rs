@@ -111,8 +111,11 @@ impl Bundle {
         let mut out = BufWriter::new(File::create_new(&path).map_err(broken)?);
         io::copy(&mut modules, &mut out).map_err(broken)?;
         let mut cpio = Writer::new(out);
-        cpio.file("init", 0o755, init)?;
-        cpio.finish()?;
+        let packed = cpio.file("init", 0o755, init).and_then(|()| cpio.finish());
+        packed.map_err(|error| match error {
+            WriteError::Io(source) => broken(source).into(),
+            other => InitrdError::Cpio(other),
+        })?;
         // Where another process was quicker, the same bytes are there.
         staging.publish_file(name, name)?;
         Ok(())

@@ -30,6 +30,20 @@ pub(crate) enum MakeError {
     Tool(#[from] ToolError),
 }
 
+impl MakeError {
+    /// A program's failure while it wrote to `path`; a full disk is told as such.
+    pub(super) fn tool(path: &Path, needed: u64, error: ToolError) -> Self {
+        match error {
+            ToolError::Failed { said, .. } if said.contains("No space left on device") => StageError::Full {
+                path: path.to_owned(),
+                needed,
+            }
+            .into(),
+            other => other.into(),
+        }
+    }
+}
+
 /// Makes `path`, which must not be there, a sparse file with an empty file system. What mke2fs would write as zeros
 /// stays a hole: inode tables and the journal of a file that was never written to are zeros already, and the
 /// file system is marked so, or the guest would write them all in the background.
@@ -55,6 +69,7 @@ pub(crate) fn make_blank(path: &Path, blank: Blank) -> Result<(), MakeError> {
         arguments.extend(["-N".into(), inodes.to_string().into()]);
     }
     arguments.extend(["-O".into(), features.into(), path.into()]);
-    run("mke2fs", arguments, &|output| output.status.success())?;
+    run("mke2fs", arguments, &|output| output.status.success())
+        .map_err(|error| MakeError::tool(path, blank.size, error))?;
     Ok(())
 }

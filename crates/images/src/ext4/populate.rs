@@ -44,10 +44,12 @@ pub(crate) fn populate(image: &Path, nodes: &[Node], work: &Path) -> Result<(), 
     let commands = work.join("commands");
     fs::write(&commands, script).map_err(|source| broken(&commands, source))?;
     let arguments = [Path::new("-w"), Path::new("-f"), &commands, image];
-    run("debugfs", arguments, &silent)?;
+    let failed = |error| MakeError::tool(image, 0, error);
+    run("debugfs", arguments, &silent).map_err(failed)?;
     run("e2fsck", [Path::new("-fn"), image], &|output| {
         output.status.success()
-    })?;
+    })
+    .map_err(failed)?;
     Ok(())
 }
 

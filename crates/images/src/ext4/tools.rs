@@ -56,9 +56,15 @@ pub(crate) fn run<I: AsRef<OsStr>>(
     }
     let said = [output.stderr.as_slice(), &output.stdout].concat();
     let said = String::from_utf8_lossy(said.get(..said.len().min(SAID)).unwrap_or_default());
+    // mke2fs minds that its configuration is left out.
+    let lines = said
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.contains("mke2fs.conf"));
+    let said = lines.collect::<Vec<_>>().join("; ");
     Err(ToolError::Failed {
         tool,
         how: output.status.to_string(),
-        said: said.trim().replace('\n', "; "),
+        said,
     })
 }

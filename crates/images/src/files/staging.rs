@@ -18,12 +18,19 @@ const PREFIX: &str = ".new-";
 /// Why something could not be put in place.
 #[derive(Debug, thiserror::Error)]
 pub enum StageError {
-    #[error(
-        "{path} has no room left: {needed} bytes are being written. Make room, or set XDG_DATA_HOME to a larger disk"
-    )]
+    /// `needed` is what was to be written, in bytes; 0 where that is not known.
+    #[error("{path} cannot be written: its disk is full, or this user's share of it{}. Make room, or set XDG_DATA_HOME to a folder on a larger disk", size(*.needed))]
     Full { path: PathBuf, needed: u64 },
     #[error("{path} cannot be written")]
     Io { path: PathBuf, source: io::Error },
+}
+
+fn size(needed: u64) -> String {
+    if needed == 0 {
+        String::new()
+    } else {
+        format!(" ({needed} bytes are being written)")
+    }
 }
 
 impl StageError {
@@ -138,8 +145,16 @@ fn open_locked(path: &Path, lock: FlockOperation) -> io::Result<File> {
     // Never waits for the other end of a FIFO, never follows a link.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let file = rustix::fs::open(path, flags, Mode::empty())?;
-    rustix::io::retry_on_intr(|| flock(&file, lock))?;
-    Ok(file.into())
+    match rustix::io::retry_on_intr(|| flock(&file, lock)) {
+        Ok(()) => Ok(file.into()),
+        // NFS takes flock(2) for a lock that needs write access, which a folder cannot give.
+        Err(Errno::BADF | Errno::NOLCK | Errno::NOSYS | Errno::OPNOTSUPP) => {
+            let text =
+                "its file system cannot lock folders (NFS?): set XDG_DATA_HOME to a folder on a local disk";
+            Err(io::Error::new(io::ErrorKind::Unsupported, text))
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Removes what dead makers left in `parent`, whose lock the caller holds.
