@@ -21,6 +21,7 @@
 //! # }
 //! ```
 
+pub mod builtin;
 pub mod bundle;
 pub mod cpio;
 pub mod deb;
