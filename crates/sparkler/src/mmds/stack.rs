@@ -3,22 +3,25 @@
 //! Invariants:
 //! - every ARP or IPv4 frame for the service's address belongs to it ([`Stack::claims`]), whatever else is in the frame
 //!   and whomever it is sent to on the Ethernet: none may reach the host's network;
-//! - at most [`CONNECTIONS`] connections, [`MAX_REQUEST`] bytes of request each, and one response each at a time;
+//! - at most [`CONNECTIONS`] connections;
 //! - nothing is done but in [`Stack::receive`] and [`Stack::poll`], with the time given to them.
 
-use std::collections::VecDeque;
+mod link;
+mod server;
+
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use rustix::rand::{GetRandomFlags, getrandom};
-use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet};
-use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
-use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
+use smoltcp::iface::{Config, Interface, PollResult, SocketSet};
+use smoltcp::socket::tcp::{Socket, SocketBuffer};
 use smoltcp::time::Instant as StackInstant;
 use smoltcp::wire::{EthernetAddress, HardwareAddress, IpCidr};
 
+use self::link::{Link, MAX_FRAMES};
+use self::server::Server;
 use super::Mmds;
-use super::http::{MAX_REQUEST, find_end};
+use super::http::MAX_REQUEST;
 
 /// The service's Ethernet address, as in Firecracker.
 const MAC: [u8; 6] = [0x06, 0x01, 0x23, 0x45, 0x67, 0x01];
@@ -29,8 +32,6 @@ const CONNECTIONS: usize = 30;
 const IDLE: Duration = Duration::from_secs(10);
 /// Bytes of a response on their way at once.
 const SEND_BUFFER: usize = 8 * 1024;
-/// Frames that may wait to be taken by the guest; the rest waits in the connections.
-const MAX_FRAMES: usize = 32;
 /// How long an address of the guest's is believed to stay where it was seen.
 const NEIGHBOUR: Duration = Duration::from_secs(30);
 
@@ -49,15 +50,6 @@ pub(crate) struct Stack {
     start: Instant,
     /// Where the last packet came from, and when the stack was told.
     neighbour: Option<([u8; 6], [u8; 4], Instant)>,
-}
-
-/// One connection.
-struct Server {
-    socket: SocketHandle,
-    request: Vec<u8>,
-    response: VecDeque<u8>,
-    active: Instant,
-    was_connected: bool,
 }
 
 impl Stack {
@@ -85,13 +77,7 @@ impl Stack {
                 let mut socket = Socket::new(receive, send);
                 // The guest asks and waits: there is nothing to collect.
                 socket.set_nagle_enabled(false);
-                Server {
-                    socket: sockets.add(socket),
-                    request: Vec::new(),
-                    response: VecDeque::new(),
-                    active: now,
-                    was_connected: false,
-                }
+                Server::new(sockets.add(socket), now)
             })
             .collect();
         Self {
@@ -246,135 +232,4 @@ fn opens_connection(frame: &[u8]) -> bool {
     frame
         .get(ETHERNET_HEADER + header + 13)
         .is_some_and(|flags| flags & (SYN | ACK) == SYN)
-}
-
-impl Server {
-    /// Moves one connection on. True if the stack has something to do about it.
-    fn work(&mut self, socket: &mut Socket<'_>, mmds: &Mmds, now: Instant) -> bool {
-        let is_connected = socket.is_active();
-        if is_connected != self.was_connected {
-            self.was_connected = is_connected;
-            let metrics = mmds.metrics();
-            if is_connected {
-                &metrics.connections_created
-            } else {
-                &metrics.connections_destroyed
-            }
-            .add(1);
-            self.active = now;
-        }
-        if socket.state() == State::Closed {
-            self.request.clear();
-            self.response.clear();
-            return socket.listen(PORT).is_ok();
-        }
-        let mut busy = false;
-        while self.read(socket, now) | self.respond(mmds, now) | self.write(socket) {
-            busy = true;
-        }
-        if self.request.len() > MAX_REQUEST && self.response.is_empty() {
-            socket.abort();
-            return true;
-        }
-        // The guest has ended its side and has all it asked for.
-        if socket.state() == State::CloseWait && self.response.is_empty() && !socket.can_recv() {
-            socket.close();
-            return true;
-        }
-        busy
-    }
-
-    fn read(&mut self, socket: &mut Socket<'_>, now: Instant) -> bool {
-        let room = (MAX_REQUEST + 1).saturating_sub(self.request.len());
-        if room == 0 || !socket.can_recv() {
-            return false;
-        }
-        self.active = now;
-        let taken = socket.recv(|bytes| {
-            let count = bytes.len().min(room);
-            self.request
-                .extend_from_slice(bytes.get(..count).unwrap_or_default());
-            (count, count)
-        });
-        taken.is_ok_and(|count| count > 0)
-    }
-
-    /// One request at a time: the next one waits until this one's response is with the stack.
-    fn respond(&mut self, mmds: &Mmds, now: Instant) -> bool {
-        if !self.response.is_empty() {
-            return false;
-        }
-        let Some(end) = find_end(&self.request) else {
-            return false;
-        };
-        let request: Vec<u8> = self.request.drain(..end).collect();
-        self.response = mmds.respond(&request, now).into();
-        true
-    }
-
-    fn write(&mut self, socket: &mut Socket<'_>) -> bool {
-        let (front, _) = self.response.as_slices();
-        if front.is_empty() {
-            return false;
-        }
-        match socket.send_slice(front) {
-            Ok(count) => {
-                self.response.drain(..count);
-                count > 0
-            }
-            // Nobody is left to answer.
-            Err(_) => {
-                self.response.clear();
-                true
-            }
-        }
-    }
-}
-
-/// Frames in memory, as smoltcp's idea of a network card.
-#[derive(Default)]
-struct Link {
-    received: VecDeque<Vec<u8>>,
-    sending: VecDeque<Vec<u8>>,
-    mtu: usize,
-}
-
-struct Received(Vec<u8>);
-
-struct Sending<'a>(&'a mut VecDeque<Vec<u8>>);
-
-impl Device for Link {
-    type RxToken<'a> = Received;
-    type TxToken<'a> = Sending<'a>;
-
-    fn receive(&mut self, _now: StackInstant) -> Option<(Received, Sending<'_>)> {
-        let frame = self.received.pop_front()?;
-        Some((Received(frame), Sending(&mut self.sending)))
-    }
-
-    fn transmit(&mut self, _now: StackInstant) -> Option<Sending<'_>> {
-        (self.sending.len() < MAX_FRAMES).then_some(Sending(&mut self.sending))
-    }
-
-    fn capabilities(&self) -> DeviceCapabilities {
-        let mut capabilities = DeviceCapabilities::default();
-        capabilities.medium = Medium::Ethernet;
-        capabilities.max_transmission_unit = self.mtu + ETHERNET_HEADER;
-        capabilities
-    }
-}
-
-impl RxToken for Received {
-    fn consume<R, F: FnOnce(&[u8]) -> R>(self, read: F) -> R {
-        read(&self.0)
-    }
-}
-
-impl TxToken for Sending<'_> {
-    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, write: F) -> R {
-        let mut frame = vec![0; len];
-        let result = write(&mut frame);
-        self.0.push_back(frame);
-        result
-    }
 }
