@@ -102,8 +102,9 @@ impl CpArgs {
             }
         }
         drop(progress);
+        let entries = if tally.entries == 1 { "entry" } else { "entries" };
         context.ui.note(format_args!(
-            "{} entries copied, {}",
+            "{} {entries} copied, {}",
             tally.entries,
             human::bytes(tally.bytes)
         ));

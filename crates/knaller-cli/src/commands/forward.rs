@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use clap::Args;
 use futures_util::future::select_all;
-use knaller::{Forward, Machine, Protocol};
+use knaller::{Class, Forward, Machine, Protocol};
 
 use crate::args::machine::MachineArg;
 use crate::context::Context;
@@ -32,7 +32,7 @@ impl ForwardArgs {
         let machine = context.machine(&self.machine.name).await?;
         let mut signals = Signals::watch(&Signal::ENDINGS)?;
         tokio::select! {
-            ended = self.hold(&context, &machine) => ended.map(|()| 0),
+            lost = self.hold(&context, &machine) => lost,
             // The usual way to leave.
             signal = signals.next() => match signal {
                 Signal::Interrupt => Ok(0),
@@ -42,7 +42,7 @@ impl ForwardArgs {
     }
 
     /// Until the machine is out of reach.
-    async fn hold(&self, context: &Context, machine: &Machine) -> Result<(), CommandError> {
+    async fn hold(&self, context: &Context, machine: &Machine) -> Result<u8, CommandError> {
         let mut held = Vec::new();
         for forward in &self.forwards {
             if forward.protocol == Protocol::Udp {
@@ -59,9 +59,7 @@ impl ForwardArgs {
             held.push(forwarding);
         }
         select_all(held.iter_mut().map(|forwarding| Box::pin(forwarding.ended()))).await;
-        context
-            .ui
-            .warning(format_args!("{} is no longer within reach", machine.name()));
-        Ok(())
+        let message = format!("{} is no longer within reach", machine.name());
+        Err(CommandError::refused(Class::Transfer, message))
     }
 }

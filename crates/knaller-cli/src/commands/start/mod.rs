@@ -4,6 +4,7 @@ mod args;
 mod attached;
 mod console;
 mod report;
+mod transcript;
 
 use std::path::{Path, PathBuf};
 
