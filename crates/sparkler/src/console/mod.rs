@@ -93,8 +93,8 @@ impl Console {
                         }
                         counters.read.fetch_add(bytes.len() as u64, Ordering::Relaxed);
                     }
-                    // Held until the console ends: dropping the half would hang up on QEMU's serial device.
-                    to_guest
+                    // Nothing more is typed, but dropping the half would hang up on QEMU's serial device.
+                    to_guest.forget();
                 });
                 sink
             }
