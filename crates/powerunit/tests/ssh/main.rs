@@ -10,6 +10,7 @@
 mod exec;
 mod forward;
 mod keys;
+mod limits;
 mod machine;
 mod server;
 mod sftp;

@@ -88,7 +88,7 @@ pub fn agree(payload: &[u8]) -> Result<Agreed, Error> {
     reader.u32()?;
 
     let known = |name: &&str| Exchange::NAMES.into_iter().find(|(known, _)| known == name);
-    let (name, exchange) = exchanges
+    let (_, exchange) = exchanges
         .iter()
         .find_map(known)
         .ok_or(Error::NothingInCommon("key exchange"))?;
@@ -105,7 +105,9 @@ pub fn agree(payload: &[u8]) -> Result<Agreed, Error> {
     if !compressions.0.contains(&"none") || !compressions.1.contains(&"none") {
         return Err(Error::NothingInCommon("compression"));
     }
-    let guessed = exchanges.first() == Some(&name) && host_keys.first() == Some(&HOST_KEY);
+    // Right only if both sides put the same first, even where the client's first is what they agree on.
+    let preferred = Exchange::NAMES.first().map(|(name, _)| name);
+    let guessed = exchanges.first() == preferred && host_keys.first() == Some(&HOST_KEY);
     Ok(Agreed {
         exchange,
         incoming: cipher(&incoming)?,
@@ -159,6 +161,20 @@ mod tests {
             wrong_guess: true,
         };
         assert_eq!(agree(&payload).unwrap(), agreed);
+    }
+
+    #[test]
+    fn a_guess_is_right_only_where_both_prefer_the_same() {
+        let wrong = |exchanges: &str, host_keys: &str| {
+            let payload = offer(exchanges, host_keys, "aes256-gcm@openssh.com", true);
+            agree(&payload).unwrap().wrong_guess
+        };
+        assert!(!wrong(
+            "mlkem768x25519-sha256,curve25519-sha256",
+            "ssh-ed25519,rsa-sha2-512"
+        ));
+        assert!(wrong("curve25519-sha256,mlkem768x25519-sha256", "ssh-ed25519"));
+        assert!(wrong("mlkem768x25519-sha256", "rsa-sha2-512,ssh-ed25519"));
     }
 
     #[test]
