@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use support::PATIENCE;
 use support::guest::{ECHO, Guest, line};
@@ -16,14 +17,28 @@ use support::guest::{ECHO, Guest, line};
 fn clients_wait_until_there_are_descriptors_again() {
     let guest = Guest::start();
     drop(guest.connect(ECHO));
+    let sockets: Vec<_> = (0..60)
+        .map(|_| {
+            socket_with(
+                AddressFamily::UNIX,
+                SocketType::STREAM,
+                SocketFlags::CLOEXEC,
+                None,
+            )
+            .unwrap()
+        })
+        .collect();
+    // The sockets of the clients are there: what is left is for the device's ends, twenty of them.
     let open = std::fs::read_dir("/proc/self/fd").unwrap().count() as u64;
     let mut limit = getrlimit(Resource::Nofile);
-    // Sixty clients here, and room for twenty of them there.
-    limit.current = Some(open + 80);
+    limit.current = Some(open + 20);
     setrlimit(Resource::Nofile, limit).unwrap();
-    let mut clients: VecDeque<UnixStream> = (0..60)
-        .map(|_| {
-            let client = UnixStream::connect(&guest.uds_path).unwrap();
+    let address = SocketAddrUnix::new(&guest.uds_path).unwrap();
+    let mut clients: VecDeque<UnixStream> = sockets
+        .into_iter()
+        .map(|socket| {
+            connect(&socket, &address).unwrap();
+            let client = UnixStream::from(socket);
             client.set_read_timeout(Some(PATIENCE)).unwrap();
             writeln!(&client, "CONNECT {ECHO}").unwrap();
             client
