@@ -71,13 +71,13 @@ impl Stage {
     fn show(&self) -> Result<()> {
         std::fs::create_dir_all(&self.data)
             .with_context(|| format!("cannot make {}", self.data.display()))?;
-        self.type_line(&["doctor"])?;
         if output(&mut self.knaller(&["kernel", "ls", "-o", "name"]))?
             .trim()
             .is_empty()
         {
             self.type_line(&["kernel", "import", &build::kernel_package()?])?;
         }
+        self.type_line(&["doctor"])?;
         let server = ["httpd", "-f", "-v", "-p", "80", "-h", "/srv/www"];
         let mut start = vec![
             "start",
@@ -143,7 +143,11 @@ impl Stage {
         }
         let machines = self.runtime.join("knaller");
         for entry in std::fs::read_dir(&machines).into_iter().flatten() {
-            left.push(entry?.path().display().to_string());
+            let path = entry?.path();
+            // A machine is a folder; the lock that all machines share stays.
+            if path.is_dir() {
+                left.push(path.display().to_string());
+            }
         }
         Ok(left)
     }
