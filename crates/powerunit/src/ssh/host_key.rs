@@ -102,7 +102,7 @@ fn ed25519_part(bytes: &[u8]) -> Result<(&[u8], &[u8]), Error> {
 #[cfg(test)]
 pub(crate) mod tests {
     use std::process::Command;
-    use std::sync::OnceLock;
+    use std::sync::{Arc, OnceLock};
 
     use super::*;
 
@@ -121,9 +121,9 @@ pub(crate) mod tests {
     }
 
     /// One host key for all tests of this process.
-    pub(crate) fn host_key() -> &'static HostKey {
-        static KEY: OnceLock<HostKey> = OnceLock::new();
-        KEY.get_or_init(|| HostKey::from_openssh(&keygen(&["-t", "ed25519", "-N", ""]).0).unwrap())
+    pub(crate) fn host_key() -> &'static Arc<HostKey> {
+        static KEY: OnceLock<Arc<HostKey>> = OnceLock::new();
+        KEY.get_or_init(|| Arc::new(HostKey::from_openssh(&keygen(&["-t", "ed25519", "-N", ""]).0).unwrap()))
     }
 
     #[test]

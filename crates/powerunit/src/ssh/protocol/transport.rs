@@ -384,3 +384,95 @@ impl std::fmt::Debug for Transport {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::ssh::host_key::tests::host_key;
+
+    /// A transport that has received `bytes` as a client's first.
+    fn after(bytes: &[u8]) -> Result<Transport, Error> {
+        let mut transport = Transport::new(host_key().clone(), u64::MAX)?;
+        let (reader, writer) = rustix::pipe::pipe().unwrap();
+        rustix::io::write(writer, bytes).unwrap();
+        transport
+            .receive(bytes.len().max(1), |spare| rustix::io::read(reader, spare))
+            .unwrap();
+        let mut payload = Vec::new();
+        while transport.next_message(&mut payload)? {}
+        Ok(transport)
+    }
+
+    fn clear_packet(payload: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        Sealer::clear().seal(&mut out, |out| out.put(payload)).unwrap();
+        out
+    }
+
+    #[test]
+    fn the_greeting_does_not_wait() {
+        let mut transport = after(b"").unwrap();
+        let mut output = Vec::new();
+        transport.take_output(&mut output);
+        assert!(output.starts_with(IDENT.as_bytes()));
+        assert!(output.len() > IDENT.len() + 200, "the offer is part of it");
+    }
+
+    #[test]
+    fn who_speaks_something_else_is_refused() {
+        assert!(matches!(after(b"GET / HTTP/1.1\r\n"), Err(Error::Ident)));
+        assert!(matches!(after(&[b'S'; MAX_IDENT]), Err(Error::Ident)));
+        assert!(after(b"SSH-2.0-half").is_ok());
+    }
+
+    #[test]
+    fn nothing_but_the_exchange_is_heard_before_it() {
+        for number in [
+            message::USERAUTH_REQUEST,
+            message::CHANNEL_OPEN,
+            message::PING,
+            message::NEWKEYS,
+        ] {
+            let bytes = [b"SSH-2.0-x\r\n".to_vec(), clear_packet(&[number, 0, 0])].concat();
+            assert!(matches!(after(&bytes), Err(Error::Unexpected(_))), "{number}");
+        }
+    }
+
+    /// The truncation attack begins with a message slipped in before the keys (CVE-2023-48795).
+    #[test]
+    fn nothing_is_slipped_into_a_strict_exchange() {
+        let offer = server_offer(&[0; 16], true);
+        let text = String::from_utf8_lossy(&offer).into_owned();
+        assert!(text.contains("kex-strict-s"));
+        let strict: Vec<u8> = {
+            let at = offer
+                .windows(12)
+                .position(|window| window == b"kex-strict-s")
+                .unwrap();
+            let mut offer = offer;
+            offer[at + 11] = b'c';
+            offer
+        };
+        let begin = b"SSH-2.0-x\r\n".to_vec();
+        let ignore = clear_packet(&[message::IGNORE, 0, 0, 0, 0]);
+        let early = [begin.clone(), ignore.clone(), clear_packet(&strict)].concat();
+        assert!(matches!(after(&early), Err(Error::Unexpected(_))));
+        let late = [begin.clone(), clear_packet(&strict), ignore].concat();
+        assert!(matches!(after(&late), Err(Error::Unexpected(_))));
+        assert!(after(&[begin, clear_packet(&strict)].concat()).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn foreign_packets_never_panic(payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..300), 1..6), rest in prop::collection::vec(any::<u8>(), 0..50)) {
+            let mut bytes = b"SSH-2.0-x\r\n".to_vec();
+            for payload in &payloads {
+                bytes.extend(clear_packet(payload));
+            }
+            bytes.extend(rest);
+            let _ = after(&bytes);
+        }
+    }
+}
