@@ -6,10 +6,14 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use super::hub::{Closed, Hub, MAX_DATA, WINDOW, exit_signal};
+use super::hub::Hub;
 use super::protocol::connection::{self, Peer};
 use super::protocol::message::{self, OpenFailure};
 use super::protocol::wire::Put as _;
+use super::slot::{Closed, MAX_DATA, WINDOW};
+
+/// The capacity a queue may keep when it is empty.
+const KEEP: usize = 64 * 1024;
 
 /// Wakes whoever waits on a channel: to read, to write, or for its end.
 #[derive(Debug, Default)]
@@ -117,6 +121,8 @@ impl Channel {
     /// Swaps what came in with `into`, whose content is dropped. What was used up must be told to [`Self::used`].
     pub(super) async fn receive(&self, into: &mut Vec<u8>) -> Received {
         into.clear();
+        // After a burst a quiet channel does not keep its memory.
+        into.shrink_to(KEEP);
         let received = self.until(false, || {
             let found = self.hub.slot(self.id, |slot, _| {
                 if !slot.queue.is_empty() {
@@ -193,7 +199,9 @@ impl Channel {
     /// Says how the program ended: the name of the signal, without `SIG`, that killed it.
     pub(super) fn exit_signal(&self, name: &str, core: bool) {
         let _ = self.hub.slot(self.id, |slot, transport| {
-            slot.request("exit-signal", transport, |out| exit_signal(out, name, core));
+            slot.request("exit-signal", transport, |out| {
+                connection::exit_signal(out, name, core);
+            });
         });
     }
 

@@ -25,11 +25,6 @@ impl Fd {
         watched.map(Self).map_err(io::Error::from)
     }
 
-    /// Reads some bytes; 0 is the end.
-    pub(super) async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.read_with(|fd| rustix::io::read(fd, &mut *buffer)).await
-    }
-
     /// Runs `read` whenever the descriptor is readable, until it has something other than "not now" to say.
     pub(super) async fn read_with<T>(
         &self,

@@ -1,8 +1,8 @@
 //! The SSH server of the guest, from sockets to programs.
 //!
 //! - [`protocol`] is the server's half of SSH 2 as pure functions and state machines.
-//! - `server` accepts, `connection` moves bytes between a socket and the protocol, `hub` and `channel` are what the tasks of
-//!   a connection share: bounded queues with SSH's own flow control.
+//! - `server` accepts, `connection` moves bytes between a socket and the protocol, `hub`, `slot` and `channel` are what the
+//!   tasks of a connection share: bounded queues with SSH's own flow control.
 //! - `login` and `authorized_keys` decide who gets in; `identity` acts with a user's rights.
 //! - `session` runs programs, `forward` connects sockets, [`sftp`] serves files in a process of the user's own.
 //!
@@ -26,6 +26,7 @@ mod server;
 mod session;
 mod settings;
 pub mod sftp;
+mod slot;
 
 pub use authorized_keys::{Entry, Permissions, Refused};
 pub use host_key::{Error as HostKeyError, HostKey};

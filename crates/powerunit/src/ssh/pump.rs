@@ -2,6 +2,10 @@
 //!
 //! The invariant: a direction that ends does not end the other, and what was read before an end is delivered.
 
+use std::os::fd::BorrowedFd;
+
+use rustix::buffer::spare_capacity;
+
 use super::channel::{Channel, Received};
 use super::fd::Fd;
 
@@ -32,10 +36,13 @@ pub(super) async fn discard(channel: &Channel) {
 
 /// From `fd` to the client, until either ends. A terminal whose other end is closed gives an error: an end, too.
 pub(super) async fn outward(fd: &Fd, channel: &Channel, stderr: bool) {
-    let mut buffer = vec![0; CHUNK];
-    while let Ok(length @ 1..) = fd.read(&mut buffer).await {
-        let data = buffer.get(..length).unwrap_or_default();
-        if channel.send(data, stderr).await.is_err() {
+    // Memory is taken when there is something to read, so that many idle sessions hold none.
+    let read = |fd: BorrowedFd<'_>| {
+        let mut data = Vec::with_capacity(CHUNK);
+        rustix::io::read(fd, spare_capacity(&mut data)).map(|_| data)
+    };
+    while let Ok(data) = fd.read_with(read).await {
+        if data.is_empty() || channel.send(&data, stderr).await.is_err() {
             return;
         }
     }

@@ -201,3 +201,11 @@ pub fn request(out: &mut Vec<u8>, peer: u32, kind: &str, rest: impl FnOnce(&mut 
     out.put_bool(false);
     rest(out);
 }
+
+/// What an `exit-signal` adds: the signal's name, whether there was a core dump, no text (RFC 4254 section 6.10).
+pub fn exit_signal(out: &mut Vec<u8>, name: &str, core: bool) {
+    out.put_string(name.as_bytes());
+    out.put_bool(core);
+    out.put_string(b"");
+    out.put_string(b"");
+}
