@@ -15,7 +15,7 @@ use std::io;
 use knaller::Class;
 
 use crate::signals::Signal;
-use crate::ui::style::{DIM, ERROR, HINT, paint};
+use crate::ui::style::{ERROR, HINT, paint};
 use crate::ui::{Ui, plain};
 
 /// Lines of a log that are worth showing: the last ones.
@@ -160,7 +160,7 @@ impl Failure {
                 text.push_str(&format!("\n  the end of {what}:"));
             }
             for line in lines {
-                text.push_str(&format!("\n  {} {}", paint(DIM, "|"), plain(line)));
+                text.push_str(&format!("\n  | {}", plain(line)));
             }
         }
         for hint in &self.hints {

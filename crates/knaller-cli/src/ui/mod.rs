@@ -10,6 +10,7 @@ mod progress;
 pub(crate) mod style;
 pub(crate) mod table;
 mod timeline;
+mod wrap;
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write as _};
@@ -85,6 +86,11 @@ impl Ui {
 
     /// Tells the person something that is no result. Nobody left to tell is no failure.
     pub(crate) fn note(self, text: impl Display) {
+        let text = text.to_string();
+        let text = match self.note_width {
+            Some(width) => wrap::wrap(&text, width),
+            None => text,
+        };
         let mut stderr = AutoStream::auto(io::stderr().lock());
         let _ = writeln!(stderr, "{text}");
     }

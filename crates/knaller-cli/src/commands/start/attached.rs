@@ -12,7 +12,7 @@ use crate::commands::{stop, wait};
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::signals::Signals;
-use crate::ui::{Progress, Ui};
+use crate::ui::Ui;
 
 /// Until `machine` has stopped and `console` has shown all. The exit code is its command's.
 pub(super) async fn stay(
@@ -59,15 +59,14 @@ fn flatten(ended: Result<Result<(), CommandError>, tokio::task::JoinError>) -> R
 
 async fn stop_or_kill(ui: Ui, machine: &Machine, signals: &mut Signals) -> Result<(), CommandError> {
     let name = machine.name();
-    // Behind the `^C` that the terminal shows.
-    ui.note(format_args!("\nCtrl-C again kills {name}"));
-    let progress = Progress::start(ui, &format!("stopping {name}"));
+    // Behind the `^C` that the terminal shows; no line that turns, since the next `^C` would break it.
+    ui.note(format_args!("\nstopping {name}; Ctrl-C again kills it"));
     let stopped = tokio::select! {
         outcome = machine.stop(StopOptions::default()) => outcome.map(|outcome| stop::told(name, outcome)),
         _ = signals.next() => machine.kill().await.map(|()| format!("{name} was killed")),
     };
     match stopped {
-        Ok(outcome) => progress.line(&outcome),
+        Ok(outcome) => ui.note(outcome),
         // It was quicker.
         Err(Error::NotRunning(_) | Error::NotFound(_)) => {}
         Err(error) => return Err(error.into()),
