@@ -30,6 +30,7 @@ mod spec;
 mod ssh;
 mod start;
 mod stop;
+mod tail;
 mod task;
 mod vmm;
 mod vsock;

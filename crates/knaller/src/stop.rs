@@ -13,7 +13,8 @@ use crate::layout::{self, Files};
 use crate::record::Record;
 use crate::ssh::control;
 use crate::{
-    Error, Exit, Name, Result, State, StopOptions, StopOutcome, heal, list, process, runtime_folder, task,
+    Error, Exit, Name, Result, State, StopOptions, StopOutcome, heal, list, process, runtime_folder, tail,
+    task,
 };
 
 /// What an orderly end takes beside the command's grace: killing the rest, syncing, unmounting.
@@ -24,9 +25,6 @@ const ASKING: Duration = Duration::from_secs(10);
 
 /// How long killed processes may take to be gone.
 const KILLING: Duration = Duration::from_secs(30);
-
-/// The most bytes of a console's end that are looked through for how a machine ended.
-const CONSOLE_END: u64 = 256 * 1024;
 
 pub(crate) async fn stop(inner: &Arc<Inner>, name: &Name, options: StopOptions) -> Result<StopOutcome> {
     let info = list::one(inner, name).await?;
@@ -118,10 +116,8 @@ pub(crate) async fn wait(inner: &Arc<Inner>, name: &Name) -> Result<Exit> {
     let console = std::fs::File::open(files.console());
     ended(&record).await?;
     heal::one(inner, name).await?;
-    let console = console
-        .and_then(|file| last_bytes(file, CONSOLE_END))
-        .unwrap_or_default();
-    Ok(how(&String::from_utf8_lossy(&console)))
+    let console = console.and_then(tail::read).unwrap_or_default();
+    Ok(how(&console))
 }
 
 /// Removes a machine that does not run.
@@ -145,16 +141,6 @@ fn how(console: &str) -> Exit {
         Some(line) => Exit::Panicked(line.to_owned()),
         None => Exit::Off,
     }
-}
-
-fn last_bytes(mut file: std::fs::File, count: u64) -> std::io::Result<Vec<u8>> {
-    use std::io::{Read as _, Seek as _, SeekFrom};
-
-    let length = file.metadata()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(count)))?;
-    let mut bytes = Vec::new();
-    file.take(count).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -31,12 +31,22 @@ mod tap;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
-    /// Protocols and ports that pasta delivers here and the guest is to have.
-    pub ports: Vec<(Protocol, u16)>,
+    /// What pasta delivers here and the guest is to have.
+    pub ports: Vec<Port>,
     /// Whether the host has an IPv6 route, and so this namespace.
     pub ipv6: bool,
     /// The `nft` program.
     pub nft: PathBuf,
+}
+
+/// A port of the namespace and where it leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Port {
+    pub protocol: Protocol,
+    /// The port that pasta delivers to, which is the host's.
+    pub port: u16,
+    pub guest_port: u16,
 }
 
 /// Which step failed.

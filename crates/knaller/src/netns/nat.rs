@@ -5,8 +5,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use super::{Error, Plan};
-use crate::Protocol;
+use super::{Error, Plan, Port};
 use crate::network::addresses::{GUEST_V4, GUEST_V6, PREFIX_V4, PREFIX_V6, TAP};
 
 const TABLE: &str = "knaller";
@@ -50,23 +49,18 @@ pub(super) fn ruleset(plan: &Plan) -> Value {
         &[Family::V4]
     };
     for family in families {
-        for (protocol, port) in &plan.ports {
+        for port in &plan.ports {
             // From outside, and from the host's own other addresses.
             let outside = interface("iifname", "!=", TAP);
             commands.push(rule(
                 "arriving",
-                &[outside, family.is(), to_port(*protocol, *port), family.to_guest()],
+                &[outside, family.is(), to_port(*port), family.to_guest(*port)],
             ));
             // From the host's loopback: old pasta makes such connections on the loopback in here.
             let loopback = interface("oifname", "==", "lo");
             commands.push(rule(
                 "local",
-                &[
-                    loopback,
-                    family.is(),
-                    to_port(*protocol, *port),
-                    family.to_guest(),
-                ],
+                &[loopback, family.is(), to_port(*port), family.to_guest(*port)],
             ));
         }
         // A guest cannot answer to its own loopback.
@@ -176,12 +170,12 @@ impl Family {
         json!({"match": {"op": "==", "left": left, "right": value}})
     }
 
-    fn to_guest(self) -> Value {
+    fn to_guest(self, port: Port) -> Value {
         let guest = match self {
             Self::V4 => GUEST_V4.to_string(),
             Self::V6 => GUEST_V6.to_string(),
         };
-        json!({"dnat": {"family": self.protocol(), "addr": guest}})
+        json!({"dnat": {"family": self.protocol(), "addr": guest, "port": port.guest_port}})
     }
 }
 
@@ -200,11 +194,78 @@ fn interface(key: &str, op: &str, name: &str) -> Value {
     json!({"match": {"op": op, "left": {"meta": {"key": key}}, "right": name}})
 }
 
-fn to_port(protocol: Protocol, port: u16) -> Value {
-    let left = json!({"payload": {"protocol": protocol.to_string(), "field": "dport"}});
-    json!({"match": {"op": "==", "left": left, "right": port}})
+fn to_port(port: Port) -> Value {
+    let left = json!({"payload": {"protocol": port.protocol.to_string(), "field": "dport"}});
+    json!({"match": {"op": "==", "left": left, "right": port.port}})
 }
 
 fn prefix(address: &str, length: u8) -> Value {
     json!({"prefix": {"addr": address, "len": length}})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Protocol;
+
+    /// What `nft` makes of the rules, in a network namespace that goes with the command.
+    fn as_nft_lists_them(plan: &Plan) -> Option<String> {
+        let mut unshare = Command::new("unshare");
+        if !rustix::process::geteuid().is_root() {
+            unshare.args(["--user", "--map-root-user"]);
+        }
+        let script = format!("{0} -j -f - && exec {0} list ruleset", plan.nft.display());
+        let mut child = unshare
+            .args(["--net", "sh", "-c", &script])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .ok()?;
+        child
+            .stdin
+            .take()?
+            .write_all(ruleset(plan).to_string().as_bytes())
+            .ok()?;
+        let output = child.wait_with_output().ok()?;
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).ok()
+    }
+
+    #[test]
+    fn nft_understands_them_as_they_were_meant() {
+        let ports = vec![
+            Port {
+                protocol: Protocol::Tcp,
+                port: 8080,
+                guest_port: 80,
+            },
+            Port {
+                protocol: Protocol::Udp,
+                port: 5353,
+                guest_port: 53,
+            },
+        ];
+        let plan = Plan {
+            ports,
+            ipv6: true,
+            nft: "/usr/sbin/nft".into(),
+        };
+        let listed = as_nft_lists_them(&plan).unwrap();
+        for rule in [
+            "iifname != \"knaller0\" meta nfproto ipv4 tcp dport 8080 dnat ip to 10.255.255.254:80",
+            "oifname \"lo\" meta nfproto ipv6 udp dport 5353 dnat ip6 to [fd6b:6e61:6c6c:6572::2]:53",
+            "ip saddr 127.0.0.0/8 oifname \"knaller0\" masquerade",
+            "ip6 saddr fd6b:6e61:6c6c:6572::/64 oifname != \"knaller0\" masquerade",
+            "iifname \"knaller0\" ip daddr 169.254.0.0/16 drop",
+        ] {
+            assert!(listed.contains(rule), "{rule}\n{listed}");
+        }
+        let v4 = as_nft_lists_them(&Plan { ipv6: false, ..plan }).unwrap();
+        assert!(!v4.contains("ip6 "), "{v4}");
+    }
 }

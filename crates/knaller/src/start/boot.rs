@@ -27,7 +27,7 @@ use crate::network::pasta::Pasta;
 use crate::network::ports::{self, Reserved};
 use crate::record::Record;
 use crate::watch::Watch;
-use crate::{Error, Result, list, runtime_folder, task};
+use crate::{Error, Result, list, runtime_folder, tail, task};
 
 /// How long the processes have to end after one of them was found not to answer, before that is blamed instead.
 const AFTERMATH: Duration = Duration::from_secs(2);
@@ -236,7 +236,7 @@ impl Start<'_> {
         deadline: Instant,
         after: Duration,
     ) -> std::result::Result<(), Trouble> {
-        let console = || super::launch::tail(&files.console());
+        let console = || tail::lines(&tail::of(&files.console()));
         let mut asked = false;
         let dialogue = dialogue::hold(listener, config, self.wait, &self.clock, &mut asked);
         match timeout_at(deadline, dialogue).await {

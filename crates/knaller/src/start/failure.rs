@@ -4,10 +4,9 @@ use std::process::ExitStatus;
 
 use guest_protocol::console;
 
-use super::launch::tail;
 use crate::layout::Files;
 use crate::network::pasta;
-use crate::{Error, Forward};
+use crate::{Error, Forward, tail};
 
 /// What is known of a boot that ended too early.
 pub(super) struct Post<'a> {
@@ -21,27 +20,34 @@ pub(super) struct Post<'a> {
 impl Post<'_> {
     /// The processes ended, with the status of the first of them.
     pub(super) fn processes_ended(&self, status: ExitStatus) -> Error {
-        let log = tail(&self.files.vmm_log());
+        let log = tail::of(&self.files.vmm_log());
+        let died = Error::VmmDied {
+            vmm: self.vmm,
+            log: tail::lines(&log),
+        };
         if !self.started {
-            return pasta::complaint(&log, self.forwards).unwrap_or(Error::VmmDied { vmm: self.vmm, log });
+            return pasta::complaint(&log, self.forwards).unwrap_or(died);
         }
-        let console = self.console();
+        let console = tail::of(&self.files.console());
         if let Some(line) = console::kernel_panic(&console) {
+            let line = line.to_owned();
             return Error::GuestPanicked {
-                line: line.to_owned(),
-                console,
+                line,
+                console: tail::lines(&console),
             };
         }
         // Firecracker ends with 0 when its guest resets or powers off, and with another code for its own troubles
         // (src/firecracker/src/main.rs: FcExitCode).
         if !status.success() {
-            return Error::VmmDied { vmm: self.vmm, log };
+            return died;
         }
         let said = console
             .lines()
             .rev()
             .find_map(|line| line.split_once(console::FAILED));
-        match said.map(|(_, message)| message.trim().to_owned()) {
+        let said = said.map(|(_, message)| message.trim().to_owned());
+        let console = tail::lines(&console);
+        match said {
             Some(message) => Error::GuestFailed {
                 step: "init".to_owned(),
                 message,
@@ -49,9 +55,5 @@ impl Post<'_> {
             },
             None => Error::GuestEnded { console },
         }
-    }
-
-    pub(super) fn console(&self) -> String {
-        tail(&self.files.console())
     }
 }

@@ -5,7 +5,7 @@
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 
 use tokio::process::{Child, Command};
@@ -94,31 +94,4 @@ fn detach() -> std::io::Result<()> {
             error => Err(error),
         },
     }
-}
-
-/// The end of a log, for an error's text.
-pub(super) fn tail(path: &Path) -> String {
-    use std::io::{Read as _, Seek as _, SeekFrom};
-
-    const MAX_BYTES: u64 = 16 * 1024;
-    const MAX_LINES: usize = 20;
-    let read = || {
-        let mut file = File::open(path)?;
-        let length = file.metadata()?.len();
-        file.seek(SeekFrom::Start(length.saturating_sub(MAX_BYTES)))?;
-        let mut bytes = Vec::new();
-        file.take(MAX_BYTES).read_to_end(&mut bytes)?;
-        Ok::<_, std::io::Error>(bytes)
-    };
-    let bytes = read().unwrap_or_default();
-    let text = String::from_utf8_lossy(&bytes);
-    let lines: Vec<_> = text
-        .lines()
-        .map(str::trim_end)
-        .filter(|line| !line.is_empty())
-        .collect();
-    lines
-        .get(lines.len().saturating_sub(MAX_LINES)..)
-        .unwrap_or_default()
-        .join("\n")
 }

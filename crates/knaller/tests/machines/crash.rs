@@ -1,0 +1,118 @@
+//! Starts that are called off, and processes that are killed: nothing is left that the next command does not put right.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+
+use knaller::{StartEvent, StartOptions, State};
+
+use crate::support::{Bed, bare, small};
+
+/// Steps of both sides, in the order in which a start has them.
+const STEPS: [&str; 8] = [
+    "checks",
+    "spawn",
+    "disks",
+    "api",
+    "boot",
+    "kernel",
+    "config",
+    "ssh listening",
+];
+
+#[tokio::test]
+async fn a_start_called_off_at_any_step_leaves_nothing() {
+    let bed = Bed::new();
+    for step in STEPS {
+        let (reached, has_reached) = tokio::sync::oneshot::channel();
+        let mut reached = Some(reached);
+        let mut observer = |event| match event {
+            StartEvent::Step(done) if done.name == step => {
+                let _ = reached.take().map(|reached| reached.send(()));
+            }
+            _ => {}
+        };
+        let spec = small("gone").forward("0:80".parse().unwrap());
+        let start = bed.knaller.start(spec, StartOptions::default(), &mut observer);
+        tokio::select! {
+            biased;
+            _ = has_reached => {}
+            started = start => panic!("{step}: it was not called off: {:?}", started.map(|_| ())),
+        }
+        assert_eq!(bed.sandbox.leaks(), [], "{step}");
+    }
+}
+
+#[tokio::test]
+async fn a_command_killed_at_any_step_is_healed_by_the_next() {
+    let bed = Bed::new();
+    for step in STEPS {
+        let mut command =
+            bed.sandbox
+                .knaller(&["start", "half", "-p", "0:80", "--log", "knaller::start=debug"]);
+        let mut child = command
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut said = Vec::new();
+        let wanted = format!("{step:?}");
+        for line in lines {
+            let line = line.unwrap();
+            let found = line.contains("step") && line.contains(&wanted);
+            said.push(line);
+            if found {
+                break;
+            }
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(
+            said.last().is_some_and(|line| line.contains(&wanted)),
+            "{step}: {said:?}"
+        );
+        assert!(bed.knaller.list().await.unwrap().is_empty(), "{step}");
+        assert_eq!(bed.sandbox.leaks(), [], "{step}");
+    }
+    // And the name and all else is free again.
+    let machine = bed.start(bare("half")).await;
+    crate::support::end(&machine).await;
+}
+
+#[tokio::test]
+async fn a_machine_whose_process_is_killed_is_stopped() {
+    let bed = Bed::new();
+    let machine = bed.start(small("hit")).await;
+    for victim in ["pasta", "sparkler", "qemu"] {
+        let info = machine.info().await.unwrap();
+        let vmm = info.pid.unwrap();
+        let pid = match victim {
+            "pasta" => parent(vmm),
+            "sparkler" => vmm,
+            _ => child(vmm),
+        };
+        let pid = rustix::process::Pid::from_raw(pid.try_into().unwrap()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        machine.wait().await.unwrap();
+        assert_eq!(machine.info().await.unwrap().state, State::Stopped, "{victim}");
+        machine.start(StartOptions::default(), &mut |_| {}).await.unwrap();
+    }
+    crate::support::end(&machine).await;
+}
+
+fn parent(pid: u32) -> u32 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let (_, rest) = stat.rsplit_once(')').unwrap();
+    rest.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+fn child(pid: u32) -> u32 {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let children = tasks.flatten().flat_map(|task| {
+        let text = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
+        text.split_whitespace()
+            .map(|pid| pid.parse().unwrap())
+            .collect::<Vec<u32>>()
+    });
+    children.into_iter().next().unwrap()
+}

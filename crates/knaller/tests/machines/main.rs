@@ -1,0 +1,11 @@
+//! Real machines, by the library.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a panic is how a test fails")]
+
+mod access;
+mod crash;
+mod crowd;
+mod failures;
+mod life;
+mod network;
+mod support;
+mod user;
