@@ -1,4 +1,42 @@
 //! microVMs on one Linux machine, without root and without a daemon.
+//!
+//! The invariant: the process is the state. No file and no process of ours says what runs; a machine runs if its VMM answers
+//! on its API socket, and what runs is pasta and the VMM alone. Any number of processes may use the same folders at once:
+//! names and ports are claimed by locks that the kernel gives back when their holder dies, and every command first puts
+//! right what a killed one left.
+//!
+//! ```no_run
+//! use knaller::{ExecRequest, Knaller, MachineSpec, Options, StartOptions, StopOptions};
+//!
+//! # async fn demo() -> knaller::Result<()> {
+//! let knaller = Knaller::open(Options::from_env())?;
+//! let spec = MachineSpec::new().cpus(2).memory_mib(512);
+//! let (machine, timeline) = knaller.start(spec, StartOptions::default(), &mut |_| {}).await?;
+//! let output = machine.output(ExecRequest::argv(["uname", "-a"])).await?;
+//! assert_eq!(output.exit.code(), 0);
+//! machine.stop(StopOptions::default()).await?;
+//! machine.remove().await?;
+//! # let _ = timeline;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What can be asked without a machine:
+//!
+//! ```
+//! use knaller::{Knaller, Paths};
+//!
+//! # let folder = tempfile::tempdir()?;
+//! # let base = folder.path();
+//! let knaller = Knaller::with_paths(Paths { data: base.join("data"), runtime: base.join("run") })?;
+//! let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+//! runtime.block_on(async {
+//!     assert!(knaller.list().await?.is_empty());
+//!     assert_eq!(knaller.get("web").await.unwrap_err().class().code(), 3);
+//!     Ok::<_, knaller::Error>(())
+//! })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod claim;
 mod copy;

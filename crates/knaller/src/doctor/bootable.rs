@@ -2,7 +2,7 @@
 
 use images::Task;
 use images::builtin::builtin_image;
-use images::bundle::{KernelStore, Source, StoreError};
+use images::bundle::{KernelStore, StoreError};
 
 use super::{Check, Verdict};
 use crate::{Error, Options};
@@ -31,11 +31,6 @@ pub(super) fn kernel(options: &Options) -> Check {
         ),
         Err(error) => Check::failed("kernel", &Error::store(error)),
     }
-}
-
-/// The source of a kernel on this host, if there is one that may be read.
-pub(super) fn installed() -> Source {
-    Source::installed()
 }
 
 fn has_installed() -> bool {

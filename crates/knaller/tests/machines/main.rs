@@ -4,6 +4,7 @@
 mod access;
 mod crash;
 mod crowd;
+mod doctor;
 mod failures;
 mod life;
 mod network;
