@@ -32,10 +32,37 @@ impl fmt::Display for Leak {
     }
 }
 
+/// A process that belongs to a sandbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    pub pid: i32,
+    /// The words it was started with, blanks between them.
+    pub line: String,
+}
+
+impl Process {
+    /// The last part of the path it was started by.
+    #[must_use]
+    pub fn program(&self) -> &str {
+        let path = self.line.split(' ').next().unwrap_or_default();
+        path.rsplit('/').next().unwrap_or_default()
+    }
+
+    /// Ends it at once.
+    pub fn kill(&self) {
+        if let Some(pid) = Pid::from_raw(self.pid) {
+            let _ = rustix::process::kill_process(pid, Signal::KILL);
+        }
+    }
+}
+
 /// Processes, other than this one, that carry the sandbox's path in their command line, environment, working folder or
 /// an open file; and mounts and sockets below it.
 pub(crate) fn find(sandbox: &Path) -> Vec<Leak> {
-    let mut leaks = processes(sandbox);
+    let mut leaks: Vec<_> = processes(sandbox)
+        .into_iter()
+        .map(|process| Leak::Process(process.pid, process.line))
+        .collect();
     let name = sandbox.to_string_lossy();
     for line in std::fs::read_to_string("/proc/self/mountinfo")
         .unwrap_or_default()
@@ -65,7 +92,7 @@ pub(crate) fn find(sandbox: &Path) -> Vec<Leak> {
     leaks
 }
 
-fn processes(sandbox: &Path) -> Vec<Leak> {
+pub(crate) fn processes(sandbox: &Path) -> Vec<Process> {
     let own = rustix::process::getpid();
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
@@ -80,10 +107,8 @@ fn processes(sandbox: &Path) -> Vec<Leak> {
             continue;
         }
         let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        found.push(Leak::Process(
-            pid,
-            String::from_utf8_lossy(&line).replace('\0', " "),
-        ));
+        let line = String::from_utf8_lossy(&line).replace('\0', " ");
+        found.push(Process { pid, line });
     }
     found
 }

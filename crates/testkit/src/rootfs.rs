@@ -24,7 +24,7 @@ impl Debian {
 
     fn packages(self) -> &'static str {
         match self {
-            Self::Minimal => "rsync,git,python3-minimal,procps,iproute2",
+            Self::Minimal => "rsync,git,python3,openssh-client,procps,iproute2",
             Self::Systemd => "systemd-sysv,dbus,procps,iproute2",
         }
     }

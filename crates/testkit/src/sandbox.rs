@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::leaks::{self, Leak};
+use crate::leaks::{self, Leak, Process};
 use crate::programs;
 
 /// How long processes that are ending may take to be gone: the kernel tears down a guest's memory and namespaces after
@@ -93,6 +93,22 @@ impl Sandbox {
             .env("KNALLER_NETNS", programs::netns_helper())
             .env("SPARKLER", programs::sparkler());
         command
+    }
+
+    /// What runs in here now: the test's own commands and what they started.
+    #[must_use]
+    pub fn processes(&self) -> Vec<Process> {
+        leaks::processes(self.path())
+    }
+
+    /// Waits until nothing is left of any VM.
+    ///
+    /// # Panics
+    /// When something stays.
+    #[track_caller]
+    pub fn assert_clean(&self) {
+        let list: Vec<_> = self.settle().iter().map(ToString::to_string).collect();
+        assert!(list.is_empty(), "left behind:\n  {}", list.join("\n  "));
     }
 
     /// Everything below `path` may stay when the test ends.
