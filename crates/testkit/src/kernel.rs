@@ -28,7 +28,7 @@ pub fn kernel_package() -> PathBuf {
 /// A folder with `/boot` and `/lib/modules` as if the package were installed there; unpacked once.
 ///
 /// # Panics
-/// When `dpkg-deb` cannot unpack it.
+/// When `dpkg-deb` cannot unpack it, or `depmod` cannot list its modules.
 #[must_use]
 pub fn kernel_root() -> PathBuf {
     static ROOT: OnceLock<PathBuf> = OnceLock::new();
@@ -46,6 +46,23 @@ pub fn kernel_root() -> PathBuf {
                 "dpkg-deb cannot unpack {}",
                 package.display()
             );
+            // What the package's own script does when it is installed.
+            let versions = std::fs::read_dir(fresh.join("lib/modules"))
+                .into_iter()
+                .flatten()
+                .flatten();
+            for version in versions {
+                let status = Command::new("/sbin/depmod")
+                    .arg("-b")
+                    .arg(fresh)
+                    .arg(version.file_name())
+                    .status();
+                assert!(
+                    status.is_ok_and(|status| status.success()),
+                    "depmod cannot list the modules in {}",
+                    fresh.display()
+                );
+            }
         });
         root
     })

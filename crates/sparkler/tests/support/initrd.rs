@@ -14,25 +14,23 @@ const WANTED: [&str; 4] = [
     "af_packet",
 ];
 
-/// A Debian kernel that is installed with its modules: the file and the folder of its modules.
+/// Debian's kernel as `dev/setup` downloaded it: the file and the folder of its modules.
 pub(super) fn kernel() -> &'static (PathBuf, PathBuf) {
     static KERNEL: OnceLock<(PathBuf, PathBuf)> = OnceLock::new();
     KERNEL.get_or_init(|| {
-        let mut versions: Vec<OsString> = fs::read_dir("/lib/modules")
+        let root = testkit::kernel_root();
+        let version = fs::read_dir(root.join("lib/modules"))
             .unwrap()
-            .map(|entry| entry.unwrap().file_name())
-            .collect();
-        versions.sort();
-        versions
-            .iter()
-            .rev()
-            .map(|version| {
-                let mut image = OsString::from("/boot/vmlinuz-");
-                image.push(version);
-                (PathBuf::from(image), Path::new("/lib/modules").join(version))
-            })
-            .find(|(image, modules)| image.exists() && modules.join("modules.dep").exists())
-            .expect("no kernel in /boot with modules in /lib/modules: install linux-image-cloud-amd64")
+            .next()
+            .unwrap()
+            .unwrap()
+            .file_name();
+        let mut image = OsString::from("vmlinuz-");
+        image.push(&version);
+        (
+            root.join("boot").join(image),
+            root.join("lib/modules").join(version),
+        )
     })
 }
 
