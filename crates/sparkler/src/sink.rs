@@ -1,6 +1,6 @@
 //! Bytes on their way to a reader that may be slow, or gone.
 //!
-//! Invariant: [`Sink::push`] never waits. A thread of its own writes, and alone waits; at most [`CAPACITY`] bytes wait
+//! Invariant: [`Sink::push`] never waits. A thread of its own writes, and alone waits; at most `CAPACITY` bytes wait
 //! with it. The descriptor's flags are left as they are, since standard output is often shared with others: the guest's
 //! console and the log go through one sink there, so neither can be held up by whoever reads them.
 
@@ -74,7 +74,7 @@ impl Sink {
         taken
     }
 
-    /// Waits until all is written, the reader is gone, or it has taken nothing for [`PATIENCE`].
+    /// Waits until all is written, the reader is gone, or it has taken nothing for `PATIENCE`.
     pub fn flush(&self) {
         let mut state = self.shared.lock();
         while !state.waiting.is_empty() && !state.gone {

@@ -22,8 +22,12 @@ pub(crate) struct ForwardArgs {
     #[command(flatten)]
     machine: MachineArg,
 
-    /// [ADDR:]HOST:GUEST; HOST 0 for a free one; ADDR is 127.0.0.1 unless given
-    #[arg(value_name = "PORTS", required = true)]
+    // Attributes, since rustdoc takes the brackets for a link.
+    #[arg(
+        value_name = "PORTS",
+        required = true,
+        help = "[ADDR:]HOST:GUEST; HOST 0 for a free one; ADDR is 127.0.0.1 unless given"
+    )]
     forwards: Vec<Forward>,
 }
 

@@ -1,7 +1,7 @@
 //! What the tasks of one connection share: its transport and its channels.
 //!
 //! The invariant is bounded memory. A client is told that it may send more on a channel only once what it sent there was
-//! used up, so that at most [`WINDOW`](super::slot::WINDOW) bytes wait per channel and no channel can hold up another. And a task may
+//! used up, so that at most [`WINDOW`] bytes wait per channel and no channel can hold up another. And a task may
 //! hand over data only while little waits for the network, so that a slow client slows its own programs down.
 
 use std::collections::BTreeMap;

@@ -1,6 +1,6 @@
 //! Whether a file is a kernel that QEMU can start.
 //!
-//! Invariant: only the file's headers are read, at most [`MAX_NOTES`] bytes of notes, and nothing in them is trusted
+//! Invariant: only the file's headers are read, at most `MAX_NOTES` bytes of notes, and nothing in them is trusted
 //! as an offset or length before it is checked against the file. QEMU is not started with an image it would only
 //! complain about in its own words.
 //!

@@ -154,8 +154,14 @@ struct NetworkOptions {
     #[arg(long, value_name = "MODE", value_enum, default_value_t)]
     network: NetworkChoice,
 
-    /// Forward a port: [ADDR:]HOST:GUEST[/udp]; HOST 0 is a free one
-    #[arg(short, long = "publish", visible_alias = "port", value_name = "PORTS")]
+    // An attribute, since rustdoc takes the brackets for a link.
+    #[arg(
+        short,
+        long = "publish",
+        visible_alias = "port",
+        value_name = "PORTS",
+        help = "Forward a port: [ADDR:]HOST:GUEST[/udp]; HOST 0 is a free one"
+    )]
     publish: Vec<Forward>,
 }
 

@@ -1,7 +1,7 @@
 //! How fast the host's time stamp counter runs; a TCG guest sees the same counter.
 //!
 //! Invariant: the frequency comes from two readings of the counter beside `CLOCK_MONOTONIC_RAW`, at least
-//! [`MIN_BASE`] apart. That clock is the counter itself times a constant wherever the kernel uses the counter as its
+//! `MIN_BASE` apart. That clock is the counter itself times a constant wherever the kernel uses the counter as its
 //! clock, so a millisecond is enough: 20 ns of error in each reading make 40 ppm of 1 ms at worst, and the
 //! narrowest of several readings is taken. Nothing need be cached, and nothing can be stale.
 //!
@@ -63,7 +63,7 @@ fn ticks() -> u64 {
     unsafe { _rdtsc() }
 }
 
-/// The counter's frequency in kHz, by how far it has come since `start`. Waits until [`MIN_BASE`] has passed.
+/// The counter's frequency in kHz, by how far it has come since `start`. Waits until `MIN_BASE` has passed.
 #[must_use]
 pub fn khz(start: &Sample) -> u64 {
     let mut now = Sample::take();

@@ -12,7 +12,7 @@ pub(super) struct Inbox {
     searched: usize,
 }
 
-/// The other side sent a line longer than [`MAX_LINE`].
+/// The other side sent a line longer than `MAX_LINE`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("QEMU's control socket sent a line longer than {MAX_LINE} bytes")]
 pub struct TooLong;
