@@ -34,7 +34,7 @@ pub fn kernel_root() -> PathBuf {
     static ROOT: OnceLock<PathBuf> = OnceLock::new();
     ROOT.get_or_init(|| {
         let package = kernel_package();
-        let root = package.with_extension("unpacked");
+        let root = package.with_extension("installed");
         crate::rootfs::once(&root, |fresh| {
             let status = Command::new("dpkg-deb")
                 .arg("-x")
