@@ -33,6 +33,9 @@ const OPEN_FILES: Rlimit = Rlimit {
     maximum: Some(524_288),
 };
 
+/// The nice value of what can wait for everybody, sched(7).
+const LEAST: i32 = 19;
+
 /// The root file system cannot be had.
 #[derive(Debug, thiserror::Error)]
 enum NoRoot {
@@ -75,7 +78,12 @@ impl Init {
         // A program of the image may rely on any of the modules; somebody who logs in can wait for the last of them.
         if config.init == Who::Powerunit && config.entrypoint.is_none() {
             self.report.ready(figures::memory_available_kib());
+            // Whoever logs in now has the CPU first.
+            let lowered = rustix::process::setpriority_process(None, LEAST).is_ok();
             self.use_up(&mut modules);
+            if lowered && let Err(e) = rustix::process::setpriority_process(None, 0) {
+                self.report.warning("init", &e);
+            }
             return None;
         }
         self.use_up(&mut modules);

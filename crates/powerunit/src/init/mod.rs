@@ -37,7 +37,7 @@ use crate::machine::Root;
 use crate::sys;
 use crate::worker::{self, Inheritance};
 use keeper::Keeper;
-use life::Life;
+use life::{Event, Life};
 use report::Report;
 use supervise::{Entrypoint, LONGEST_GRACE};
 use switch::Below;
@@ -66,10 +66,7 @@ pub fn run() -> ! {
     std::panic::set_hook(Box::new(|panic| say(&format!("panic: {panic}"))));
     let mut init = Init::default();
     let first = catch_unwind(AssertUnwindSafe(|| init.boot()));
-    let first = first.unwrap_or_else(|_| {
-        init.report.failed("init", &Panicked);
-        None
-    });
+    let first = first.unwrap_or_else(|_| init.boot_panicked());
     let mut life = Life::new(init.entrypoint.is_some());
     let mut action = first.and_then(|event| life.on(event, Instant::now()));
     loop {
@@ -90,6 +87,17 @@ pub fn run() -> ! {
 struct Panicked;
 
 impl Init {
+    /// What is left after a boot that was cut short: a login that is told why, or nothing worth staying up for.
+    fn boot_panicked(&mut self) -> Option<Event> {
+        self.report.failed("init", &Panicked);
+        if self.root == Root::Pending {
+            self.settle_root(Err(&Panicked));
+        }
+        self.config.is_none().then_some(Event::Stop {
+            grace: Duration::ZERO,
+        })
+    }
+
     /// Forks a worker, and plans the next attempt if that fails.
     fn start_worker(&mut self) {
         let Some(config) = self.config.clone() else { return };

@@ -1,0 +1,84 @@
+//! The boot dialogue, from the guest's end.
+
+use guest_protocol::{GuestMessage, VERSION};
+use testkit::Sandbox;
+
+use crate::guest::{Answer, Guest, Plan};
+
+fn initramfs() -> Plan {
+    Plan::new(guest_protocol::Root::Initramfs, "")
+}
+
+#[test]
+fn a_guest_asks_again_when_the_host_hangs_up() {
+    let sandbox = Sandbox::new();
+    let plan = initramfs();
+    let config = Box::new(plan.config.clone());
+    let mut guest = Guest::start_with(&sandbox, &plan, move |count| match count {
+        0 | 1 => Answer::HangUp,
+        _ => Answer::Config(config.clone()),
+    });
+    let mut hellos = Vec::new();
+    guest.wait(|message| {
+        if let GuestMessage::Hello(hello) = message {
+            hellos.push(hello.clone());
+        }
+        matches!(message, GuestMessage::Ready(_)).then_some(())
+    });
+    assert_eq!(hellos.len(), 3);
+    assert!(
+        hellos
+            .iter()
+            .all(|hello| hello.version == VERSION && hello.init_us == hellos[0].init_us)
+    );
+    assert!(hellos[0].init_us > 0 && hellos.is_sorted_by_key(|hello| hello.uptime_us));
+}
+
+#[test]
+fn a_guest_that_is_refused_goes_off_and_says_why() {
+    let sandbox = Sandbox::new();
+    let guest = Guest::start_with(&sandbox, &initramfs(), |_| Answer::Refuse("another guest has it"));
+    let console = guest.off();
+    let line = "powerunit: failed: config: the host refuses to give the config: another guest has it\n";
+    assert!(console.contains(line), "{console}");
+}
+
+#[test]
+fn a_host_of_another_version_is_named() {
+    let sandbox = Sandbox::new();
+    let mut plan = initramfs();
+    plan.config.version = VERSION + 1;
+    let console = Guest::start(&sandbox, &plan).off();
+    let line =
+        "powerunit: failed: config: the host speaks version 2 of the boot dialogue, this guest version 1\n";
+    assert!(console.contains(line), "{console}");
+}
+
+#[test]
+fn logins_are_taken_before_the_root_is_there() {
+    let sandbox = Sandbox::new();
+    let mut guest = Guest::start(&sandbox, &initramfs());
+    let mut order = Vec::new();
+    guest.wait(|message| {
+        order.push(match message {
+            GuestMessage::Listening { .. } => "listening",
+            GuestMessage::Phase { name, .. } if name.contains("root") => "root",
+            GuestMessage::Ready(_) => "ready",
+            _ => return None,
+        });
+        (order.last() == Some(&"ready")).then_some(())
+    });
+    assert_eq!(order, ["listening", "root", "ready"]);
+    assert!(guest.ssh_banner().starts_with("SSH-2.0-"));
+    assert_eq!(guest.console(), "", "a guest that boots well has nothing to say");
+}
+
+#[test]
+fn a_kernel_that_insists_on_signed_modules_gets_them() {
+    let sandbox = Sandbox::new();
+    let plan = Plan {
+        boot_args: "module.sig_enforce=1",
+        ..initramfs()
+    };
+    Guest::start(&sandbox, &plan).ready();
+}

@@ -1,0 +1,15 @@
+//! powerunit as process 1 of real guests, run by sparkler: everything that only a kernel can say is right.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
+
+mod dialogue;
+mod entrypoint;
+mod guest;
+mod life;
+mod network;
+mod roots;
