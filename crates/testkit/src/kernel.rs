@@ -35,7 +35,7 @@ pub fn kernel_root() -> PathBuf {
     ROOT.get_or_init(|| {
         let package = kernel_package();
         let root = package.with_extension("installed");
-        crate::rootfs::once(&root, |fresh| {
+        crate::rootfs::once(&root, "dpkg-deb -x, depmod", |fresh| {
             let status = Command::new("dpkg-deb")
                 .arg("-x")
                 .arg(&package)

@@ -5,6 +5,18 @@ use std::process::Command;
 
 use crate::target;
 
+/// A small Debian: documentation and translations would only make the file large.
+const MMDEBSTRAP: [&str; 5] = [
+    "--quiet",
+    "--variant=minbase",
+    "--dpkgopt=path-exclude=/usr/share/doc/*",
+    "--dpkgopt=path-exclude=/usr/share/locale/*",
+    "--dpkgopt=path-exclude=/usr/share/man/*",
+];
+
+/// Of the file; it is sparse.
+const SIZE: &str = "700M";
+
 /// Which Debian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Debian {
@@ -37,18 +49,14 @@ impl Debian {
 #[must_use]
 pub fn debian(which: Debian) -> PathBuf {
     let file = target().join("rootfs").join(format!("{}.ext4", which.name()));
-    once(&file, |fresh| {
+    let packages = which.packages();
+    once(&file, &format!("{MMDEBSTRAP:?} {packages} {SIZE}"), |fresh| {
         let tree = fresh.with_extension("tree");
-        let _ = std::fs::remove_dir_all(&tree);
+        remove(&tree);
         sure(
             Command::new("mmdebstrap")
-                .args(["--quiet", "--variant=minbase", "--include", which.packages()])
-                // Documentation and translations only make the file large.
-                .args([
-                    "--dpkgopt=path-exclude=/usr/share/doc/*",
-                    "--dpkgopt=path-exclude=/usr/share/locale/*",
-                ])
-                .args(["--dpkgopt=path-exclude=/usr/share/man/*", "bookworm"])
+                .args(MMDEBSTRAP)
+                .args(["--include", packages, "bookworm"])
                 .arg(&tree),
         );
         sure(
@@ -56,16 +64,16 @@ pub fn debian(which: Debian) -> PathBuf {
                 .args(["-q", "-t", "ext4", "-d"])
                 .arg(&tree)
                 .arg(fresh)
-                .arg("700M"),
+                .arg(SIZE),
         );
-        std::fs::remove_dir_all(&tree)
-            .unwrap_or_else(|error| panic!("cannot remove {}: {error}", tree.display()));
+        remove(&tree);
     });
     file
 }
 
-/// Makes `path` by `make`, which is given a name beside it to write to, unless it is there; two at once do it once.
-pub(crate) fn once(path: &Path, make: impl FnOnce(&Path)) {
+/// Makes `path` by `make`, which is given a name beside it to write to, unless it was made by the same `recipe` before.
+/// What another recipe made is replaced; two at once do it once.
+pub(crate) fn once(path: &Path, recipe: &str, make: impl FnOnce(&Path)) {
     let folder = path
         .parent()
         .unwrap_or_else(|| panic!("{} has no folder", path.display()));
@@ -75,13 +83,31 @@ pub(crate) fn once(path: &Path, make: impl FnOnce(&Path)) {
         .unwrap_or_else(|error| panic!("cannot lock {}: {error}", path.display()));
     lock.lock()
         .unwrap_or_else(|error| panic!("cannot lock {}: {error}", path.display()));
-    if path.exists() {
+    let note = path.with_extension("recipe");
+    if path.exists() && std::fs::read_to_string(&note).is_ok_and(|made_by| made_by == recipe) {
         return;
     }
     let fresh = path.with_extension("fresh");
-    let _ = std::fs::remove_dir_all(&fresh);
+    for old in [&fresh, &note, path] {
+        remove(old);
+    }
     make(&fresh);
     std::fs::rename(&fresh, path).unwrap_or_else(|error| panic!("cannot name {}: {error}", path.display()));
+    // Last: what has no note counts as half made.
+    std::fs::write(&note, recipe).unwrap_or_else(|error| panic!("cannot write {}: {error}", note.display()));
+}
+
+/// Removes a file or a folder with all below it, if it is there.
+fn remove(path: &Path) {
+    let removed = if path.is_dir() {
+        std::fs::remove_dir_all(path)
+    } else {
+        std::fs::remove_file(path)
+    };
+    if let Err(error) = removed {
+        let gone = error.kind() == std::io::ErrorKind::NotFound;
+        assert!(gone, "cannot remove {}: {error}", path.display());
+    }
 }
 
 fn sure(command: &mut Command) {
@@ -93,4 +119,29 @@ fn sure(command: &mut Command) {
         "{command:?} failed: {}",
         String::from_utf8_lossy(&output.stderr)
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_recipe_replaces_what_there_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("made");
+        let mut made = 0;
+        for (recipe, times) in [("flour", 1), ("flour", 1), ("rye", 2), ("flour", 3)] {
+            once(&path, recipe, |fresh| {
+                made += 1;
+                std::fs::create_dir(fresh).unwrap();
+                std::fs::write(fresh.join("of"), recipe).unwrap();
+            });
+            assert_eq!(made, times);
+            assert_eq!(std::fs::read_to_string(path.join("of")).unwrap(), recipe);
+        }
+        // Half made: a maker that was killed left no note.
+        std::fs::remove_file(path.with_extension("recipe")).unwrap();
+        once(&path, "flour", |fresh| std::fs::create_dir(fresh).unwrap());
+        assert!(!path.join("of").exists());
+    }
 }
