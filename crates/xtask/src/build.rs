@@ -1,6 +1,7 @@
 //! Builds what ships: the host's binaries and the guest's static init.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result};
 
@@ -74,23 +75,57 @@ pub(crate) fn release() -> Result<PathBuf> {
     Ok(folder)
 }
 
+/// Where shells look for completions, and what they find there: a call and not a copy, so that it never grows old.
+const COMPLETIONS: [(&str, &str); 2] = [
+    (
+        "share/bash-completion/completions/knaller",
+        "source <(knaller completion bash)\n",
+    ),
+    (
+        "share/fish/vendor_completions.d/knaller.fish",
+        "knaller completion fish | source\n",
+    ),
+];
+
 pub(crate) fn install(prefix: &Path) -> Result<()> {
     let folder = release()?;
-    let (bin, lib) = (prefix.join("bin"), prefix.join("lib/knaller"));
+    let (bin, lib, manual) = (
+        prefix.join("bin"),
+        prefix.join("lib/knaller"),
+        prefix.join("share/man/man1"),
+    );
     for folder in [&bin, &lib] {
-        std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        make(folder)?;
+    }
+    for (file, line) in COMPLETIONS {
+        let file = prefix.join(file);
+        make(file.parent().unwrap_or(prefix))?;
+        std::fs::write(&file, line).with_context(|| format!("cannot write {}", file.display()))?;
     }
     for binary in BINARIES {
         place(&folder.join(binary), &bin.join(binary))?;
     }
     place(&folder.join("powerunit"), &lib.join("powerunit"))?;
+    run(Command::new(bin.join("knaller")).arg("manual").arg(&manual))?;
     println!(
-        "Installed {} in {} and powerunit in {}.",
+        "Installed {} in {}, powerunit in {}, completions for bash and fish in {}.",
         BINARIES.join(", "),
         bin.display(),
-        lib.display()
+        lib.display(),
+        prefix.join("share").display()
     );
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    if !std::env::split_paths(&path).any(|folder| folder == bin) {
+        println!(
+            "It is not on your PATH yet: export PATH=\"{}:$PATH\"",
+            bin.display()
+        );
+    }
     Ok(())
+}
+
+fn make(folder: &Path) -> Result<()> {
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))
 }
 
 /// The guests' kernel as `dev/setup` downloaded it.

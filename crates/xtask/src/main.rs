@@ -12,6 +12,7 @@ mod command;
 mod demo;
 mod fuzz;
 mod soak;
+mod stage;
 mod suites;
 
 use std::path::PathBuf;

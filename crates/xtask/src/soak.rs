@@ -1,38 +1,30 @@
 //! `make soak-boot`: a thousand guests booted while every core is kept busy, because that is when a guest whose clock is
 //! calibrated by software emulation used to hang. The load is the boots themselves: four at once for each core.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::build;
-use crate::command::{output, target};
+use crate::stage::Stage;
 
 /// How many guests boot at once on each core.
 const PER_CORE: usize = 4;
 
 /// What all the boots share.
 struct Soak {
-    binaries: PathBuf,
-    data: PathBuf,
-    runtime: PathBuf,
+    stage: Stage,
     boots: u32,
     started: AtomicU32,
     times: Mutex<Vec<Duration>>,
 }
 
 pub(crate) fn run(boots: u32) -> Result<()> {
-    let binaries = build::release()?;
-    let runtime =
-        PathBuf::from(output(Command::new("mktemp").args(["-d", "/tmp/knaller-soak-XXXXXX"]))?.trim());
+    let stage = Stage::new("soak")?;
+    stage.import_kernel()?;
     let soak = Soak {
-        binaries,
-        data: target().join("demo"),
-        runtime,
+        stage,
         boots,
         started: AtomicU32::new(0),
         times: Mutex::default(),
@@ -45,8 +37,7 @@ pub(crate) fn run(boots: u32) -> Result<()> {
             .into_iter()
             .try_for_each(|thread| thread.join().unwrap_or_else(|_| bail!("a worker panicked")))
     })?;
-    std::fs::remove_dir_all(&soak.runtime)
-        .with_context(|| format!("cannot remove {}", soak.runtime.display()))?;
+    soak.stage.close()?;
     soak.report();
     Ok(())
 }
@@ -83,12 +74,7 @@ impl Soak {
     }
 
     fn knaller(&self, arguments: &[&str]) -> Result<()> {
-        let (data, runtime): (&Path, &Path) = (&self.data, &self.runtime);
-        let ended = Command::new(self.binaries.join("knaller"))
-            .args(arguments)
-            .env("XDG_DATA_HOME", data)
-            .env("XDG_RUNTIME_DIR", runtime)
-            .output()?;
+        let ended = self.stage.knaller(arguments).output()?;
         if !ended.status.success() {
             bail!(
                 "knaller {}: {}",

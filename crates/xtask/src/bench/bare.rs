@@ -1,5 +1,6 @@
 //! Guests without anything of ours: the same kernel and modules, busybox as init, QEMU started by hand.
 
+use std::fmt::Write;
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::stage::{Stage, pack, quiet};
+use super::ground::{Ground, pack, quiet};
 
 /// The kernel arguments of every guest here, ours included.
 pub(super) const ARGUMENTS: &str = "quiet loglevel=1 reboot=k panic=-1 8250.nr_uarts=1 console=ttyS0 i8042.noaux \
@@ -28,13 +29,13 @@ pub(super) enum Init {
 }
 
 /// Makes an initramfs with the bundle's modules, busybox and a script.
-pub(super) fn initrd(stage: &Stage, init: &Init) -> Result<PathBuf> {
+pub(super) fn initrd(ground: &Ground, init: &Init) -> Result<PathBuf> {
     let (name, work) = match init {
         Init::Mark => ("mark", "echo I > /dev/console\nwhile :; do sleep 1000; done"),
         Init::Answer => ("answer", "while :; do echo SSH-2.0-bare | nc -l -p 22; done"),
         Init::Dropbear => ("dropbear", "exec dropbear -F -r /etc/key -p 22"),
     };
-    let folder = stage.folder(name)?;
+    let folder = ground.folder(name)?;
     quiet(
         Command::new("sh")
             .current_dir(&folder)
@@ -43,7 +44,7 @@ pub(super) fn initrd(stage: &Stage, init: &Init) -> Result<PathBuf> {
                 "cpio --quiet -i -d --no-absolute-filenames < \"$1\"",
                 "unpack",
             ])
-            .arg(stage.kernel.join("modules.cpio")),
+            .arg(ground.kernel.join("modules.cpio")),
     )?;
     for part in [
         "bin",
@@ -79,7 +80,7 @@ pub(super) fn initrd(stage: &Stage, init: &Init) -> Result<PathBuf> {
         std::os::unix::fs::symlink("busybox", folder.join("bin/sh")).ok();
         std::os::unix::fs::symlink("busybox", folder.join("bin/sleep")).ok();
     }
-    let archive = stage.runtime.join(format!("{name}.cpio"));
+    let archive = ground.runtime.join(format!("{name}.cpio"));
     pack(&folder, &archive)?;
     Ok(archive)
 }
@@ -115,37 +116,25 @@ pub(super) struct Bare {
 }
 
 impl Bare {
-    pub(super) fn start(stage: &Stage, initrd: &Path) -> Result<Self> {
+    pub(super) fn start(ground: &Ground, initrd: &Path) -> Result<Self> {
         // A free port: bound, read, let go.
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let started = Instant::now();
+        let [accel, cpu] = ground.accel;
+        let mut arguments = ARGUMENTS.to_owned();
+        if accel == "tcg" {
+            let _ = write!(arguments, " tsc_early_khz={}", tsc_khz()?);
+        }
+        let machine = "-M microvm,acpi=on,rtc=on -m 256 -smp 1 -nodefaults -no-user-config -no-reboot -display none \
+                       -global virtio-mmio.force-legacy=false -device i8042 -serial stdio";
         let child = Command::new("qemu-system-x86_64")
-            .args([
-                "-M",
-                "microvm,rtc=on",
-                "-accel",
-                "tcg",
-                "-cpu",
-                "max",
-                "-m",
-                "256",
-                "-smp",
-                "1",
-            ])
-            .args([
-                "-nodefaults",
-                "-no-user-config",
-                "-no-reboot",
-                "-display",
-                "none",
-                "-serial",
-                "stdio",
-            ])
+            .args(machine.split_whitespace())
+            .args(["-accel", accel, "-cpu", cpu])
             .arg("-kernel")
-            .arg(stage.kernel.join("vmlinux"))
+            .arg(ground.kernel.join("vmlinux"))
             .arg("-initrd")
             .arg(initrd)
-            .args(["-append", &format!("{ARGUMENTS} tsc_early_khz={}", tsc_khz()?)])
+            .args(["-append", &arguments])
             .args([
                 "-netdev",
                 &format!("user,id=n,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:22"),

@@ -16,22 +16,22 @@ use guest_protocol::{Config, GuestMessage, HostMessage, Root};
 
 use super::RUNS;
 use super::bare::{ARGUMENTS, Bare, Init, initrd};
+use super::ground::{Ground, quiet};
 use super::report::{Row, median};
-use super::stage::{Stage, quiet};
 use crate::command::output;
 
-pub(super) fn measure(stage: &Stage) -> Result<Vec<Row>> {
-    let mark = initrd(stage, &Init::Mark)?;
-    let dropbear = initrd(stage, &Init::Dropbear)?;
-    let ours = our_initrd(stage)?;
-    let config = config(stage)?;
+pub(super) fn measure(ground: &Ground) -> Result<Vec<Row>> {
+    let mark = initrd(ground, &Init::Mark)?;
+    let dropbear = initrd(ground, &Init::Dropbear)?;
+    let ours = our_initrd(ground)?;
+    let config = config(ground)?;
     let mut times: [Vec<Duration>; 4] = Default::default();
     let [by_hand, their_banner, by_sparkler, our_banner] = &mut times;
     for _ in 0..RUNS {
-        by_hand.push(Bare::start(stage, &mark)?.until_mark()?);
-        their_banner.push(Bare::start(stage, &dropbear)?.until_banner()?);
-        by_sparkler.push(Ours::start(stage, Path::new(&mark))?.until_mark()?);
-        our_banner.push(Ours::start(stage, Path::new(&ours))?.until_banner(&config)?);
+        by_hand.push(Bare::start(ground, &mark)?.until_mark()?);
+        their_banner.push(Bare::start(ground, &dropbear)?.until_banner()?);
+        by_sparkler.push(Ours::start(ground, Path::new(&mark))?.until_mark()?);
+        our_banner.push(Ours::start(ground, Path::new(&ours))?.until_banner(&config)?);
     }
     let [by_hand, their_banner, by_sparkler, our_banner] = times.map(median);
     Ok(vec![
@@ -53,8 +53,8 @@ pub(super) fn measure(stage: &Stage) -> Result<Vec<Row>> {
 }
 
 /// The initrd knaller made for this bundle.
-fn our_initrd(stage: &Stage) -> Result<String> {
-    let found = std::fs::read_dir(&stage.kernel)?
+fn our_initrd(ground: &Ground) -> Result<String> {
+    let found = std::fs::read_dir(&ground.kernel)?
         .flatten()
         .map(|entry| entry.path());
     let mut found = found.filter(|path| {
@@ -69,8 +69,8 @@ fn our_initrd(stage: &Stage) -> Result<String> {
 }
 
 /// The least a guest needs to be told.
-fn config(stage: &Stage) -> Result<Vec<u8>> {
-    let key = stage.runtime.join("host_key");
+fn config(ground: &Ground) -> Result<Vec<u8>> {
+    let key = ground.runtime.join("host_key");
     if !key.exists() {
         quiet(
             Command::new("ssh-keygen")
@@ -100,13 +100,13 @@ struct Ours {
 }
 
 impl Ours {
-    fn start(stage: &Stage, initrd: &Path) -> Result<Self> {
-        let folder = tempfile::tempdir_in(&stage.runtime)?;
+    fn start(ground: &Ground, initrd: &Path) -> Result<Self> {
+        let folder = tempfile::tempdir_in(&ground.runtime)?;
         let socket = folder.path().join("vsock").to_string_lossy().into_owned();
         let listener = UnixListener::bind(format!("{socket}_{}", guest_protocol::CONFIG_PORT))?;
         let settings = serde_json::json!({
             "boot-source": {
-                "kernel_image_path": stage.kernel.join("vmlinux"),
+                "kernel_image_path": ground.kernel.join("vmlinux"),
                 "initrd_path": initrd,
                 "boot_args": ARGUMENTS,
             },
@@ -116,7 +116,7 @@ impl Ours {
         let file = folder.path().join("config.json");
         std::fs::write(&file, settings.to_string())?;
         let started = Instant::now();
-        let child = Command::new(stage.binaries.join("sparkler"))
+        let child = Command::new(ground.binaries.join("sparkler"))
             .args(["--no-api", "--config-file"])
             .arg(&file)
             .stdin(Stdio::null())

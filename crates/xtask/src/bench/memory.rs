@@ -4,26 +4,37 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
+use super::ground::Ground;
 use super::report::Row;
-use super::stage::Stage;
 
-pub(super) fn measure(stage: &Stage) -> Result<Vec<Row>> {
-    stage.started("memory", &[])?;
-    let shares = shares(&stage.runtime);
-    stage.removed("memory")?;
+pub(super) fn measure(ground: &Ground) -> Result<Vec<Row>> {
+    ground.started("memory", &[])?;
+    let shares = shares(&ground.runtime);
+    ground.removed("memory")?;
     let shares = shares?;
     ensure!(
         shares.iter().any(|(name, _)| name.contains("qemu")),
         "no QEMU among {shares:?}"
     );
-    let rows = shares.iter().map(|(name, kib)| {
-        Row::figure(
-            &format!("memory of `{name}`, one VM"),
-            format!("{:.1} MiB", *kib as f64 / 1024.0),
-            "proportional set size",
-        )
-    });
-    Ok(rows.collect())
+    let row = |what: &str, kib: u64| {
+        let mib = format!("{:.1} MiB", kib as f64 / 1024.0);
+        Row::figure(what, mib, "proportional set size")
+    };
+    let (qemu, beside): (Vec<_>, Vec<_>) = shares.iter().partition(|(name, _)| name.contains("qemu"));
+    let mut rows = vec![row(
+        "memory of one VM's processes beside QEMU",
+        beside.iter().map(|(_, kib)| kib).sum(),
+    )];
+    rows.extend(
+        beside
+            .iter()
+            .map(|(name, kib)| row(&format!("of which `{name}`"), *kib)),
+    );
+    rows.extend(
+        qemu.iter()
+            .map(|(_, kib)| row("QEMU itself, a guest of 256 MiB", *kib)),
+    );
+    Ok(rows)
 }
 
 /// Name and proportional set size in KiB of each process that belongs to the stage.

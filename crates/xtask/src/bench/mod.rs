@@ -2,28 +2,28 @@
 //! nothing false. Medians; the machine is named. The result is `docs/benchmarks.md`.
 
 mod bare;
+mod ground;
 mod init;
 mod list;
 mod memory;
 mod report;
 mod sizes;
-mod stage;
 mod start;
 
 use anyhow::Result;
 
 use crate::command::{root, step};
+use ground::Ground;
 use report::{Report, Row};
-use stage::Stage;
 
 /// One measurement: what it is called, and how it is done.
-type Part = (&'static str, fn(&Stage) -> Result<Vec<Row>>);
+type Part = (&'static str, fn(&Ground) -> Result<Vec<Row>>);
 
 /// How often each thing is measured.
 const RUNS: usize = 11;
 
 pub(crate) fn run() -> Result<()> {
-    let stage = Stage::new()?;
+    let ground = Ground::new()?;
     let mut report = Report::default();
     let parts: [Part; 5] = [
         ("start to SSH against the same QEMU by hand", start::measure),
@@ -33,10 +33,10 @@ pub(crate) fn run() -> Result<()> {
         ("sizes", sizes::measure),
     ];
     for (title, measure) in parts {
-        report.rows.extend(step(title, || measure(&stage))?);
+        report.rows.extend(step(title, || measure(&ground))?);
     }
-    stage.close()?;
-    let text = report.markdown()?;
+    let text = report.markdown(ground::accelerator(&ground))?;
+    ground.close()?;
     println!("\n{text}");
     let file = root().join("docs/benchmarks.md");
     std::fs::write(&file, text)?;

@@ -2,16 +2,16 @@
 
 use anyhow::{Context, Result};
 
+use super::ground::Ground;
 use super::report::Row;
-use super::stage::Stage;
 
 /// What the guest's init may weigh, in MiB.
 const INIT_BUDGET: f64 = 6.0;
 
-pub(super) fn measure(stage: &Stage) -> Result<Vec<Row>> {
+pub(super) fn measure(ground: &Ground) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for binary in ["powerunit", "knaller", "sparkler", "knaller-netns"] {
-        let path = stage.binaries.join(binary);
+        let path = ground.binaries.join(binary);
         let bytes = std::fs::metadata(&path)
             .with_context(|| format!("no {}", path.display()))?
             .len();

@@ -6,19 +6,19 @@ use anyhow::Result;
 
 use super::RUNS;
 use super::bare::{Bare, Init, initrd};
+use super::ground::Ground;
 use super::report::{Row, median};
-use super::stage::Stage;
 
-pub(super) fn measure(stage: &Stage) -> Result<Vec<Row>> {
-    let bare = initrd(stage, &Init::Answer)?;
+pub(super) fn measure(ground: &Ground) -> Result<Vec<Row>> {
+    let bare = initrd(ground, &Init::Answer)?;
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     // Turn by turn, so that what else the machine does meets both.
     for _ in 0..RUNS {
-        theirs.push(Bare::start(stage, &bare)?.until_banner()?);
+        theirs.push(Bare::start(ground, &bare)?.until_banner()?);
         let start = Instant::now();
-        stage.started("start", &[])?;
+        ground.started("start", &[])?;
         ours.push(start.elapsed());
-        stage.removed("start")?;
+        ground.removed("start")?;
     }
     let what = "`knaller start` to SSH ready (network, overlay disk, keys, config)";
     Ok(vec![Row::times(

@@ -1,0 +1,114 @@
+//! What all the measurements share: a stage with a kernel, and how this machine runs guests.
+
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::stage::Stage;
+
+pub(super) struct Ground {
+    stage: Stage,
+    /// The kernel bundle that every VM here boots.
+    pub(super) kernel: PathBuf,
+    /// QEMU's `-accel` and `-cpu`: for the guests started by hand the same as for ours.
+    pub(super) accel: [&'static str; 2],
+}
+
+impl Deref for Ground {
+    type Target = Stage;
+
+    fn deref(&self) -> &Stage {
+        &self.stage
+    }
+}
+
+impl Ground {
+    pub(super) fn new() -> Result<Self> {
+        let stage = Stage::new("bench")?;
+        stage.import_kernel()?;
+        let accel = if kvm_works(&stage)? {
+            ["kvm", "host"]
+        } else {
+            ["tcg", "max"]
+        };
+        let kernel = bundle(&stage)?;
+        let ground = Self { stage, kernel, accel };
+        // The first start makes what all later ones share; it is no measurement.
+        ground.started("first", &[])?;
+        ground.removed("first")?;
+        Ok(ground)
+    }
+
+    pub(super) fn started(&self, name: &str, more: &[&str]) -> Result<()> {
+        let mut arguments = vec!["start", name, "--detach", "--memory", "256", "--cpus", "1"];
+        arguments.extend(more);
+        // A real Firecracker on this machine is another measurement.
+        quiet(self.knaller(&arguments).args(["--vmm", "sparkler"]))
+    }
+
+    pub(super) fn removed(&self, name: &str) -> Result<()> {
+        quiet(&mut self.knaller(&["rm", "--force", name]))
+    }
+
+    /// A folder that goes with the stage.
+    pub(super) fn folder(&self, name: &str) -> Result<PathBuf> {
+        let folder = self.runtime.join(name);
+        std::fs::create_dir_all(&folder)?;
+        Ok(folder)
+    }
+}
+
+/// What `doctor` says, which tries it.
+fn kvm_works(stage: &Stage) -> Result<bool> {
+    // It ends with an error where anything at all is missing.
+    let told = stage.knaller(&["doctor", "-o", "json"]).output()?;
+    let checks: serde_json::Value =
+        serde_json::from_slice(&told.stdout).context("knaller doctor printed no JSON")?;
+    let kvm = checks
+        .as_array()
+        .and_then(|checks| checks.iter().find(|check| check["id"] == "kvm"))
+        .context("knaller doctor does not speak of KVM")?;
+    Ok(kvm["verdict"] == "ok")
+}
+
+fn bundle(stage: &Stage) -> Result<PathBuf> {
+    let kernels = stage.data.join("knaller/kernels");
+    let bundles = std::fs::read_dir(&kernels)?.flatten().map(|entry| entry.path());
+    bundles
+        .filter(|path| path.join("vmlinux").exists())
+        .max()
+        .with_context(|| format!("no bundle in {}", kernels.display()))
+}
+
+/// Runs it without a word, unless it fails.
+pub(super) fn quiet(command: &mut Command) -> Result<()> {
+    let ended = command
+        .output()
+        .with_context(|| format!("cannot start {command:?}"))?;
+    ensure!(
+        ended.status.success(),
+        "{command:?}: {}",
+        String::from_utf8_lossy(&ended.stderr)
+    );
+    Ok(())
+}
+
+/// Packs a folder as an initramfs.
+pub(super) fn pack(folder: &Path, into: &Path) -> Result<()> {
+    let script = "cd \"$1\" && find . | cpio --quiet -o -H newc --owner 0:0 > \"$2\"";
+    quiet(
+        Command::new("sh")
+            .args(["-c", script, "pack"])
+            .args([folder, into]),
+    )
+}
+
+/// The name of what runs the guests, for people.
+pub(super) fn accelerator(ground: &Ground) -> &'static str {
+    match ground.accel {
+        ["kvm", _] => "KVM",
+        _ => "software emulation (TCG)",
+    }
+}
