@@ -5,20 +5,26 @@
 //! names and ports are claimed by locks that the kernel gives back when their holder dies, and every command first puts
 //! right what a killed one left.
 //!
-//! ```no_run
+//! ```
 //! use knaller::{ExecRequest, Knaller, MachineSpec, Options, StartOptions, StopOptions};
 //!
-//! # async fn demo() -> knaller::Result<()> {
-//! let knaller = Knaller::open(Options::from_env())?;
+//! # let sandbox = testkit::Sandbox::new();
+//! # testkit::import_kernel(&sandbox);
+//! # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+//! # runtime.block_on(async {
+//! let options = Options::from_env();
+//! # let options = Options::from_lookup(&|name| sandbox.variable(name), None);
+//! let knaller = Knaller::open(options)?;
 //! let spec = MachineSpec::new().cpus(2).memory_mib(512);
 //! let (machine, timeline) = knaller.start(spec, StartOptions::default(), &mut |_| {}).await?;
 //! let output = machine.output(ExecRequest::argv(["uname", "-a"])).await?;
-//! assert_eq!(output.exit.code(), 0);
+//! assert!(String::from_utf8_lossy(&output.stdout).starts_with("Linux"));
 //! machine.stop(StopOptions::default()).await?;
 //! machine.remove().await?;
-//! # let _ = timeline;
-//! # Ok(())
-//! # }
+//! # assert!(!timeline.steps.is_empty());
+//! # Ok::<(), knaller::Error>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! What can be asked without a machine:

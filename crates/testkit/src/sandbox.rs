@@ -1,3 +1,4 @@
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -71,7 +72,7 @@ impl Sandbox {
     }
 
     /// A command whose folders are these. It and all its children carry the sandbox's mark in their environment.
-    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         command
             .env("XDG_DATA_HOME", self.data())
@@ -93,6 +94,15 @@ impl Sandbox {
             .env("KNALLER_NETNS", programs::netns_helper())
             .env("SPARKLER", programs::sparkler());
         command
+    }
+
+    /// What a variable of the environment is for [`Self::knaller`].
+    #[must_use]
+    pub fn variable(&self, name: &str) -> Option<OsString> {
+        let command = self.knaller(&[]);
+        let mut own = command.get_envs();
+        let set = own.find(|(key, _)| *key == name).map(|(_, value)| value);
+        set.map_or_else(|| std::env::var_os(name), |value| value.map(OsStr::to_owned))
     }
 
     /// What runs in here now: the test's own commands and what they started.

@@ -8,10 +8,8 @@ use anyhow::{Context, Result, bail};
 
 /// The folder of the workspace's manifest.
 pub(crate) fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../..")
-        .components()
-        .collect()
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    own.ancestors().nth(2).unwrap_or(own).to_owned()
 }
 
 /// Cargo's target folder, wherever the caller put it.
