@@ -61,7 +61,8 @@ fn tool(name: &str) -> PathBuf {
     target().join("tools/bin").join(name)
 }
 
-/// Installs a tool of cargo's into the target folder, once.
+/// Installs a tool of cargo's into the target folder, once. Not optimised: it runs for a second or two, and optimising
+/// takes minutes.
 fn install(name: &str, version: &str) -> Result<()> {
     if tool(name).exists() {
         return Ok(());
@@ -72,6 +73,7 @@ fn install(name: &str, version: &str) -> Result<()> {
                 "install",
                 "--quiet",
                 "--locked",
+                "--debug",
                 name,
                 "--version",
                 version,
