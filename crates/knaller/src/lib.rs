@@ -52,6 +52,8 @@ mod error;
 mod exec;
 mod exit;
 mod forwarding;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod heal;
 mod info;
 mod knaller;

@@ -8,7 +8,7 @@ pub(crate) fn available_mib() -> Option<u64> {
 }
 
 /// A line of /proc/meminfo, in KiB (proc(5)).
-fn field(meminfo: &str, name: &str) -> Option<u64> {
+pub(crate) fn field(meminfo: &str, name: &str) -> Option<u64> {
     let rest = meminfo
         .lines()
         .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;

@@ -69,15 +69,17 @@ impl Record {
 
     pub(crate) fn load(path: &Path) -> Result<Self> {
         let file = std::fs::File::open(path).map_err(Error::io("open", path))?;
-        let reader = std::io::Read::take(std::io::BufReader::new(file), MAX_SIZE);
-        let damaged = |source| Error::Record {
+        Self::parse(std::io::BufReader::new(file)).map_err(|source| Error::Record {
             path: path.to_owned(),
             source,
-        };
-        let record: Self = serde_json::from_reader(reader).map_err(damaged)?;
+        })
+    }
+
+    pub(crate) fn parse(file: impl std::io::Read) -> serde_json::Result<Self> {
+        let record: Self = serde_json::from_reader(file.take(MAX_SIZE))?;
         if record.form != FORM {
             let text = format!("form {} where {FORM} is known", record.form);
-            return Err(damaged(serde::de::Error::custom(text)));
+            return Err(serde::de::Error::custom(text));
         }
         Ok(record)
     }

@@ -47,6 +47,7 @@ pub(crate) fn build() -> Result<()> {
 /// Runs each for `seconds`; a crash or a hang ends with the input's file named.
 pub(crate) fn run_all(seconds: u32) -> Result<()> {
     step("building the fuzz targets", build)?;
+    let seeds = root().join("fuzz/seeds");
     let binaries = folder().join(format!("{}-unknown-linux-gnu/release", std::env::consts::ARCH));
     for name in names()? {
         let corpus = folder().join("corpus").join(&name);
@@ -55,6 +56,7 @@ pub(crate) fn run_all(seconds: u32) -> Result<()> {
         step(&format!("fuzzing {name} for {seconds} s"), || {
             run(Command::new(binaries.join(&name))
                 .arg(&corpus)
+                .args(Some(seeds.join(&name)).filter(|folder| folder.is_dir()))
                 .args([format!("-max_total_time={seconds}"), artifacts])
                 .args([
                     "-timeout=20",

@@ -13,7 +13,7 @@ mod fix;
 mod host;
 pub(crate) mod namespaces;
 mod network;
-mod orphans;
+pub(crate) mod orphans;
 mod programs;
 
 /// How a check ended.

@@ -43,14 +43,18 @@ fn vmms(options: &Options) -> Vec<(String, String)> {
                 .ok()
                 .filter(|name| name.parse::<u32>().is_ok())?;
             let line = std::fs::read(entry.path().join("cmdline")).ok()?;
-            let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
-            let after = |flag: &[u8]| {
-                let at = words.iter().position(|word| *word == flag)?;
-                words.get(at + 1).copied()
-            };
-            let ours = after(b"--api-sock")?.starts_with(prefix);
-            let id = String::from_utf8_lossy(after(b"--id")?).into_owned();
-            ours.then_some((pid, id))
+            Some((pid, instance(&line, prefix)?))
         })
         .collect()
+}
+
+/// The instance id in a command line (/proc/PID/cmdline) whose API socket's path begins with `prefix`.
+pub(crate) fn instance(line: &[u8], prefix: &[u8]) -> Option<String> {
+    let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
+    let after = |flag: &[u8]| {
+        let at = words.iter().position(|word| *word == flag)?;
+        words.get(at + 1).copied()
+    };
+    let ours = after(b"--api-sock")?.starts_with(prefix);
+    ours.then_some(String::from_utf8_lossy(after(b"--id")?).into_owned())
 }

@@ -58,7 +58,7 @@ fn choose(files: impl Iterator<Item = String>, ipv6: bool) -> Resolver {
     }
 }
 
-fn parse(file: &str, ipv6: bool) -> Resolver {
+pub(crate) fn parse(file: &str, ipv6: bool) -> Resolver {
     let mut found = Resolver::default();
     for line in file.lines() {
         let mut words = line.split_whitespace();

@@ -20,7 +20,7 @@ pub(crate) fn of_host() -> Routes {
 }
 
 /// proc(5): interface, destination, gateway, flags, …, mask (the eighth), all but the first hexadecimal.
-fn has_default_v4(table: &str) -> bool {
+pub(crate) fn has_default_v4(table: &str) -> bool {
     table.lines().skip(1).any(|line| {
         let fields: Vec<_> = line.split_whitespace().collect();
         let number = |at: usize| fields.get(at).and_then(|text| u32::from_str_radix(text, 16).ok());
@@ -30,7 +30,7 @@ fn has_default_v4(table: &str) -> bool {
 
 /// Linux, net/ipv6/route.c (rt6_info_route): destination, prefix length, source, its length, next hop, metric, references,
 /// uses, flags, interface.
-fn has_default_v6(table: &str) -> bool {
+pub(crate) fn has_default_v6(table: &str) -> bool {
     table.lines().any(|line| {
         let fields: Vec<_> = line.split_whitespace().collect();
         let is = |at: usize, text: &str| fields.get(at) == Some(&text);

@@ -10,6 +10,9 @@ use crate::layout::Files;
 use crate::record::Record;
 use crate::{Error, Result};
 
+/// How much of an answer that makes no sense a person is shown, in characters.
+const MAX_SHOWN: usize = 200;
+
 /// Asks for an orderly end; returns when the init has said that it is about to.
 pub(crate) async fn shutdown(files: &Files, record: &Record, grace: Duration) -> Result<()> {
     let grace_ms = u64::try_from(grace.as_millis()).ok();
@@ -65,5 +68,13 @@ async fn ask(files: &Files, record: &Record, request: &Request) -> Result<Reply>
         .read_line(&mut answer)
         .await
         .map_err(|e| failed(e.to_string()))?;
-    serde_json::from_str(&answer).map_err(|e| failed(format!("the guest's init answered {answer:?}: {e}")))
+    parse(&answer).map_err(failed)
+}
+
+/// An answer, or why it is none; a guest may answer anything.
+pub(crate) fn parse(answer: &str) -> std::result::Result<Reply, String> {
+    serde_json::from_str(answer).map_err(|e| {
+        let shown: String = answer.chars().take(MAX_SHOWN).collect();
+        format!("the guest's init answered {shown:?}: {e}")
+    })
 }

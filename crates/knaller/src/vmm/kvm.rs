@@ -48,7 +48,7 @@ pub(crate) fn usable() -> Result<(), Unusable> {
 }
 
 /// Whether a `flags` line of /proc/cpuinfo has vmx (Intel) or svm (AMD).
-fn virtualises(cpuinfo: &str) -> bool {
+pub(crate) fn virtualises(cpuinfo: &str) -> bool {
     cpuinfo
         .lines()
         .filter_map(|line| line.split_once(':'))
