@@ -4,14 +4,15 @@
 //! 2. Kernel modules until vsock answers, and the config.
 //! 3. Entropy, the clock, the SSH listeners, the worker: from here on a login is taken, and waits.
 //! 4. The network and the root file system, each with the modules it needs, and the mounts: logins go through.
-//! 5. Names; the modules that are left; the entrypoint, or the image's own init; ready.
+//! 5. Names; the modules that are left; the entrypoint, or the image's own init; ready. Where there is nothing to start, the
+//!    modules that are left come last, one between two looks at what is asked of PID 1.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use guest_protocol::{Config, Exit, Init as Who, SSH_PORT};
+use guest_protocol::{Config, Exit, Init as Who, Root, SSH_PORT};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Resource, Rlimit};
 
@@ -20,10 +21,11 @@ use super::entrypoint::{Found, Launch};
 use super::life::Event;
 use super::modules::Queue;
 use super::supervise::{Entrypoint, SIGNALS};
-use super::{Init, entropy, handover, mounts, names, network, root, switch};
+use super::{Init, entropy, handover, mounts, names, network, root, switch, uevent};
 use crate::clock::{self, uptime_us};
 use crate::console::{self, chain};
 use crate::listen::Listener;
+use crate::ssh::Settings;
 use crate::users::Accounts;
 use crate::{figures, sys};
 
@@ -33,8 +35,9 @@ const OPEN_FILES: Rlimit = Rlimit {
     maximum: Some(524_288),
 };
 
-/// The nice value of what can wait for everybody, sched(7).
-const LEAST: i32 = 19;
+/// The nice value of what can wait, sched(7): about a tenth of the CPU where somebody else wants all of it, so that it still
+/// comes to its end.
+const LATER: i32 = 10;
 
 /// The root file system cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -60,11 +63,17 @@ impl Init {
         };
         self.open(&config);
         self.load_until(&mut modules, || network::has_devices(config.network.as_ref()));
+        if let Err(end) = self.wait_until(|| network::is_settled(config.network.as_ref())) {
+            return Some(end);
+        }
         for e in network::set_up(config.network.as_ref()) {
             self.report.warning("network", &e);
         }
         self.report.phase("network up");
         self.load_until(&mut modules, || root::can_mount(&config.root));
+        if let Err(end) = self.wait_until(|| root::is_settled(&config.root)) {
+            return Some(end);
+        }
         if let Err(e) = self.enter_root(&config) {
             self.settle_root(Err(&e));
             self.report.failed("root", &e);
@@ -78,28 +87,52 @@ impl Init {
         // A program of the image may rely on any of the modules; somebody who logs in can wait for the last of them.
         if config.init == Who::Powerunit && config.entrypoint.is_none() {
             self.report.ready(figures::memory_available_kib());
-            // Whoever logs in now has the CPU first.
-            let lowered = rustix::process::setpriority_process(None, LEAST).is_ok();
-            self.use_up(&mut modules);
-            if lowered && let Err(e) = rustix::process::setpriority_process(None, 0) {
-                self.report.warning("init", &e);
-            }
+            self.leftover = Some(modules);
             return None;
         }
-        self.use_up(&mut modules);
+        self.load_until(&mut modules, || false);
+        self.free_initramfs();
         match (config.init, &config.entrypoint) {
-            (Who::Image, _) => self.hand_over(),
+            (Who::Image, _) => self.hand_over(&config.root),
             (Who::Powerunit, entrypoint) => self.start_entrypoint(&config, entrypoint.as_ref()?),
         }
     }
 
-    /// Loads the modules that are left, and frees the memory of the initramfs.
-    fn use_up(&mut self, modules: &mut Queue) {
-        self.load_until(modules, || false);
+    /// Loads one of the modules that nothing in the boot needed; behind the last one, frees the memory of the initramfs.
+    pub(super) fn load_leftover(&mut self) {
+        let Some(modules) = &mut self.leftover else {
+            return;
+        };
+        let behind = Behind::everybody();
+        let loaded = modules.load_next();
+        drop(behind);
+        match loaded {
+            Some(Ok(())) => {}
+            Some(Err(e)) => self.report.warning("modules", &e),
+            None => {
+                self.leftover = None;
+                self.free_initramfs();
+            }
+        }
+    }
+
+    fn free_initramfs(&self) {
         match &self.below {
             Some(below) => below.free(),
             None => switch::free_modules(),
         }
+    }
+
+    /// Waits until a device is there, as long as one may take to appear; or gives what ends the machine meanwhile.
+    fn wait_until(&self, there: impl FnMut() -> bool) -> Result<(), Event> {
+        let mut end = None;
+        let asked = || {
+            end = self.signals().pop();
+            end.is_some()
+        };
+        // Without the kernel's announcements there is no waiting: whoever needs the device says that it is missing.
+        let _ = uevent::wait(there, self.signals.as_ref().map(AsFd::as_fd), asked);
+        end.map_or(Ok(()), Err)
     }
 
     fn prepare(&mut self) {
@@ -179,6 +212,11 @@ impl Init {
         if let Err(e) = names::set_hostname(&config.hostname) {
             self.report.warning("names", &e);
         }
+        // A worker that finds it out can tell nobody but the console, and its successors would find out again.
+        if let Err(e) = Settings::new(&config.host_key, &config.authorized_keys) {
+            self.report.failed("ssh", &e);
+            return;
+        }
         for opened in [Listener::vsock(SSH_PORT.into()), Listener::tcp(SSH_PORT)] {
             match opened {
                 Ok(listener) => self.listeners.push(listener),
@@ -233,7 +271,7 @@ impl Init {
     }
 
     /// Becomes the image's init, if it has one.
-    fn hand_over(&mut self) -> Option<Event> {
+    fn hand_over(&mut self, root: &Root) -> Option<Event> {
         let init = match handover::find() {
             Ok(init) => init,
             Err(e) => {
@@ -244,10 +282,33 @@ impl Init {
         if let Some(Err(e)) = self.worker.pid().map(handover::set_apart) {
             self.report.warning("init", &e);
         }
+        if let (Some(below), Root::Overlay { .. }) = (&self.below, root)
+            && let Err(e) = handover::show_upper(below)
+        {
+            self.report.warning("init", &e);
+        }
         self.report.ready(figures::memory_available_kib());
         let error = handover::become_init(init);
         self.report.failed("init", &error);
         None
+    }
+}
+
+/// Lets everybody else have the CPU first for as long as it lives, whatever ends it: what PID 1 forks inherits its priority.
+struct Behind;
+
+impl Behind {
+    fn everybody() -> Self {
+        // At worst the modules take somebody's time.
+        let _ = rustix::process::setpriority_process(None, LATER);
+        Self
+    }
+}
+
+impl Drop for Behind {
+    fn drop(&mut self) {
+        // Root may always go back.
+        let _ = rustix::process::setpriority_process(None, 0);
     }
 }
 

@@ -11,19 +11,23 @@ pub(super) enum Error {
     Name(String),
     #[error("no disk {name} appeared within {} s; the kernel has {present}", uevent::PATIENCE.as_secs())]
     Absent { name: String, present: String },
-    #[error("cannot listen for new disks")]
-    Listen(#[source] std::io::Error),
 }
 
-/// The device's path in /dev, as soon as it is there.
-pub(super) fn wait_for(name: &str) -> Result<PathBuf, Error> {
+/// The device's path in /dev.
+pub(super) fn find(name: &str) -> Result<PathBuf, Error> {
     let path = path(name)?;
-    let found = uevent::until(|| path.exists().then_some(())).map_err(Error::Listen)?;
-    found.ok_or_else(|| Error::Absent {
+    if path.exists() {
+        return Ok(path);
+    }
+    Err(Error::Absent {
         name: name.into(),
         present: present(Path::new("/sys/class/block")),
-    })?;
-    Ok(path)
+    })
+}
+
+/// Whether it need not be waited for: it is there, or its name is none.
+pub(super) fn is_settled(name: &str) -> bool {
+    path(name).map_or(true, |path| path.exists())
 }
 
 fn path(name: &str) -> Result<PathBuf, Error> {
@@ -61,8 +65,10 @@ mod tests {
     }
 
     #[test]
-    fn a_device_that_is_there_is_not_waited_for() {
-        assert_eq!(wait_for("null").unwrap(), PathBuf::from("/dev/null"));
+    fn only_a_device_that_can_still_come_is_waited_for() {
+        assert_eq!(find("null").unwrap(), PathBuf::from("/dev/null"));
+        assert!(is_settled("null") && is_settled("../x") && !is_settled("vdzz"));
+        assert!(matches!(find("vdzz"), Err(Error::Absent { .. })));
     }
 
     #[test]

@@ -8,10 +8,13 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
+use rustix::fs::Mode;
 use rustix::process::Pid;
 
 use super::entrypoint::{DEFAULT_PATH, Found};
-use crate::sys;
+use super::root::UPPER;
+use super::switch::Below;
+use crate::{files, sys};
 
 /// Where an init is looked for: what the kernel itself would try (init/main.c), and where systemd is without its link.
 const CANDIDATES: [&str; 6] = [
@@ -25,6 +28,10 @@ const CANDIDATES: [&str; 6] = [
 
 /// The worker's control group.
 const GROUP: &str = "/sys/fs/cgroup/powerunit";
+
+/// Where the overlay's disk is shown to it: nobody but root has business there.
+const INITRAMFS: &str = "/run/initramfs";
+const UPPER_SHOWN: &str = "/run/initramfs/upper";
 
 /// Why the image's init does not run.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +64,15 @@ pub(super) fn set_apart(worker: Pid) -> std::io::Result<()> {
         Path::new(GROUP).join("cgroup.procs"),
         worker.as_raw_nonzero().to_string(),
     )
+}
+
+/// Shows the image's init the disk below the overlay that is its root, which it could not name otherwise. An init that ends the
+/// machine makes every file system read-only that it knows (systemd-shutdown counts on just such a second name), and only so
+/// is the disk's journal closed. Below /run/initramfs, where systemd leaves mounts alone until the very end.
+pub(super) fn show_upper(below: &Below) -> std::io::Result<()> {
+    files::make_folder(Path::new(INITRAMFS), Mode::from_raw_mode(0o700))?;
+    files::make_folder(Path::new(UPPER_SHOWN), Mode::from_raw_mode(0o700))?;
+    below.show(UPPER, UPPER_SHOWN)
 }
 
 /// Becomes `init`. Comes back only with an error.

@@ -38,6 +38,7 @@ use crate::sys;
 use crate::worker::{self, Inheritance};
 use keeper::Keeper;
 use life::{Event, Life};
+use modules::Queue;
 use report::Report;
 use supervise::{Entrypoint, LONGEST_GRACE};
 use switch::Below;
@@ -59,6 +60,8 @@ struct Init {
     below: Option<Below>,
     entrypoint: Option<Entrypoint>,
     exit: Option<Exit>,
+    /// Modules that nobody waits for.
+    leftover: Option<Queue>,
 }
 
 /// Runs the machine until it goes off. To be called by PID 1, before any thread is made.
@@ -93,7 +96,8 @@ impl Init {
         if self.root == Root::Pending {
             self.settle_root(Err(&Panicked));
         }
-        self.config.is_none().then_some(Event::Stop {
+        // Workers come and go; without a door none can ever let anybody in.
+        self.listeners.is_empty().then_some(Event::Stop {
             grace: Duration::ZERO,
         })
     }

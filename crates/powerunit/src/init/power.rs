@@ -19,6 +19,7 @@ pub(super) fn off(below: Option<&Below>) {
         unmount(below);
     }
     rustix::fs::sync();
+    crate::console::drain();
     // Firecracker, and sparkler with it, ends on a reset; a power-off is something it cannot see.
     if let Err(e) = rustix::system::reboot(RebootCommand::Restart) {
         say(&format!("the kernel does not restart the machine: {e}"));

@@ -11,7 +11,7 @@ use std::time::Duration;
 use guest_protocol::{Exit, GuestMessage, Ready, console, frame};
 
 use crate::clock::uptime_us;
-use crate::console::{chain, say, say_whole};
+use crate::console::{chain, drain, say, say_whole};
 
 /// How long a host may leave its end unread before it is given up.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -71,6 +71,8 @@ impl Report {
     pub(super) fn failed(&mut self, step: &str, error: &dyn Error) {
         let message = chain(error);
         say_whole(&format!("{}{step}: {message}", console::FAILED));
+        // Whoever hears of it looks at the console, and may then end the machine.
+        drain();
         self.send(&GuestMessage::Failed {
             step: step.into(),
             message,

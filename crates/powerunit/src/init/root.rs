@@ -95,14 +95,22 @@ pub(super) fn mount(root: &Root) -> Result<bool, Error> {
 /// Whether the kernel has everything for `root`: the disks' drivers and the file systems.
 pub(super) fn can_mount(root: &Root) -> bool {
     let known = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
-    let (disks, joined) = match root {
-        Root::Initramfs => return true,
-        Root::Disk { disk } => (vec![disk], false),
-        Root::Overlay { base, upper } => (vec![base, upper], true),
-    };
     let there =
         |disk: &&Disk| Path::new("/dev").join(&disk.device).exists() && knows(&known, &disk.filesystem);
-    disks.iter().all(there) && (!joined || knows(&known, "overlay"))
+    disks(root).iter().all(there) && (!matches!(root, Root::Overlay { .. }) || knows(&known, "overlay"))
+}
+
+/// Whether no disk of `root` is to be waited for.
+pub(super) fn is_settled(root: &Root) -> bool {
+    disks(root).iter().all(|disk| device::is_settled(&disk.device))
+}
+
+fn disks(root: &Root) -> Vec<&Disk> {
+    match root {
+        Root::Initramfs => Vec::new(),
+        Root::Disk { disk } => vec![disk],
+        Root::Overlay { base, upper } => vec![base, upper],
+    }
 }
 
 /// Whether /proc/filesystems lists a file system: `nodev` or nothing, a tab, the name.
@@ -139,7 +147,7 @@ fn plan(root: &Root) -> Result<Vec<Step>, Error> {
 /// A fresh ext4 is mounted without filling its unused inode tables in the background: that would write a sparse disk full
 /// of zeros, and take the disk's time while the VM starts (Documentation/admin-guide/ext4.rst).
 fn mount_disk(disk: &Disk, read_only: bool, target: &'static str) -> Result<(), Error> {
-    let device = device::wait_for(&disk.device)?;
+    let device = device::find(&disk.device)?;
     folder(target, 0o755)?;
     let flags = if read_only {
         MountFlags::RDONLY

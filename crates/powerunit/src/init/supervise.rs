@@ -46,7 +46,7 @@ impl Init {
     /// Keeps the machine until it goes off.
     pub(super) fn supervise(&mut self, life: &mut Life) -> ! {
         loop {
-            self.wait(life);
+            // First a look: what happened while the machine booted has announced itself already.
             let mut events = self.signals();
             events.extend(self.requests());
             events.extend(self.reap(life));
@@ -61,7 +61,9 @@ impl Init {
             }
             if life.is_up() {
                 self.replace_worker();
+                self.load_leftover();
             }
+            self.wait(life);
         }
     }
 
@@ -69,7 +71,9 @@ impl Init {
         let now = Instant::now();
         let next_worker = self.worker.due().filter(|_| life.is_up());
         let count = life.counts_others().then(|| now + COUNT);
-        let next = [life.deadline(), next_worker, count].into_iter().flatten().min();
+        let leftover = self.leftover.as_ref().filter(|_| life.is_up()).map(|_| now);
+        let deadlines = [life.deadline(), next_worker, count, leftover];
+        let next = deadlines.into_iter().flatten().min();
         let timeout = next.map(|next| {
             let left = next.saturating_duration_since(now);
             Timespec {

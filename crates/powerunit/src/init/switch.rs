@@ -8,6 +8,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
+use rustix::mount::{MoveMountFlags, OpenTreeFlags};
 
 use super::modules::FOLDER;
 use super::mounts;
@@ -63,6 +64,14 @@ impl Below {
     pub(super) fn free(&self) {
         // Memory that is not freed is no reason to stop.
         let _ = rustix::fs::fstat(&self.0).and_then(|stat| delete_below(&self.0, stat.st_dev, 16));
+    }
+
+    /// Gives what is mounted at `path` of the initramfs a second place in the root.
+    pub(super) fn show(&self, path: &str, target: &str) -> std::io::Result<()> {
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+        let tree = rustix::mount::open_tree(&self.0, path.trim_start_matches('/'), flags)?;
+        let whole = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+        Ok(rustix::mount::move_mount(tree, "", CWD, target, whole)?)
     }
 
     /// Goes back, with the root at its old place again. Everything that was mounted inside it moves along.

@@ -1,9 +1,9 @@
 //! Waiting for a device that its driver has yet to announce.
 //!
 //! The invariant: nothing is polled. The kernel's announcements are listened to before the device is looked for, so none can be
-//! missed in between; and the wait has an end.
+//! missed in between; and the wait has an end, at the latest when the machine is to go off.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -16,28 +16,33 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// The multicast group of the kernel's own announcements (udev's have another).
 const KERNEL_GROUP: u32 = 1;
 
-/// What `find` finds, as soon as it finds it; `None` if it has not within [`PATIENCE`].
-pub(super) fn until<T>(mut find: impl FnMut() -> Option<T>) -> std::io::Result<Option<T>> {
+/// Waits until `there` says so, at most for [`PATIENCE`]; or until `called` says so, which is asked whenever `caller` can be
+/// read.
+pub(super) fn wait(
+    mut there: impl FnMut() -> bool,
+    caller: Option<BorrowedFd<'_>>,
+    mut called: impl FnMut() -> bool,
+) -> std::io::Result<()> {
     // Nearly always the device is there: no need to listen.
-    if let Some(found) = find() {
-        return Ok(Some(found));
+    if there() {
+        return Ok(());
     }
     let deadline = Instant::now() + PATIENCE;
     let events = listen()?;
     let mut buffer = [0; 4096];
     loop {
-        if let Some(found) = find() {
-            return Ok(Some(found));
-        }
         let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Ok(None);
+        if there() || called() || left.is_zero() {
+            return Ok(());
         }
         let left = Timespec {
             tv_sec: left.as_secs().cast_signed(),
             tv_nsec: left.subsec_nanos().into(),
         };
-        rustix::event::poll(&mut [PollFd::new(&events, PollFlags::IN)], Some(&left))?;
+        let caller = caller.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+        let mut fds: Vec<PollFd<'_>> = caller.into_iter().collect();
+        fds.push(PollFd::new(&events, PollFlags::IN));
+        rustix::event::poll(&mut fds, Some(&left))?;
         // Whatever is announced, or lost to a full buffer: the device itself is what counts.
         let _ = rustix::net::recv(&events, &mut buffer[..], RecvFlags::DONTWAIT);
     }
@@ -53,4 +58,38 @@ fn listen() -> rustix::io::Result<OwnedFd> {
     )?;
     rustix::net::bind(&socket, &SocketAddrNetlink::new(0, KERNEL_GROUP))?;
     Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{PipeReader, Read, Write};
+    use std::os::fd::AsFd;
+
+    use super::*;
+
+    /// Whether the wait ended because of the caller: nothing else ends it but the time.
+    fn ended_by_caller(pipe: &PipeReader) -> bool {
+        let mut called = false;
+        let look = || {
+            let ready = &mut [PollFd::new(pipe, PollFlags::IN)];
+            let asked = rustix::event::poll(ready, Some(&Timespec::default())).unwrap() == 1;
+            called = asked && (&mut &*pipe).read(&mut [0]).unwrap() == 1;
+            called
+        };
+        wait(|| false, Some(pipe.as_fd()), look).unwrap();
+        called
+    }
+
+    #[test]
+    fn who_calls_ends_the_wait() {
+        let (read, mut write) = std::io::pipe().unwrap();
+        write.write_all(b"!").unwrap();
+        assert!(ended_by_caller(&read));
+        let late = std::thread::spawn(move || {
+            write.write_all(b"!").unwrap();
+            write
+        });
+        assert!(ended_by_caller(&read));
+        late.join().unwrap();
+    }
 }

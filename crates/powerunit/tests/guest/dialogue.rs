@@ -82,3 +82,13 @@ fn a_kernel_that_insists_on_signed_modules_gets_them() {
     };
     Guest::start(&sandbox, &plan).ready();
 }
+
+#[test]
+fn a_host_key_that_is_none_is_told_to_the_host() {
+    let sandbox = Sandbox::new();
+    let mut plan = initramfs();
+    plan.config.host_key = "no key".into();
+    let mut guest = Guest::start(&sandbox, &plan);
+    let (step, why) = guest.failed();
+    assert_eq!((step.as_str(), why.contains("host key")), ("ssh", true), "{why}");
+}

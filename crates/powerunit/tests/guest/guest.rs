@@ -126,7 +126,9 @@ impl Guest {
         let console = std::fs::File::create(folder.join("console")).unwrap();
         let sparkler = sandbox
             .command(testkit::sparkler())
-            .args(["--no-api", "--config-file"])
+            .arg("--api-sock")
+            .arg(folder.join("api.sock"))
+            .arg("--config-file")
             .arg(vm_file(&folder, plan))
             .arg("--log-path")
             .arg(folder.join("log"))
@@ -174,6 +176,28 @@ impl Guest {
             GuestMessage::Exited(exit) => Some(exit.clone()),
             _ => None,
         })
+    }
+
+    /// Waits until the guest has come so far.
+    pub(crate) fn phase(&mut self, wanted: &str) {
+        self.wait(|message| match message {
+            GuestMessage::Phase { name, .. } => (name == wanted).then_some(()),
+            _ => None,
+        });
+    }
+
+    /// Presses the keys, as the VMM's API has it.
+    pub(crate) fn ctrl_alt_del(&self) {
+        let mut api = UnixStream::connect(self.folder.join("api.sock")).unwrap();
+        let body = r#"{"action_type":"SendCtrlAltDel"}"#;
+        let request = format!(
+            "PUT /actions HTTP/1.1\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        api.write_all(request.as_bytes()).unwrap();
+        let mut status = [0; 12];
+        api.read_exact(&mut status).unwrap();
+        assert_eq!(&status, b"HTTP/1.1 204");
     }
 
     /// The step that failed, and why.

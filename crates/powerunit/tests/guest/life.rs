@@ -1,11 +1,12 @@
 //! From up to off: who may ask for it, and what is left on the disk; and the worker's second life.
 
+use std::path::Path;
 use std::process::Command;
 
 use guest_protocol::Exit;
 use testkit::Sandbox;
 
-use crate::guest::{Guest, Plan, debugfs};
+use crate::guest::{Answer, Guest, Plan, debugfs, image};
 
 #[test]
 fn the_images_own_commands_end_the_machine() {
@@ -33,13 +34,77 @@ fn what_was_written_is_there_at_the_next_boot_and_the_disk_is_clean() {
         debugfs(upper, &["cat upper/root/kept"]).lines().last(),
         Some("kept")
     );
-    let state = Command::new("dumpe2fs").arg("-h").arg(upper).output().unwrap();
-    assert!(
-        !String::from_utf8_lossy(&state.stdout).contains("needs_recovery"),
-        "the journal was not closed"
-    );
+    assert!(journal_is_closed(upper));
     std::fs::remove_dir_all(sandbox.path().join("vm")).unwrap();
     let mut guest = Guest::start(&sandbox, &plan);
     assert_eq!(guest.exited(), Exit::Code(4));
+    guest.off();
+}
+
+fn journal_is_closed(disk: &Path) -> bool {
+    let state = Command::new("dumpe2fs").arg("-h").arg(disk).output().unwrap();
+    assert!(state.status.success());
+    !String::from_utf8_lossy(&state.stdout).contains("needs_recovery")
+}
+
+#[test]
+fn the_last_words_reach_the_console_however_quickly_the_machine_goes_off() {
+    let sandbox = Sandbox::new();
+    let plan = Plan::overlay(&sandbox, "true");
+    // Much more than a serial port takes at once, and the last thing that happens.
+    let reason: &str = "why not ".repeat(400).leak();
+    let guest = Guest::start_with(&sandbox, &plan, |_| Answer::Refuse(reason));
+    let console = guest.off();
+    assert!(console.contains(&format!("{reason}\n")), "{console}");
+}
+
+/// As systemd-shutdown does it: the disk under the overlay has a second name, and is made read-only by it.
+#[test]
+fn an_image_with_its_own_init_can_close_the_disk_under_the_overlay() {
+    let sandbox = Sandbox::new();
+    let init = sandbox.path().join("init");
+    let script = "#!/bin/sh\necho kept > /root/kept\nsync\nmount -o remount,ro / && mount -o remount,ro /run/initramfs/upper\n\
+                  stat -c 'shown %a' /run/initramfs\nreboot -f\n";
+    std::fs::write(&init, script).unwrap();
+    let write = format!("write {} sbin/init", init.display());
+    let base = image(&sandbox, &["rm sbin/init", &write, "sif sbin/init mode 0100755"]);
+    let mut plan = Plan::overlay(&sandbox, "");
+    plan.disks[0].0 = base;
+    plan.config.init = guest_protocol::Init::Image;
+    let mut guest = Guest::start(&sandbox, &plan);
+    guest.ready();
+    let console = guest.off();
+    let upper = &plan.disks[1].0;
+    assert!(console.contains("shown 700"), "{console}");
+    assert!(journal_is_closed(upper), "{console}");
+    assert_eq!(
+        debugfs(upper, &["cat upper/root/kept"]).lines().last(),
+        Some("kept")
+    );
+}
+
+#[test]
+fn a_machine_that_waits_for_a_disk_goes_off_when_it_is_asked_to() {
+    let sandbox = Sandbox::new();
+    let mut plan = Plan::overlay(&sandbox, "true");
+    plan.config.root = serde_json::from_value(serde_json::json!({
+        "kind": "disk",
+        "disk": { "device": "vdq", "filesystem": "ext4" },
+    }))
+    .unwrap();
+    let mut guest = Guest::start(&sandbox, &plan);
+    guest.phase("network up");
+    guest.ctrl_alt_del();
+    let console = guest.off();
+    assert!(!console.contains("no disk vdq appeared"), "{console}");
+}
+
+/// Modules that nobody waits for are loaded behind the machine's back, not behind a request to end it.
+#[test]
+fn a_machine_without_an_entrypoint_obeys_at_once() {
+    let sandbox = Sandbox::new();
+    let mut guest = Guest::start(&sandbox, &Plan::overlay(&sandbox, ""));
+    guest.ready();
+    guest.ctrl_alt_del();
     guest.off();
 }

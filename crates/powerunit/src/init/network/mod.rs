@@ -9,7 +9,7 @@ use std::path::Path;
 
 use guest_protocol::Network;
 
-use super::{device, uevent};
+use super::device;
 use netlink::Socket;
 use plan::{Invalid, Plan};
 
@@ -50,7 +50,7 @@ pub(super) fn set_up(network: Option<&Network>) -> Vec<Error> {
     };
     errors.extend(socket.make(netlink::up(LOOPBACK, "lo")).err());
     for plan in &plans {
-        match Device::wait_for(plan.mac) {
+        match Device::of(plan.mac) {
             Ok(device) => {
                 let requests = netlink::requests(device.index, &device.name, plan);
                 errors.extend(
@@ -65,19 +65,29 @@ pub(super) fn set_up(network: Option<&Network>) -> Vec<Error> {
     errors
 }
 
+/// Whether no device for `network` is to be waited for.
+pub(super) fn is_settled(network: Option<&Network>) -> bool {
+    plans(network)
+        .iter()
+        .all(|plan| Device::find(Path::new(DEVICES), plan.mac).is_some())
+}
+
 /// Whether the kernel has everything for `network`: the devices' drivers and the address families.
 pub(super) fn has_devices(network: Option<&Network>) -> bool {
-    let interfaces = network.map_or(&[][..], |network| &network.interfaces);
-    let plans: Vec<Plan> = interfaces
-        .iter()
-        .filter_map(|interface| Plan::parse(interface).ok())
-        .collect();
-    let six = plans
+    let six = plans(network)
         .iter()
         .flat_map(|plan| &plan.addresses)
         .any(|prefix| prefix.address.is_ipv6());
-    let there = |plan: &Plan| Device::find(Path::new(DEVICES), plan.mac).is_some();
-    plans.iter().all(there) && (!six || Path::new("/proc/net/if_inet6").exists())
+    is_settled(network) && (!six || Path::new("/proc/net/if_inet6").exists())
+}
+
+/// Those of the interfaces' texts that make sense.
+fn plans(network: Option<&Network>) -> Vec<Plan> {
+    let interfaces = network.map_or(&[][..], |network| &network.interfaces);
+    interfaces
+        .iter()
+        .filter_map(|interface| Plan::parse(interface).ok())
+        .collect()
 }
 
 /// The index of `lo` in every network namespace (`LOOPBACK_IFINDEX` of net/flow.h).
@@ -91,11 +101,10 @@ struct Device {
 }
 
 impl Device {
-    /// The device with that MAC address, or the first Ethernet device, as soon as it is there.
-    fn wait_for(mac: Option<[u8; 6]>) -> Result<Self, Error> {
+    /// The device with that MAC address, or the first Ethernet device.
+    fn of(mac: Option<[u8; 6]>) -> Result<Self, Error> {
         let devices = Path::new(DEVICES);
-        let found = uevent::until(|| Self::find(devices, mac)).map_err(Error::Open)?;
-        found.ok_or_else(|| Error::NoDevice {
+        Self::find(devices, mac).ok_or_else(|| Error::NoDevice {
             which: mac
                 .map(|mac| format!(" with the MAC address {}", spell(mac)))
                 .unwrap_or_default(),
