@@ -35,5 +35,5 @@ pub mod rootfs;
 mod task;
 
 pub use ext4::{Superblock, SuperblockError, ToolError};
-pub use powerunit::{NoPowerunit, POWERUNIT_VARIABLE, find_powerunit};
+pub use powerunit::runs_in_guest;
 pub use task::{Cancelled, Progress, Task};

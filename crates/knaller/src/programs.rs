@@ -52,7 +52,11 @@ impl Options {
     }
 
     pub(crate) fn powerunit(&self) -> Result<PathBuf> {
-        self.find("powerunit", self.programs.powerunit.as_deref(), self.companions())
+        // An ordinary build leaves one beside this program that no guest can run.
+        let usable = self
+            .companions()
+            .filter(|folder| images::runs_in_guest(&folder.join("powerunit")));
+        self.find("powerunit", self.programs.powerunit.as_deref(), usable)
     }
 
     fn searched(&self) -> impl Iterator<Item = PathBuf> {
@@ -107,6 +111,11 @@ fn remedy(name: &str) -> String {
             "get it from https://github.com/firecracker-microvm/firecracker/releases and put it on PATH"
                 .to_owned()
         }
+        None if name == "powerunit" => {
+            "powerunit, the guest's init, comes with knaller: install it, linked statically (cargo xtask guest), beside this \
+             program or in /usr/lib/knaller"
+                .to_owned()
+        }
         None => format!("{name} comes with knaller: install it beside this program or in /usr/lib/knaller"),
     }
 }
@@ -146,6 +155,26 @@ mod tests {
         );
         let own = program(&beside, "sparkler", 0o755);
         assert_eq!(options.sparkler().unwrap(), own);
+    }
+
+    #[test]
+    fn a_powerunit_that_no_guest_can_run_is_passed_over() {
+        let temp = tempfile::tempdir().unwrap();
+        let mut options = Options::new(Paths {
+            data: "/d".into(),
+            runtime: "/r".into(),
+        });
+        let beside = temp.path().join("bin");
+        options.beside = Some(beside.clone());
+        std::fs::create_dir_all(&beside).unwrap();
+        std::fs::copy(std::env::current_exe().unwrap(), beside.join("powerunit")).unwrap();
+        let library = temp.path().join("lib/knaller");
+        std::fs::create_dir_all(&library).unwrap();
+        std::fs::copy("/bin/busybox", library.join("powerunit")).unwrap();
+        assert_eq!(
+            options.powerunit().unwrap().canonicalize().unwrap(),
+            library.join("powerunit")
+        );
     }
 
     #[test]
