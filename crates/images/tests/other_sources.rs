@@ -5,6 +5,7 @@
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use images::Task;
 use images::bundle::{Bundle, ImportError, KernelStore, Source, StoreError};
@@ -343,4 +344,39 @@ fn what_is_no_kernel_is_refused() {
     let error = installed.import(&Source::Package(deb)).unwrap_err();
     let cause = std::error::Error::source(&error).unwrap().to_string();
     assert!(cause.contains("holds no kernel"), "{cause}");
+}
+
+/// The second import of a source reads nothing of it, which shows where it could not be read as a kernel any more.
+#[test]
+fn a_source_that_is_as_it_was_is_not_read_again() {
+    let installed = Installed::new();
+    let folder = tempfile::tempdir().unwrap();
+    let kernel = folder.path().join("vmlinuz-x");
+    fs::copy(installed.kernel(), &kernel).unwrap();
+    let modules = folder.path().join("modules");
+    let copied = Command::new("cp")
+        .args(["-a", "--"])
+        .args([&installed.modules(), &modules])
+        .status();
+    assert!(copied.unwrap().success());
+    let source = Source::Image {
+        kernel: kernel.clone(),
+        modules: Some(modules.clone()),
+        config: None,
+    };
+    let data = tempfile::tempdir().unwrap();
+    let store = KernelStore::open(data.path()).unwrap();
+    let first = store.import(&source, &Task::new()).unwrap();
+    assert!(first.new);
+
+    // What only a real import needs is gone, what is looked at is as it was.
+    fs::remove_dir_all(modules.join("kernel")).unwrap();
+    let again = store.import(&source, &Task::new()).unwrap();
+    assert_eq!((again.bundle.id(), again.new), (first.bundle.id(), false));
+
+    // A bundle that was removed, and a kernel that was changed, are imported anew.
+    store.remove(&again.bundle).unwrap();
+    store.import(&source, &Task::new()).unwrap_err();
+    fs::write(&kernel, "no kernel").unwrap();
+    store.import(&source, &Task::new()).unwrap_err();
 }

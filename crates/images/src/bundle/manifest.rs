@@ -12,7 +12,7 @@ pub(super) const MODULES: &str = "modules.cpio";
 pub(super) const MANIFEST: &str = "bundle.json";
 
 /// The form of a bundle, part of its id. A change in the form of what a bundle holds counts it up.
-const FORM: u32 = 1;
+pub(super) const FORM: u32 = 1;
 
 const MAX_MANIFEST: u64 = 1 << 20;
 

@@ -14,6 +14,7 @@
 
 mod import;
 mod initrd;
+mod known;
 mod manifest;
 mod modules_part;
 mod package;

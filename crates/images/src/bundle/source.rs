@@ -102,7 +102,7 @@ fn image(
 }
 
 /// `config-VERSION` in the folder of `vmlinuz-VERSION`.
-fn beside(kernel: &Path) -> Option<PathBuf> {
+pub(super) fn beside(kernel: &Path) -> Option<PathBuf> {
     let name = kernel.file_name()?.to_str()?;
     let version = name
         .strip_prefix("vmlinuz-")

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::import::{ImportError, build};
 use super::manifest::{Manifest, ManifestError};
-use super::{Bundle, Source};
+use super::{Bundle, Source, known};
 use crate::files::{ReadError, StageError, Staging, TrustError, check_owner, private_folder};
 use crate::kernel::{Arch, compare_versions};
 use crate::task::Task;
@@ -72,16 +72,21 @@ impl KernelStore {
         let root = data.join("kernels");
         private_folder(&root)?;
         private_folder(&root.join(NAMES))?;
+        private_folder(&root.join(known::FOLDER))?;
         Ok(Self { root })
     }
 
     /// Makes a bundle of `source` for guests of this machine. The same kernel makes the same bundle: one that is there already
-    /// is kept.
+    /// is kept, and found without reading a package or image whose files are as they were.
     ///
     /// # Errors
     /// The source gives no usable kernel, the disk is full, or `task` is called off. Nothing is left behind then.
     pub fn import(&self, source: &Source, task: &Task) -> Result<Imported, StoreError> {
         let host = Arch::host().ok_or(StoreError::Arch)?;
+        let state = known::name(source);
+        if let Some(bundle) = state.as_deref().and_then(|state| self.known(state)) {
+            return Ok(Imported { bundle, new: false });
+        }
         let staging = Staging::new(&self.root)?;
         let manifest = build(source, host, staging.path(), task)?;
         let new = staging.publish(&manifest.id)?;
@@ -91,6 +96,10 @@ impl KernelStore {
         } else {
             load(&folder)?
         };
+        // Where a file changed while it was read, what was read is not remembered for it.
+        if let Some(state) = state.filter(|state| known::name(source).as_ref() == Some(state)) {
+            known::remember(&self.root, &state, bundle.id())?;
+        }
         tracing::info!(
             id = bundle.id(),
             version = bundle.manifest.version,
@@ -235,7 +244,15 @@ impl KernelStore {
         // First out of sight, in one step: a half-removed bundle must not be found.
         let staging = Staging::new(&self.root)?;
         let folder = &bundle.folder;
-        remove_if_there(folder, |path| fs::rename(path, staging.path().join("bundle")))
+        remove_if_there(folder, |path| fs::rename(path, staging.path().join("bundle")))?;
+        known::forget_removed(&self.root);
+        Ok(())
+    }
+
+    /// The intact bundle of a source in this state.
+    fn known(&self, state: &str) -> Option<Bundle> {
+        let id = known::id(&self.root, state).filter(|id| is_id(id))?;
+        load(&self.root.join(id)).ok()
     }
 
     fn named(&self, name: &str) -> Result<Option<Bundle>, StoreError> {
