@@ -109,7 +109,7 @@ fn refuse(error: &clap::Error) -> ExitCode {
 }
 
 fn start(cli: Cli, ui: Ui) -> Result<u8, CommandError> {
-    log(&cli.log)?;
+    log(&cli.log, ui)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -120,13 +120,13 @@ fn start(cli: Cli, ui: Ui) -> Result<u8, CommandError> {
     result
 }
 
-fn log(filter: &str) -> Result<(), CommandError> {
+fn log(filter: &str, ui: Ui) -> Result<(), CommandError> {
     let filter = EnvFilter::try_new(filter)
         .map_err(|error| CommandError::usage(format!("{filter:?} is no filter for the log: {error}")))?;
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with_ansi(ui.colours_errors())
         .without_time()
         .init();
     Ok(())

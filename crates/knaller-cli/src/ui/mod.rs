@@ -55,6 +55,11 @@ impl Ui {
         self.live
     }
 
+    /// Whether what goes to standard error may be coloured: for those who write there themselves.
+    pub(crate) fn colours_errors(self) -> bool {
+        AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never
+    }
+
     /// The columns of the terminal that standard output is; `None` for a file or a pipe.
     pub(crate) fn width(self) -> Option<u16> {
         self.width

@@ -1,6 +1,10 @@
 //! Results, in pipes and without colour.
 
+use std::io::Read as _;
 use std::process::Stdio;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 use crate::support::World;
 
@@ -68,4 +72,44 @@ fn colour_is_only_where_it_is_wanted() {
         &["stop", "web", "--color", "never"],
         &[("CLICOLOR_FORCE", "1")]
     ));
+}
+
+/// What `knaller` logs of a damaged machine, to a terminal.
+fn logged_to_a_terminal(variables: &[(&str, &str)]) -> String {
+    let world = World::new();
+    let machine = world.path().join("data/vms/web");
+    std::fs::create_dir_all(&machine).unwrap();
+    std::fs::write(machine.join("vm.json"), "{").unwrap();
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&terminal).unwrap();
+    unlockpt(&terminal).unwrap();
+    let name = ptsname(&terminal, Vec::new()).unwrap();
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let stderr = rustix::fs::open(&*name, flags, Mode::empty()).unwrap();
+    let status = world
+        .command(&["list", "--log", "warn"])
+        .env("TERM", "xterm")
+        .envs(variables.iter().copied())
+        .stdout(Stdio::null())
+        .stderr(stderr)
+        .status();
+    assert!(status.unwrap().success());
+    let mut seen = Vec::new();
+    // A terminal that nobody has open any more ends with an error (EIO), once everything was read.
+    let _ = std::fs::File::from(terminal).read_to_end(&mut seen);
+    String::from_utf8(seen).unwrap()
+}
+
+#[test]
+fn the_log_has_colours_only_where_everything_else_has() {
+    let coloured = logged_to_a_terminal(&[]);
+    assert!(
+        coloured.contains("left out of the list") && coloured.contains('\x1b'),
+        "{coloured:?}"
+    );
+    let plain = logged_to_a_terminal(&[("NO_COLOR", "1")]);
+    assert!(
+        plain.contains("left out of the list") && !plain.contains('\x1b'),
+        "{plain:?}"
+    );
 }
