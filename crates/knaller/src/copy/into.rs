@@ -163,7 +163,9 @@ async fn visit(
     }
     if metadata.is_symlink() {
         let link = std::fs::read_link(&from).map_err(broken)?;
-        return remote.make_link(text(link.as_os_str(), &from)?, &to).await;
+        return remote
+            .make_link(text(link.as_os_str(), &from)?, &to, modified)
+            .await;
     }
     let mut file = tokio::fs::File::open(&from).await.map_err(broken)?;
     remote

@@ -6,7 +6,9 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use russh_sftp::client::error::Error as SftpError;
 use russh_sftp::client::{Config, RawSftpSession};
-use russh_sftp::protocol::{FileAttributes, OpenFlags, StatusCode};
+use russh_sftp::protocol::{FileAttributes, OpenFlags, Packet, StatusCode};
+use russh_sftp::ser::to_bytes;
+use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use super::failed;
@@ -25,6 +27,16 @@ const PATIENCE: u64 = 120;
 
 /// The most entries of one folder.
 const MAX_ENTRIES: usize = 1 << 20;
+
+/// As setstat, of a link itself (OpenSSH: PROTOCOL, 4.9). powerunit and every OpenSSH since 8.0 have it.
+const SET_LINK: &str = "lsetstat@openssh.com";
+
+/// The data of [`SET_LINK`].
+#[derive(Serialize)]
+struct LinkAttributes<'a> {
+    path: &'a str,
+    attributes: FileAttributes,
+}
 
 /// What a path in the guest is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,16 +179,23 @@ impl Remote {
         }
     }
 
-    /// Makes a link, in the place of a file or link of this name.
-    pub(super) async fn make_link(&self, target: &str, path: &str) -> Result<()> {
+    /// Makes a link, in the place of a file or link of this name, and gives it its time.
+    pub(super) async fn make_link(&self, target: &str, path: &str, modified: u32) -> Result<()> {
         // Whether there was something is seen below.
         let _ = self.sftp.remove(path).await;
         // In the order that OpenSSH has, which is the other way round than the draft's (OpenSSH: PROTOCOL, 4.1).
-        self.sftp
-            .symlink(target, path)
-            .await
-            .map(drop)
-            .map_err(|e| failed(path, &reason(&e)))
+        let failed_here = |e: SftpError| failed(path, &reason(&e));
+        self.sftp.symlink(target, path).await.map_err(failed_here)?;
+        let request = LinkAttributes {
+            path,
+            attributes: times(modified),
+        };
+        let request = to_bytes(&request).map_err(|e| failed(path, &e))?.to_vec();
+        match self.sftp.extended(SET_LINK, request).await.map_err(failed_here)? {
+            Packet::Status(status) if status.status_code == StatusCode::Ok => Ok(()),
+            Packet::Status(status) => Err(failed(path, &status.error_message)),
+            _ => Err(failed(path, &"no answer")),
+        }
     }
 
     pub(super) async fn set(&self, path: &str, mode: u32, modified: u32) -> Result<()> {
@@ -319,11 +338,18 @@ fn permissions(mode: u32) -> FileAttributes {
     }
 }
 
-fn full(mode: u32, modified: u32) -> FileAttributes {
+fn times(modified: u32) -> FileAttributes {
     FileAttributes {
         atime: Some(modified),
         mtime: Some(modified),
-        ..permissions(mode)
+        ..FileAttributes::empty()
+    }
+}
+
+fn full(mode: u32, modified: u32) -> FileAttributes {
+    FileAttributes {
+        permissions: Some(mode),
+        ..times(modified)
     }
 }
 

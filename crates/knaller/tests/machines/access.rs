@@ -2,6 +2,7 @@
 
 use std::fs::Permissions;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::process::Command;
 
 use knaller::{CopyEvent, CopyOptions, ExecExit, ExecRequest, Machine, Pty, Session, SessionEvent};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -114,6 +115,12 @@ async fn files(machine: &Machine) {
     std::fs::write(source.join("empty"), "").unwrap();
     symlink("deep/large", source.join("link")).unwrap();
     symlink("/nowhere", source.join("dangling")).unwrap();
+    // A link's own time, not that of what it leads to.
+    let old = Command::new("touch")
+        .args(["-h", "-d", "@1000000000"])
+        .arg(source.join("dangling"))
+        .status();
+    assert!(old.unwrap().success());
     std::os::unix::net::UnixListener::bind(source.join("socket")).unwrap();
     std::fs::set_permissions(source.join("deep/er"), Permissions::from_mode(0o500)).unwrap();
 
@@ -136,6 +143,10 @@ async fn files(machine: &Machine) {
         "751\n500"
     );
     assert_eq!(said(machine, "readlink /root/tree/link").await, "deep/large");
+    assert_eq!(
+        said(machine, "stat -c %Y /root/tree/dangling").await,
+        "1000000000"
+    );
 
     let back = temp.path().join("back");
     machine
