@@ -143,3 +143,29 @@ async fn a_guest_that_ignores_its_init_is_stopped_the_hard_way() {
     assert!(info.pid.is_some());
     machine.remove().await.unwrap();
 }
+
+#[tokio::test]
+async fn ctrl_alt_del_ends_a_machine_in_order() {
+    let bed = Bed::new();
+    let script = "trap 'echo asked nicely; exit 7' TERM; echo up; while :; do sleep 1 & wait; done";
+    let machine = bed.start(small("keys").command(["sh", "-c", script])).await;
+    let mut logs = machine.logs(LogSource::Console, true).await.unwrap();
+    let mut console = Vec::new();
+    while !console.windows(2).any(|word| word == b"up") {
+        console.extend_from_slice(&logs.next().await.unwrap().unwrap());
+    }
+    let api = firecracker_api::Client::new(bed.sandbox.runtime().join("knaller/keys/api.sock"));
+    api.put_action(firecracker_api::models::ActionType::SendCtrlAltDel)
+        .await
+        .unwrap();
+    assert_eq!(
+        machine.wait().await.unwrap(),
+        Exit::Command(guest_protocol::Exit::Code(7))
+    );
+    while let Some(piece) = logs.next().await.unwrap() {
+        console.extend_from_slice(&piece);
+    }
+    let console = String::from_utf8_lossy(&console);
+    assert!(console.contains("asked nicely"), "{console}");
+    machine.remove().await.unwrap();
+}
