@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::clock::Clock;
 use super::dialogue::{self, End};
 use super::disks::{self, Disks};
-use super::failure::Post;
+use super::failure::{self, Post};
 use super::keys::{self, Keys};
 use super::launch::Launch;
 use super::means::Means;
@@ -242,9 +242,9 @@ impl Start<'_> {
         match timeout_at(deadline, dialogue).await {
             Ok(Ok(End::Done | End::Exited(_))) => Ok(()),
             Ok(Ok(End::Failed { step, message })) => Err(Error::GuestFailed {
+                console: failure::console_that_says(files, &message).await,
                 step,
                 message,
-                console: console(),
             }
             .into()),
             Ok(Ok(End::Version(guest))) => Err(Error::GuestVersion {
