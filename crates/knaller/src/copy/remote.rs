@@ -6,7 +6,7 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use russh_sftp::client::error::Error as SftpError;
 use russh_sftp::client::{Config, RawSftpSession};
-use russh_sftp::protocol::{FileAttributes, OpenFlags, Packet, StatusCode};
+use russh_sftp::protocol::{FileAttributes, Name as Names, OpenFlags, Packet, StatusCode};
 use russh_sftp::ser::to_bytes;
 use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -113,16 +113,7 @@ impl Remote {
 
     /// The absolute path that `path` stands for.
     pub(super) async fn resolve(&self, path: &str) -> Result<String> {
-        let name = self
-            .sftp
-            .realpath(path)
-            .await
-            .map_err(|e| failed(path, &reason(&e)))?;
-        name.files
-            .into_iter()
-            .next()
-            .map(|file| file.filename)
-            .ok_or_else(|| failed(path, &"no answer"))
+        one_name(path, self.sftp.realpath(path).await)
     }
 
     /// The names in a folder, without `.` and `..`.
@@ -154,16 +145,7 @@ impl Remote {
     }
 
     pub(super) async fn read_link(&self, path: &str) -> Result<String> {
-        let name = self
-            .sftp
-            .readlink(path)
-            .await
-            .map_err(|e| failed(path, &reason(&e)))?;
-        name.files
-            .into_iter()
-            .next()
-            .map(|file| file.filename)
-            .ok_or_else(|| failed(path, &"no answer"))
+        one_name(path, self.sftp.readlink(path).await)
     }
 
     /// Makes a folder that only its owner may use, unless there is one.
@@ -312,6 +294,13 @@ impl Remote {
         }
         Ok(chunk)
     }
+}
+
+/// The only name of an answer about `path`.
+fn one_name(path: &str, answer: std::result::Result<Names, SftpError>) -> Result<String> {
+    let names = answer.map_err(|e| failed(path, &reason(&e)))?.files;
+    let first = names.into_iter().next().map(|file| file.filename);
+    first.ok_or_else(|| failed(path, &"no answer"))
 }
 
 fn attributes(attributes: &FileAttributes) -> Attributes {

@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::process::Stdio;
 
-use crate::server::{ALICE, Server, is_root, noise, stdout, success};
+use crate::server::{ALICE, Server, echoes, is_root, noise, stdout, success};
 
 #[test]
 fn a_command_has_three_streams_and_an_exit_code() {
@@ -72,27 +72,7 @@ fn a_signal_that_kills_is_told() {
 #[test]
 fn large_data_flows_both_ways_at_once() {
     let server = Server::start();
-    let data = noise(64 << 20);
-    let mut ssh = server
-        .ssh()
-        .arg("cat")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = ssh.stdin.take().unwrap();
-    let copy = data.clone();
-    let writer = std::thread::spawn(move || stdin.write_all(&copy).unwrap());
-    let mut received = Vec::new();
-    ssh.stdout.take().unwrap().read_to_end(&mut received).unwrap();
-    writer.join().unwrap();
-    assert!(ssh.wait().unwrap().success());
-    assert!(
-        received == data,
-        "{} of {} bytes came back",
-        received.len(),
-        data.len()
-    );
+    echoes(server.ssh().arg("cat"), &noise(64 << 20));
 }
 
 /// The reader begins only when the writer can write no more: all queues are full by then, in both directions.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
-use crate::server::{Server, noise, stdout, success};
+use crate::server::{Server, echoes, noise, stdout, success};
 
 fn connect(server: &Server) -> TcpStream {
     TcpStream::connect((Ipv4Addr::LOCALHOST, server.port)).unwrap()
@@ -134,22 +134,7 @@ fn a_client_that_answers_is_kept() {
 
 /// Data flows both ways while keys change all the time.
 fn keys_change(server: &Server, options: &[&str]) {
-    let data = noise(24 << 20);
-    let mut ssh = server
-        .ssh_with(options)
-        .arg("cat")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = ssh.stdin.take().unwrap();
-    let copy = data.clone();
-    let writer = std::thread::spawn(move || stdin.write_all(&copy).unwrap());
-    let mut received = Vec::new();
-    ssh.stdout.take().unwrap().read_to_end(&mut received).unwrap();
-    writer.join().unwrap();
-    assert!(ssh.wait().unwrap().success());
-    assert!(received == data);
+    echoes(server.ssh_with(options).arg("cat"), &noise(24 << 20));
 }
 
 #[test]

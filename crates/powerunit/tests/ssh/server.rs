@@ -1,7 +1,7 @@
 //! A server of this process, and what stock clients need to reach it.
 
 use std::ffi::OsStr;
-use std::io::{BufRead as _, BufReader, Read};
+use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
@@ -199,6 +199,24 @@ fn accounts(path: &Path) {
     if is_root() {
         chown(&home, Some(ALICE), Some(ALICE)).unwrap();
     }
+}
+
+/// Sends `data` to the command, which is to send it all back while it comes.
+pub(crate) fn echoes(command: &mut Command, data: &[u8]) {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let mut received = Vec::new();
+    std::thread::scope(|scope| {
+        scope.spawn(move || stdin.write_all(data).unwrap());
+        child.stdout.take().unwrap().read_to_end(&mut received).unwrap();
+    });
+    assert!(child.wait().unwrap().success());
+    let (came, sent) = (received.len(), data.len());
+    assert!(received == data, "{came} of {sent} bytes came back");
 }
 
 /// `length` bytes that no compression or repetition hides a fault in.
