@@ -14,7 +14,7 @@ use crate::claim::{self, Claim};
 use crate::knaller::Inner;
 use crate::layout::{self, Files};
 use crate::record::Record;
-use crate::{Error, Name, Paths, Result, leash, process, runtime_folder, task};
+use crate::{Error, Name, Paths, Result, keep, leash, process, runtime_folder, task};
 
 /// How long killed processes may take to be gone.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -69,6 +69,10 @@ fn heal(paths: &Paths, name: &Name) {
 
 fn try_heal(paths: &Paths, name: &Name) -> Result<()> {
     let files = layout::files(paths, name);
+    for log in [files.console(), files.vmm_log()] {
+        // One that is not there yet, or no more, needs no room.
+        let _ = keep::trim(&log, keep::LIMIT);
+    }
     let claim = match Claim::take_now(&files) {
         Ok(Some(claim)) => claim,
         // Somebody works on it, or it went meanwhile.

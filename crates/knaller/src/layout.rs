@@ -5,7 +5,7 @@
 //! DATA/vms/NAME/      vm.json      what was asked for (see `record`)
 //!                     creating     only while the first start has not succeeded
 //!                     overlay.ext4 or rootfs.ext4
-//!                     console.log  vmm.log
+//!                     console.log  vmm.log     the end of each: see `keep`
 //!                     host_key     client_key     known_hosts
 //! RUNTIME/NAME/       api.sock     the VMM's
 //!                     vsock.sock   the VMM's

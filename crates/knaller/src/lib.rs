@@ -56,6 +56,7 @@ mod forwarding;
 pub mod fuzzing;
 mod heal;
 mod info;
+mod keep;
 mod knaller;
 mod layout;
 mod leash;

@@ -1,13 +1,16 @@
 //! What a machine wrote.
 
-use std::io::Read as _;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
 
 use bytes::Bytes;
 
 use crate::layout::Files;
 use crate::record::Record;
 use crate::watch::Watch;
-use crate::{Error, Result, stop};
+use crate::{Error, Result, keep, stop};
 
 /// Which log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,15 +25,14 @@ pub enum LogSource {
 /// A log being read.
 #[derive(Debug)]
 pub struct Logs {
-    file: std::fs::File,
-    path: std::path::PathBuf,
-    follow: Option<Follow>,
-}
-
-#[derive(Debug)]
-struct Follow {
-    watch: Watch,
+    file: File,
+    path: PathBuf,
+    /// Where the next piece begins.
+    at: u64,
+    folder: PathBuf,
     record: Record,
+    /// While there may be more to come.
+    watch: Option<Watch>,
 }
 
 /// The longest piece, in bytes.
@@ -42,45 +44,113 @@ impl Logs {
             LogSource::Console => files.console(),
             LogSource::Vmm => files.vmm_log(),
         };
-        let watch = follow.then(|| Watch::folder(&files.data)).transpose();
-        let watch = watch.map_err(Error::io("watch", &files.data))?;
-        let file = std::fs::File::open(&path).map_err(Error::io("open", &path))?;
-        Ok(Self {
-            file,
+        let mut logs = Self {
+            file: File::open(&path).map_err(Error::io("open", &path))?,
             path,
-            follow: watch.map(|watch| Follow { watch, record }),
-        })
+            at: 0,
+            folder: files.data.clone(),
+            record,
+            watch: None,
+        };
+        if follow {
+            logs.follow()?;
+        }
+        Ok(logs)
     }
 
-    /// The next piece, of any length; `None` at the end. Safe to drop and call again.
+    /// Goes on as more comes: from here on, only the machine's end is the log's.
+    ///
+    /// # Errors
+    /// The machine's folder cannot be watched.
+    pub fn follow(&mut self) -> Result<()> {
+        self.watch = Some(Watch::folder(&self.folder).map_err(Error::io("watch", &self.folder))?);
+        Ok(())
+    }
+
+    /// The next piece, of any length; `None` at the end. Safe to drop and call again. What is no longer kept of a long console
+    /// is left out, up to the beginning of a line.
     pub async fn next(&mut self) -> Result<Option<Bytes>> {
         loop {
-            let piece = self.piece()?;
+            let piece = self.piece().map_err(Error::io("read", &self.path))?;
             if !piece.is_empty() {
                 return Ok(Some(piece));
             }
-            let Some(follow) = &self.follow else {
+            let Some(watch) = &self.watch else {
                 return Ok(None);
             };
             // What was written before the end is read before it is told.
             let over = tokio::select! {
                 biased;
-                changes = follow.watch.changes() => changes.map_err(Error::io("watch", &self.path))?.over,
-                ended = stop::ended(&follow.record) => { ended?; true }
+                changes = watch.changes() => changes.map_err(Error::io("watch", &self.path))?.over,
+                ended = stop::ended(&self.record) => { ended?; true }
             };
             if over {
-                self.follow = None;
+                self.watch = None;
             }
         }
     }
 
-    fn piece(&mut self) -> Result<Bytes> {
-        let mut piece = vec![0; PIECE];
-        let got = self
-            .file
-            .read(&mut piece)
-            .map_err(Error::io("read", &self.path))?;
-        piece.truncate(got);
-        Ok(piece.into())
+    fn piece(&mut self) -> io::Result<Bytes> {
+        loop {
+            let start = keep::data(&self.file, self.at);
+            let mut piece = vec![0; PIECE];
+            let got = self.file.read_at(&mut piece, start)?;
+            if keep::data(&self.file, start) != start {
+                // It became a hole while it was read.
+                continue;
+            }
+            piece.truncate(got);
+            let skipped = start > self.at;
+            self.at = start + got as u64;
+            let mut piece = Bytes::from(piece);
+            if skipped && let Some(end) = piece.iter().position(|byte| *byte == b'\n') {
+                let _cut = piece.split_to(end + 1);
+            }
+            if !piece.is_empty() || got == 0 {
+                return Ok(piece);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn of_a_long_console_whole_lines_are_read_and_followed() {
+        let temp = tempfile::tempdir().unwrap();
+        let files = Files {
+            data: temp.path().to_owned(),
+            runtime: temp.path().to_owned(),
+        };
+        let spec = crate::MachineSpec::new();
+        let record = Record::new("web".parse().unwrap(), temp.path().to_owned(), spec);
+        let mut console = File::create(files.console()).unwrap();
+        let lines: Vec<String> = (0..30_000)
+            .map(|n| format!("line {n}, which is rather long\n"))
+            .collect();
+        console.write_all(lines.concat().as_bytes()).unwrap();
+        keep::trim(&files.console(), 256 << 10).unwrap();
+
+        let mut logs = Logs::open(&files, record, LogSource::Console, false).unwrap();
+        let mut all = Vec::new();
+        while let Some(piece) = logs.next().await.unwrap() {
+            all.extend_from_slice(&piece);
+        }
+        let all = String::from_utf8(all).unwrap();
+        assert!(
+            all.len() >= 200 << 10 && all.len() < 512 << 10,
+            "{} bytes",
+            all.len()
+        );
+        let whole = lines.concat();
+        assert!(whole.ends_with(&all) && all.starts_with("line "));
+
+        logs.follow().unwrap();
+        console.write_all(b"more\n").unwrap();
+        assert_eq!(logs.next().await.unwrap().unwrap(), "more\n");
     }
 }

@@ -11,6 +11,7 @@ pub mod console;
 pub mod counter;
 pub mod devices;
 pub mod exit;
+pub mod keep;
 pub mod logger;
 pub mod metrics;
 pub mod mmds;

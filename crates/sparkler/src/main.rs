@@ -13,6 +13,7 @@ use rustix::time::{ClockId, clock_gettime};
 use sparkler::arch::Clock;
 use sparkler::cli::{Args, ArgsError};
 use sparkler::exit::Exit;
+use sparkler::keep::Keep;
 use sparkler::logger::{Logger, parse_level};
 use sparkler::metrics::{Metrics, MetricsError};
 use sparkler::mmds::Mmds;
@@ -64,7 +65,7 @@ fn main() -> ExitCode {
     }
     let stdout = match rustix::io::dup(rustix::stdio::stdout())
         .map_err(Into::into)
-        .and_then(Sink::start)
+        .and_then(|stdout| Sink::start_keeping(stdout, args.keep_output.map(Keep::last)))
     {
         Ok(stdout) => stdout,
         Err(error) => {

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 
+use crate::keep::Keep;
+
 /// Most bytes that wait for the reader.
 const CAPACITY: usize = 1 << 20;
 /// How long a reader may take nothing at the end before the rest is given up.
@@ -50,12 +52,20 @@ impl Sink {
     /// # Errors
     /// If the system has no thread to give.
     pub fn start(to: OwnedFd) -> io::Result<Self> {
+        Self::start_keeping(to, None)
+    }
+
+    /// As [`Self::start`], for a file of which only the end is kept.
+    ///
+    /// # Errors
+    /// If the system has no thread to give.
+    pub fn start_keeping(to: OwnedFd, keep: Option<Keep>) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let theirs = Arc::clone(&shared);
         std::thread::Builder::new()
             .name("console".to_owned())
             .spawn(move || {
-                write_all(&theirs, &to);
+                write_all(&theirs, &to, keep);
                 theirs.lock().gone = true;
                 theirs.changed.notify_all();
             })?;
@@ -93,7 +103,7 @@ impl Sink {
 }
 
 /// Writes whatever comes until the other end is gone.
-fn write_all(shared: &Shared, to: &OwnedFd) {
+fn write_all(shared: &Shared, to: &OwnedFd, mut keep: Option<Keep>) {
     loop {
         let idle = |state: &mut State| state.waiting.is_empty();
         let mut state = shared
@@ -103,6 +113,9 @@ fn write_all(shared: &Shared, to: &OwnedFd) {
         let bytes = state.waiting.make_contiguous().to_vec();
         drop(state);
         let Ok(count) = write_some(to, &bytes) else { return };
+        if let Some(keep) = &mut keep {
+            keep.written(to, count);
+        }
         let mut state = shared.lock();
         state.waiting.drain(..count);
         state.written += count as u64;

@@ -50,24 +50,19 @@ impl LogsArgs {
         } else {
             LogSource::Console
         };
-        let mut seen = 0;
+        let mut logs = machine.logs(source, false).await?;
         if let Some(lines) = self.tail {
             let mut tail = Tail::new(lines);
-            let mut logs = machine.logs(source, false).await?;
             while let Some(bytes) = logs.next().await? {
-                seen += bytes.len();
                 tail.push(&bytes);
             }
             ui.write(&tail.finish())?;
-            if !self.follow {
-                return Ok(());
-            }
         }
-        let mut logs = machine.logs(source, self.follow).await?;
+        if self.follow {
+            logs.follow()?;
+        }
         while let Some(bytes) = logs.next().await? {
-            let skipped = seen.min(bytes.len());
-            seen -= skipped;
-            ui.write(&bytes[skipped..])?;
+            ui.write(&bytes)?;
         }
         Ok(())
     }

@@ -12,8 +12,8 @@ use tokio::process::{Child, Command};
 
 use crate::layout::Files;
 use crate::network::pasta::Pasta;
-use crate::vmm::Chosen;
-use crate::{Error, Options, Result, leash};
+use crate::vmm::{Chosen, SPARKLER};
+use crate::{Error, Options, Result, keep, leash};
 
 /// All that a boot's processes are made from.
 pub(super) struct Launch<'a> {
@@ -59,6 +59,9 @@ impl Launch<'_> {
             "--level".into(),
             "Warn".into(),
         ];
+        if self.vmm.name == SPARKLER {
+            vmm.extend(["--keep-output".into(), keep::LIMIT.to_string().into()]);
+        }
         match self.pasta {
             Some(pasta) => Ok((pasta.program.clone(), pasta.arguments(&vmm)?)),
             None => Ok((self.vmm.program.clone(), vmm.split_off(1))),

@@ -7,6 +7,9 @@ use crate::{Error, Options, Result, Vmm};
 
 pub(crate) mod kvm;
 
+/// The name of our own VMM.
+pub(crate) const SPARKLER: &str = "sparkler";
+
 /// The VMM that a machine gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Chosen {
@@ -56,7 +59,7 @@ pub(crate) fn choose(wish: Vmm, options: &Options) -> Result<Chosen> {
 
 fn sparkler(options: &Options, reason: String) -> Result<Chosen> {
     Ok(Chosen {
-        name: "sparkler",
+        name: SPARKLER,
         program: options.sparkler()?,
         qemu: Some(options.qemu()?),
         reason,

@@ -101,6 +101,10 @@ pub struct Args {
     /// How the guest is run: auto, kvm or tcg. Not a flag of Firecracker.
     #[arg(long, value_name = "accel", default_value = "auto")]
     pub accel: Choice,
+    /// How many bytes of standard output are kept at its end, where that is a file: what is older takes no room on the disk
+    /// any more [default: all]. Not a flag of Firecracker.
+    #[arg(long, value_name = "keep-output")]
+    pub keep_output: Option<u64>,
     /// What follows `--`: taken and not used, as by Firecracker.
     #[arg(last = true, hide = true)]
     rest: Vec<OsString>,
@@ -218,6 +222,7 @@ mod tests {
             (51200, 51200)
         );
         assert!(args.without_meaning().is_empty());
+        assert_eq!(args.keep_output, None);
     }
 
     #[test]

@@ -63,3 +63,27 @@ fn the_console_can_be_limited() {
     assert_eq!(uart["write_count"], 64);
     assert!(uart["rate_limiter_dropped_bytes"].as_u64() > Some(100), "{uart}");
 }
+
+/// Standard output is a file here, as under knaller: its end stays where it is, and what is older takes no room.
+#[test]
+fn of_a_console_in_a_file_only_the_end_is_kept() {
+    use std::os::unix::fs::{FileExt, MetadataExt};
+
+    let console = tempfile::NamedTempFile::new().unwrap();
+    let limit = 256 << 10;
+    let to = console.reopen().unwrap();
+    let mut machine = Machine::start_into(to, &["--keep-output", &limit.to_string()]);
+    machine.boot_source(&format!("{BOOT_ARGS} first=\"seq 1000000 1150000; reboot -f\""));
+    machine.action("InstanceStart");
+    assert_eq!(machine.exit_code(), 0);
+    let file = console.as_file().metadata().unwrap();
+    assert!(file.len() > 1 << 20, "{} bytes", file.len());
+    assert!(file.blocks() * 512 < 2 * limit, "{} blocks", file.blocks());
+    let mut end = vec![0; 128 << 10];
+    let from = file.len() - end.len() as u64;
+    console.as_file().read_exact_at(&mut end, from).unwrap();
+    let end = String::from_utf8(end).unwrap();
+    let numbers: Vec<u32> = end.lines().skip(1).map_while(|line| line.parse().ok()).collect();
+    assert!(numbers.len() > 10_000, "{} lines", numbers.len());
+    assert!(numbers.is_sorted_by(|one, next| one + 1 == *next), "{end}");
+}

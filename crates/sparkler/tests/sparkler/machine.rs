@@ -65,18 +65,37 @@ impl Machine {
         machine
     }
 
-    fn spawn(sandbox: Sandbox, mut command: Command, args: &[&str], api: bool) -> Self {
+    /// Starts one whose standard output is a file: nothing of it is seen here.
+    pub(crate) fn start_into(file: std::fs::File, args: &[&str]) -> Self {
+        let sandbox = Sandbox::new();
+        let command = sandbox.command(env!("CARGO_BIN_EXE_sparkler"));
+        let machine = Self::spawn_into(sandbox, command, args, true, file.into());
+        while std::os::unix::net::UnixStream::connect(machine.socket()).is_err() {
+            std::thread::yield_now();
+        }
+        machine
+    }
+
+    fn spawn(sandbox: Sandbox, command: Command, args: &[&str], api: bool) -> Self {
+        Self::spawn_into(sandbox, command, args, api, Stdio::piped())
+    }
+
+    fn spawn_into(sandbox: Sandbox, mut command: Command, args: &[&str], api: bool, stdout: Stdio) -> Self {
         if api {
             command.arg("--api-sock").arg(sandbox.path().join("api.sock"));
         }
         let mut child = command
             .args(args)
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
+            .stdout(stdout)
             .stderr(Stdio::inherit())
             .spawn()
             .unwrap();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let stdout: Box<dyn std::io::Read + Send> = match child.stdout.take() {
+            Some(stdout) => Box::new(stdout),
+            None => Box::new(std::io::empty()),
+        };
+        let stdout = BufReader::new(stdout);
         let (send, lines) = channel();
         std::thread::spawn(move || {
             for line in stdout.split(b'\n').map_while(Result::ok) {
