@@ -63,6 +63,20 @@ pub(crate) fn unblock_signals() -> Result<()> {
     change_mask(libc::SIG_SETMASK, &signal_set(&[])?)
 }
 
+/// Gives the process the signals as a login has them: all let through, none ignored, whatever was inherited. For the child
+/// between fork and exec: makes system calls only.
+pub(crate) fn default_signals() -> Result<()> {
+    for signal in 1..=LAST_SIGNAL {
+        // SAFETY: SIG_DFL is no function of ours. The kernel refuses SIGKILL and SIGSTOP, libc its own two: those are as
+        // they must be.
+        let _ = unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    unblock_signals()
+}
+
+/// The highest number of a signal (`_NSIG` of asm/signal.h).
+const LAST_SIGNAL: i32 = 64;
+
 /// Sends signal number `signal` (0 only asks whether it could be sent) to `pid`, or to a group as kill(2) has it.
 pub(crate) fn kill(pid: i32, signal: i32) -> Result<()> {
     // SAFETY: takes no pointers.

@@ -150,7 +150,7 @@ impl Launch {
             .stdout(Stdio::inherit())
             .stderr(Stdio::inherit());
         let become_user = move || {
-            sys::unblock_signals()?;
+            sys::default_signals()?;
             rustix::process::setsid()?;
             rustix::thread::set_thread_groups(&groups)?;
             rustix::thread::set_thread_res_gid(gid, gid, gid)?;

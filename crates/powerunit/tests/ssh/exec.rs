@@ -33,6 +33,18 @@ fn a_command_runs_as_its_user_with_that_users_groups() {
 }
 
 #[test]
+fn a_command_inherits_no_ignored_signal() {
+    // As nohup and the like leave them to what they start.
+    // SAFETY: SIG_IGN is no function of ours.
+    unsafe { libc::signal(libc::SIGUSR2, libc::SIG_IGN) };
+    let server = Server::start();
+    let ignored = server.run("sed -n 's/^SigIgn:\t//p' /proc/self/status");
+    let ignored = u64::from_str_radix(ignored.trim(), 16).unwrap();
+    // libc keeps signals 32 and 33 to itself: bits 31 and 32.
+    assert_eq!(ignored & !(0b11 << 31), 0, "{ignored:x}");
+}
+
+#[test]
 fn the_environment_is_a_login_one() {
     let server = Server::start_with(|settings| {
         settings.environment.insert("FROM_HOST".into(), "machine".into());

@@ -79,6 +79,7 @@ impl Start<'_> {
         let groups = groups(self.identity);
         let home = c_path(&user.home)?;
         let prepare = move || {
+            crate::sys::default_signals()?;
             rustix::process::setsid()?;
             if controls {
                 rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())?;
