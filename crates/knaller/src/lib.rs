@@ -56,6 +56,7 @@ mod forwarding;
 pub mod fuzzing;
 mod heal;
 mod info;
+mod inherit;
 mod keep;
 mod knaller;
 mod layout;

@@ -78,6 +78,8 @@ pub fn run(plan: &Plan, program: &Path, arguments: &[OsString]) -> Result<Infall
     nat::apply(plan)?;
     switches::turn(plan.ipv6).map_err(|e| Error::new("forwarding")(&e))?;
     drop(tap);
+    // pasta of 2023-03 leaves the sockets open on which it listens for the forwards.
+    crate::inherit::standard_files_only().map_err(|e| Error::new("open files")(&e))?;
     confine::give_up_privileges().map_err(|e| Error::new("privileges")(&e))?;
     let refused: io::Error = Command::new(program).args(arguments).exec();
     Err(Error {

@@ -13,7 +13,7 @@ use tokio::process::{Child, Command};
 use crate::layout::Files;
 use crate::network::pasta::Pasta;
 use crate::vmm::{Chosen, SPARKLER};
-use crate::{Error, Options, Result, keep, leash};
+use crate::{Error, Options, Result, inherit, keep, leash};
 
 /// All that a boot's processes are made from.
 pub(super) struct Launch<'a> {
@@ -81,20 +81,9 @@ impl Launch<'_> {
     }
 }
 
-/// Leaves the caller's session, so that neither its terminal's end nor a Ctrl-C there reaches the machine, and sees to it
-/// that exec closes every file but the three standard ones: a pipe of the caller's, held open by a machine, would
-/// never come to its end.
+/// Leaves the caller's session, so that neither its terminal's end nor a Ctrl-C there reaches the machine, and its open
+/// files: a pipe of the caller's, held open by a machine, would never come to its end.
 fn detach() -> std::io::Result<()> {
     rustix::process::setsid()?;
-    let (first, last) = (3, libc::c_uint::MAX);
-    // SAFETY: close_range(2) takes two numbers and flags; with CLOEXEC nothing is closed before exec, so that the
-    // descriptor by which the parent learns of a failed exec still works.
-    match unsafe { libc::syscall(libc::SYS_close_range, first, last, libc::CLOSE_RANGE_CLOEXEC) } {
-        0 => Ok(()),
-        _ => match std::io::Error::last_os_error() {
-            // Linux before 5.11: what is inherited then is what the caller failed to mark.
-            error if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EINVAL)) => Ok(()),
-            error => Err(error),
-        },
-    }
+    inherit::standard_files_only()
 }
