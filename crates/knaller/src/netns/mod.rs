@@ -2,7 +2,7 @@
 //! `knaller-netns`, and nothing of either stays but the VMM that it becomes.
 //!
 //! ```text
-//! outside   host -> pasta -> eth0 (pasta's own, host's addresses)
+//! outside   host -> pasta -> eth0 (pasta's own, constant addresses)
 //!                              | DNAT / masquerade / forwarding by the namespace's kernel
 //! guest     eth0 <- VMM <- knaller0 (TAP)
 //! ```
@@ -13,6 +13,7 @@
 use std::convert::Infallible;
 use std::ffi::OsString;
 use std::io;
+use std::net::IpAddr;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -35,6 +36,8 @@ pub struct Plan {
     pub ports: Vec<Port>,
     /// Whether the host has an IPv6 route, and so this namespace.
     pub ipv6: bool,
+    /// Addresses of the host, which the guest is not to reach.
+    pub host: Vec<IpAddr>,
     /// The `nft` program.
     pub nft: PathBuf,
 }

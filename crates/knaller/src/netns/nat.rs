@@ -1,6 +1,7 @@
 //! The packet rules, as JSON for `nft` (libnftables-json(5)).
 
 use std::io::Write as _;
+use std::net::IpAddr;
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
@@ -85,9 +86,27 @@ pub(super) fn ruleset(plan: &Plan) -> Value {
             "passing",
             &[from_guest, family.to(&family.metadata()), json!({"drop": null})],
         ));
+        commands.extend(host_is_closed(*family, &plan.host));
     }
     commands.extend(nothing_here_for_the_guest());
     json!({ "nftables": commands })
+}
+
+/// The host's own programs may come to the guest by its forwards and are answered; the guest may not come to them.
+fn host_is_closed(family: Family, host: &[IpAddr]) -> Option<Value> {
+    let own = host.iter().filter(|address| family.has(address));
+    let set: Vec<_> = own.map(ToString::to_string).collect();
+    if set.is_empty() {
+        return None;
+    }
+    let to_host = family.to(&json!({ "set": set }));
+    let new = json!({"match": {"op": "in", "left": {"ct": {"key": "state"}}, "right": "new"}});
+    let from_guest = interface("iifname", "==", TAP);
+    // Said, not swallowed: a program of the guest's may well try.
+    Some(rule(
+        "passing",
+        &[from_guest, to_host, new, json!({"reject": null})],
+    ))
 }
 
 /// The guest's packets are to be carried on. Nothing in here is for it but its gateway's answers to pings and neighbour
@@ -124,6 +143,13 @@ impl Family {
         match self {
             Self::V4 => "ip",
             Self::V6 => "ip6",
+        }
+    }
+
+    fn has(self, address: &IpAddr) -> bool {
+        match self {
+            Self::V4 => address.is_ipv4(),
+            Self::V6 => address.is_ipv6(),
         }
     }
 
@@ -253,6 +279,9 @@ mod tests {
         let plan = Plan {
             ports,
             ipv6: true,
+            host: ["203.0.113.2", "fd00:113::2", "198.51.100.7"]
+                .map(|a| a.parse().unwrap())
+                .to_vec(),
             nft: "/usr/sbin/nft".into(),
         };
         let listed = as_nft_lists_them(&plan).unwrap();
@@ -262,6 +291,8 @@ mod tests {
             "ip saddr 127.0.0.0/8 oifname \"knaller0\" masquerade",
             "ip6 saddr fd6b:6e61:6c6c:6572::/64 oifname != \"knaller0\" masquerade",
             "iifname \"knaller0\" ip daddr 169.254.0.0/16 drop",
+            "iifname \"knaller0\" ip daddr { 198.51.100.7, 203.0.113.2 } ct state new reject",
+            "iifname \"knaller0\" ip6 daddr fd00:113::2 ct state new reject",
         ] {
             assert!(listed.contains(rule), "{rule}\n{listed}");
         }

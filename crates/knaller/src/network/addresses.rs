@@ -28,6 +28,20 @@ pub(crate) const GUEST_V6: Ipv6Addr = Ipv6Addr::new(0xfd6b, 0x6e61, 0x6c6c, 0x65
 /// Length of the prefix that both share.
 pub(crate) const PREFIX_V6: u8 = 64;
 
+/// The namespace's own address on pasta's link, and its gateway there. Not the host's, which pasta would copy: packets
+/// that the host sends to itself by its outer address would then seem to come from the namespace itself. The 2023-03
+/// version gives them its gateway's address (IPv4), from which UDP answers do not find back without `--map-gw`, or a
+/// link-local one (IPv6), which no kernel forwards.
+pub(crate) const NAMESPACE_V4: Ipv4Addr = Ipv4Addr::new(10, 255, 255, 249);
+pub(crate) const PASTA_V4: Ipv4Addr = Ipv4Addr::new(10, 255, 255, 250);
+
+/// As dotted decimals, which every version of pasta takes: 30 bits.
+pub(crate) const NETMASK_V4: Ipv4Addr = Ipv4Addr::new(255, 255, 255, 252);
+
+/// The same in the prefix next to the guest's; pasta's prefixes always have 64 bits.
+pub(crate) const NAMESPACE_V6: Ipv6Addr = Ipv6Addr::new(0xfd6b, 0x6e61, 0x6c6c, 0x6573, 0, 0, 0, 2);
+pub(crate) const PASTA_V6: Ipv6Addr = Ipv6Addr::new(0xfd6b, 0x6e61, 0x6c6c, 0x6573, 0, 0, 0, 1);
+
 /// The guest's addresses, as [`crate::MachineInfo`] tells them.
 pub(crate) fn guest(ipv6: bool) -> Vec<IpAddr> {
     let v6 = ipv6.then_some(IpAddr::V6(GUEST_V6));

@@ -4,7 +4,9 @@ use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use super::addresses::{NAMESPACE_V4, NAMESPACE_V6, NETMASK_V4, PASTA_V4, PASTA_V6};
 use super::routes::{self, Routes};
+use super::{dns, own};
 use crate::netns::{Plan, Port};
 use crate::{Error, Forward, Options, Protocol, Result};
 
@@ -15,6 +17,7 @@ pub(crate) struct Pasta {
     pub(crate) helper: PathBuf,
     pub(crate) nft: PathBuf,
     pub(crate) forwards: Vec<Forward>,
+    pub(crate) ipv4: bool,
     pub(crate) ipv6: bool,
     /// Whether the caller is root.
     pub(crate) root: bool,
@@ -32,6 +35,7 @@ impl Pasta {
             helper: options.netns()?,
             nft: options.nft()?,
             forwards: Vec::new(),
+            ipv4,
             ipv6,
             root: rustix::process::geteuid().is_root(),
         })
@@ -45,7 +49,7 @@ impl Pasta {
             "--quiet",
             // It sets up the namespace's side of its own interface.
             "--config-net",
-            // Otherwise the guest reaches everything that listens on the host's loopback, by its gateway's address.
+            // Otherwise the gateway's address stands for the host, with everything that listens on its loopback.
             "--no-map-gw",
             // Nothing that listens on the host is to appear in the namespace, and nothing there on the host but what is
             // forwarded below.
@@ -56,6 +60,28 @@ impl Pasta {
         ]
         .map(OsString::from)
         .to_vec();
+        for (has, words) in [
+            (
+                self.ipv4,
+                [
+                    ("--address", NAMESPACE_V4.to_string()),
+                    ("--gateway", PASTA_V4.to_string()),
+                ],
+            ),
+            (
+                self.ipv6,
+                [
+                    ("--address", NAMESPACE_V6.to_string()),
+                    ("--gateway", PASTA_V6.to_string()),
+                ],
+            ),
+        ] {
+            let words = words.into_iter().filter(|_| has);
+            arguments.extend(words.flat_map(|(flag, address)| [flag.into(), address.into()]));
+        }
+        if self.ipv4 {
+            arguments.extend(["--netmask".into(), NETMASK_V4.to_string().into()]);
+        }
         if self.root {
             // Else it becomes nobody, who may not write the machine's files. And no user namespace: this pasta gives up
             // CAP_SETFCAP, without which root may not map itself into one (user_namespaces(7)).
@@ -91,9 +117,20 @@ impl Pasta {
         let plan = Plan {
             ports,
             ipv6: self.ipv6,
+            host: self.closed(),
             nft: self.nft.clone(),
         };
         serde_json::to_string(&plan).map_err(|e| Error::system("write the network's plan")(e.into()))
+    }
+}
+
+impl Pasta {
+    /// The host's addresses that a guest may not reach: all but those of its name servers.
+    fn closed(&self) -> Vec<IpAddr> {
+        let servers = dns::of_host(self.ipv6).servers;
+        let mut own = own::of_host();
+        own.retain(|address| !servers.contains(address) && (self.ipv6 || address.is_ipv4()));
+        own
     }
 }
 
@@ -177,6 +214,7 @@ mod tests {
             helper: "/lib/knaller-netns".into(),
             nft: "/sbin/nft".into(),
             forwards: forwards.iter().map(|text| text.parse().unwrap()).collect(),
+            ipv4: true,
             ipv6: true,
             root: false,
         }
@@ -199,14 +237,27 @@ mod tests {
             "{text}"
         );
         assert!(text.contains(" --udp-ports ::1/5353 "), "{text}");
-        let udp = r#"{"protocol":"udp","port":5353,"guest_port":53}],"ipv6":true,"nft":"/sbin/nft"}"#;
-        assert!(text.ends_with(&format!("{udp} vmm --id")), "{text}");
+        let udp = r#"{"protocol":"udp","port":5353,"guest_port":53}],"ipv6":true,"#;
+        assert!(text.contains(udp), "{text}");
+        assert!(text.ends_with(r#""nft":"/sbin/nft"} vmm --id"#), "{text}");
         assert!(!text.contains("runas"));
         let root = Pasta {
             root: true,
             ..pasta(&[])
         };
         assert!(line(&root).contains("--runas 0 --netns-only --tcp-ports none --udp-ports none -- "));
+        // Of a family that the host has no route for it must not be told.
+        assert!(
+            text.contains(" --address fd6b:6e61:6c6c:6573::2 --gateway fd6b:6e61:6c6c:6573::1 "),
+            "{text}"
+        );
+        let v4 = Pasta {
+            ipv6: false,
+            ..pasta(&[])
+        };
+        let text = line(&v4);
+        let own = " --address 10.255.255.249 --gateway 10.255.255.250 --netmask 255.255.255.252 ";
+        assert!(text.contains(own) && !text.contains("fd6b"), "{text}");
     }
 
     #[test]
