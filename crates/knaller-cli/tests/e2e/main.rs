@@ -1,7 +1,9 @@
 //! The command with real microVMs, from end to end: each test has folders of its own and leaves nothing behind.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a panic is how a test fails")]
 
+mod lan;
 mod life;
+mod network;
 mod openssh;
 mod systemd;
 mod world;

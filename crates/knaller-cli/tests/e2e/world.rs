@@ -64,6 +64,14 @@ impl World {
         world
     }
 
+    /// Has every command run by another, whose own words these are.
+    pub(crate) fn through<S: Into<OsString>>(mut self, words: impl IntoIterator<Item = S>) -> Self {
+        let mut prefix: Vec<OsString> = words.into_iter().map(Into::into).collect();
+        prefix.append(&mut self.prefix);
+        self.prefix = prefix;
+        self
+    }
+
     pub(crate) fn command(&self, words: &[&str]) -> Command {
         let plain = self.sandbox.knaller(words);
         let program = match &self.programs {
@@ -128,6 +136,15 @@ impl World {
         let _ = self.ok(&["stop", name]);
         let _ = self.ok(&["rm", name]);
         self.sandbox.assert_clean();
+    }
+
+    /// A copy of a file that this world's user may read.
+    pub(crate) fn adopt(&self, file: &Path) -> PathBuf {
+        let copy = self.sandbox.home().join(file.file_name().unwrap());
+        let mut cp = Command::new("cp");
+        let _ = testkit::run(cp.args(["--reflink=auto", "--sparse=always"]).args([file, &copy])).ok();
+        self.hand_over(&copy);
+        copy
     }
 
     fn hand_over(&self, path: &Path) {
