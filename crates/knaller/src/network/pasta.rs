@@ -163,6 +163,7 @@ pub(crate) fn complaint(log: &str, forwards: &[Forward]) -> Option<Error> {
         // unshare(2) or clone(2) as pasta reports them.
         let namespaces = [
             "Failed to clone process with detached namespaces",
+            "Couldn't create user namespace",
             "Failed to create user namespace",
         ];
         if namespaces.iter().any(|text| line.contains(text)) {
@@ -284,6 +285,10 @@ mod tests {
             helper.to_string(),
             "the network could not be set up: packet rules: no nft"
         );
+        assert!(matches!(
+            complaint("Couldn't create user namespace: No space left on device\n", &[]),
+            Some(Error::UserNamespaces { .. })
+        ));
         assert!(complaint("Couldn't configure user mappings\nqemu: x\n", &[]).is_none());
     }
 }
