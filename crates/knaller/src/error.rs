@@ -289,6 +289,17 @@ impl Error {
             Self::NoKernel => "make one from the host's own with `knaller kernel import`".to_owned(),
             Self::UnknownKernel(_) => "`knaller kernel ls` shows what there is".to_owned(),
             Self::Memory { .. } => "ask for less with --memory, or stop another machine".to_owned(),
+            Self::VmmDied { .. } => {
+                "`knaller doctor` checks what a start needs, and `knaller start --verbose` shows all that the VMM says"
+                    .to_owned()
+            }
+            Self::GuestPanicked { .. } | Self::GuestEnded { .. } => {
+                "`knaller start --verbose` shows the whole console".to_owned()
+            }
+            Self::NeverAsked { .. } | Self::SshTimeout { .. } => {
+                "if the host is busy, give it longer with --boot-timeout; `knaller start --verbose` shows the whole console"
+                    .to_owned()
+            }
             Self::GuestVersion { .. } => "import the kernel again with `knaller kernel import`".to_owned(),
             _ => return None,
         })

@@ -105,6 +105,10 @@ struct MachineOptions {
     #[arg(long, value_name = "VMM", value_enum, default_value_t)]
     vmm: VmmChoice,
 
+    /// Seconds until SSH must answer
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    boot_timeout: u64,
+
     /// A label for your own use
     #[arg(short, long = "label", value_name = "NAME=VALUE", value_parser = pair)]
     labels: Vec<(String, String)>,
@@ -246,6 +250,7 @@ impl MachineOptions {
             VmmChoice::Firecracker => Vmm::Firecracker,
             VmmChoice::Sparkler => Vmm::Sparkler,
         };
+        spec.boot_timeout_ms = self.boot_timeout.saturating_mul(1000);
         spec.labels = self.labels.iter().cloned().collect();
     }
 }
