@@ -233,6 +233,10 @@ impl Args {
             "id": names.device(),
             "drive": names.throttle(),
             "serial": slot.serial,
+            // As Firecracker: the guest is told of the host's failures. QEMU by itself stops a guest that the host has
+            // no disk space for, without a word.
+            "rerror": "report",
+            "werror": "report",
         }));
     }
 
