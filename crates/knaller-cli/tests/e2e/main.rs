@@ -1,6 +1,8 @@
 //! The command with real microVMs, from end to end: each test has folders of its own and leaves nothing behind.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a panic is how a test fails")]
 
+mod errors;
+mod faults;
 mod lan;
 mod life;
 mod network;

@@ -72,6 +72,12 @@ impl World {
         self
     }
 
+    /// As [`Self::through`], but it is the user who runs the other.
+    pub(crate) fn inside<S: Into<OsString>>(mut self, words: impl IntoIterator<Item = S>) -> Self {
+        self.prefix.extend(words.into_iter().map(Into::into));
+        self
+    }
+
     pub(crate) fn command(&self, words: &[&str]) -> Command {
         let plain = self.sandbox.knaller(words);
         let program = match &self.programs {

@@ -1,0 +1,115 @@
+//! Processes that are killed, many starts at once, a host without disk space: the next command puts right what was left,
+//! and a guest is told what befell it. A start that is itself killed, at any step, is in knaller's own tests.
+
+use std::collections::HashSet;
+use std::process::Command;
+
+use serde_json::Value;
+use testkit::{is_root, skip};
+
+use crate::world::{Running, World};
+
+#[test]
+fn a_machine_whose_process_is_killed_starts_again_and_leaves_nothing() {
+    let world = World::new();
+    world.start("hit", &["-p", "127.0.0.1:0:80"]);
+    world.run(&["start", "hit", "--memory", "128M"]).fails(
+        4,
+        &[
+            "a machine named hit exists already (running)",
+            "knaller rm --force hit",
+        ],
+    );
+    for victim in ["pasta", "sparkler"] {
+        kill(&world, victim);
+        let _ = world.run(&["wait", "hit"]);
+        assert_eq!(world.inspect("hit")["state"], "stopped", "{victim}");
+        let _ = world.ok(&["start", "hit", "--detach"]);
+        assert_eq!(world.shell("hit", "echo well"), "well\n");
+    }
+    kill(&world, "qemu-system");
+    let _ = world.run(&["wait", "hit"]);
+    let _ = world.ok(&["rm", "hit"]);
+    world.sandbox.assert_clean();
+}
+
+fn kill(world: &World, program: &str) {
+    let found = world.sandbox.processes();
+    let process = found
+        .iter()
+        .find(|process| process.program().starts_with(program));
+    process.unwrap().kill();
+}
+
+#[test]
+fn ten_starts_by_ten_commands_at_once() {
+    let world = World::new();
+    let words = "start --detach --memory 96M --image initramfs -p 0:80 --boot-timeout 600";
+    let words: Vec<_> = words.split(' ').collect();
+    let starts: Vec<_> = (0..10).map(|_| world.spawn(&words)).collect();
+    for start in starts {
+        let (code, said) = start.end();
+        assert_eq!(code, 0, "{said}");
+    }
+    let listed: Vec<Value> = serde_json::from_str(&world.ok(&["list", "-o", "json"])).unwrap();
+    assert!(
+        listed.iter().all(|machine| machine["state"] == "running"),
+        "{listed:?}"
+    );
+    let names: HashSet<_> = listed
+        .iter()
+        .map(|machine| machine["name"].as_str().unwrap())
+        .collect();
+    let ports: HashSet<_> = listed
+        .iter()
+        .map(|machine| &machine["forwards"][0]["host_port"])
+        .collect();
+    assert_eq!((names.len(), ports.len()), (10, 10), "{listed:?}");
+    let names: Vec<_> = names.into_iter().collect();
+    let _ = world.ok(&[&["rm", "--force"], &names[..]].concat());
+    world.sandbox.assert_clean();
+}
+
+#[test]
+fn a_host_whose_disk_is_full() {
+    if !is_root() {
+        return skip("a_host_whose_disk_is_full", "root, who may mount a small disk");
+    }
+    let world = World::new();
+    let machines = world.sandbox.data().join("knaller/vms");
+    let small = "mkdir -m 700 \"$0\" && mount -t tmpfs -o mode=700,size=16k none \"$0\" && echo mounted && exec sleep infinity";
+    let mut holder = Command::new("unshare");
+    holder.args(["--mount", "sh", "-c", small]).arg(&machines);
+    let mut holder = Running::new(&mut holder);
+    holder.line("mounted");
+    let enter = format!("--mount=/proc/{}/ns/mnt", holder.child.id());
+    let world = world.through(["nsenter", &enter]);
+
+    let folder = machines.to_str().unwrap();
+    let start = ["start", "x", "--detach", "--memory", "128M", "--network", "none"];
+    world
+        .run(&start)
+        .fails(8, &["cannot start x: the disk of ", folder, "is full"]);
+    assert_eq!(world.ok(&["list", "-o", "name"]), "");
+
+    // Room for the start, but not for all that the guest's disk could hold: the guest's program is told, and the guest
+    // goes on.
+    let remount = ["mount", "-o", "remount,size=8m", folder];
+    let _ = testkit::run(Command::new("nsenter").arg(&enter).args(remount)).ok();
+    let _ = world.ok(&start);
+    let fill = [
+        "exec",
+        "x",
+        "dd",
+        "if=/dev/urandom",
+        "of=/root/fill",
+        "bs=1M",
+        "count=20",
+        "conv=fsync",
+    ];
+    world.run(&fill).fails(1, &["Input/output error"]);
+    assert_eq!(world.ok(&["exec", "x", "echo", "well"]), "well\n");
+    let _ = world.ok(&["rm", "--force", "x"]);
+    drop(holder);
+    world.sandbox.assert_clean();
+}
