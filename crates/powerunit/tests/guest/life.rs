@@ -83,6 +83,40 @@ fn an_image_with_its_own_init_can_close_the_disk_under_the_overlay() {
     );
 }
 
+/// The same by systemd itself, which is asked to end the machine as soon as it is up.
+#[test]
+fn systemd_closes_the_disk_under_the_overlay() {
+    let sandbox = Sandbox::new();
+    let unit = sandbox.path().join("off.service");
+    let text = "[Unit]\nAfter=basic.target\n[Service]\nType=oneshot\nExecStart=/bin/systemctl reboot\n";
+    std::fs::write(&unit, text).unwrap();
+    let base = sandbox.path().join("systemd.ext4");
+    let copied = Command::new("cp")
+        .arg("--sparse=always")
+        .args([&testkit::debian(testkit::Debian::Systemd), &base])
+        .status();
+    assert!(copied.unwrap().success());
+    let commands = [
+        format!("write {} etc/systemd/system/off.service", unit.display()),
+        "mkdir etc/systemd/system/default.target.wants".to_owned(),
+        "symlink etc/systemd/system/default.target.wants/off.service /etc/systemd/system/off.service"
+            .to_owned(),
+    ];
+    debugfs(&base, &commands.each_ref().map(String::as_str));
+    let mut plan = Plan::overlay(&sandbox, "");
+    plan.disks[0].0 = base;
+    plan.config.init = guest_protocol::Init::Image;
+    let mut guest = Guest::start(&sandbox, &plan);
+    guest.ready();
+    let console = guest.off();
+    let upper = &plan.disks[1].0;
+    assert!(
+        debugfs(upper, &["ls upper/var/lib/systemd"]).contains("random-seed"),
+        "{console}"
+    );
+    assert!(journal_is_closed(upper), "{console}");
+}
+
 #[test]
 fn a_machine_that_waits_for_a_disk_goes_off_when_it_is_asked_to() {
     let sandbox = Sandbox::new();
