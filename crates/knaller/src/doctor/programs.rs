@@ -50,7 +50,7 @@ fn pasta(options: &Options) -> Check {
     }
     let found = format!(
         "{shown} is from before May 2023: through a forwarded port, servers that speak first (SMTP, MySQL) do not answer \
-         clients on other hosts"
+         clients but those on the host's loopback"
     );
     Check::bad(
         "pasta",
