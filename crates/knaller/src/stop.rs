@@ -1,7 +1,7 @@
 //! Ending a machine: asked, told, killed, in that order.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use firecracker_api::Client;
 use firecracker_api::models::{ActionType, VmState};
@@ -13,8 +13,8 @@ use crate::layout::{self, Files};
 use crate::record::Record;
 use crate::ssh::control;
 use crate::{
-    Error, Exit, Name, Result, State, StopOptions, StopOutcome, heal, list, process, runtime_folder, tail,
-    task,
+    Error, Exit, Init, Name, Result, State, StopOptions, StopOutcome, heal, list, process, runtime_folder,
+    tail, task,
 };
 
 /// What an orderly end takes beside the command's grace: killing the rest, syncing, unmounting.
@@ -43,6 +43,7 @@ pub(crate) async fn stop(inner: &Arc<Inner>, name: &Name, options: StopOptions) 
     if outcome.is_none() {
         end(&record).await?;
     }
+    released(&files, &record).await;
     heal::one(inner, name).await?;
     Ok(outcome.unwrap_or(StopOutcome::Killed))
 }
@@ -74,7 +75,20 @@ pub(crate) async fn kill(inner: &Arc<Inner>, name: &Name) -> Result<()> {
         return Err(Error::NotRunning(name.clone()));
     }
     end(&record).await?;
+    released(&files, &record).await;
     heal::one(inner, name).await
+}
+
+/// Waits until a boot that has ended counts as ended: a process that the kernel takes down loses its command line, by which
+/// it is known, before it lets go of its files, the leash among them.
+async fn released(files: &Files, record: &Record) {
+    let until = Instant::now() + KILLING;
+    let mut pause = Duration::from_millis(1);
+    let same_boot = || Record::load(&files.record()).is_ok_and(|now| now.instance == record.instance);
+    while heal::lives(files) && same_boot() && Instant::now() < until {
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_millis(50));
+    }
 }
 
 async fn end(record: &Record) -> Result<()> {
@@ -115,9 +129,12 @@ pub(crate) async fn wait(inner: &Arc<Inner>, name: &Name) -> Result<Exit> {
     // Opened before it ends: a machine that is to be removed on exit may go in the same moment.
     let console = std::fs::File::open(files.console());
     ended(&record).await?;
+    released(&files, &record).await;
     heal::one(inner, name).await?;
     let console = console.and_then(tail::read).unwrap_or_default();
-    Ok(how(&console))
+    // An init of the image's own says nothing of what it ran.
+    let tells = !record.spec.command.is_empty() && record.spec.init == Init::Powerunit;
+    Ok(how(&console, tells))
 }
 
 /// Removes a machine that does not run.
@@ -133,12 +150,13 @@ pub(crate) async fn remove(inner: &Arc<Inner>, name: &Name) -> Result<()> {
     task::blocking(move |_| claim.remove()).await
 }
 
-fn how(console: &str) -> Exit {
+fn how(console: &str, tells: bool) -> Exit {
     if let Some(exit) = console::last_exit(console) {
         return Exit::Command(exit);
     }
     match console::kernel_panic(console) {
         Some(line) => Exit::Panicked(line.to_owned()),
+        None if tells => Exit::Lost,
         None => Exit::Off,
     }
 }
@@ -152,14 +170,15 @@ mod tests {
         let exit = guest_protocol::Exit::Code(3);
         let line = console::exit_line(&exit);
         assert_eq!(
-            how(&format!("x\n{line}\nreboot: Power down\n")),
+            how(&format!("x\n{line}\nreboot: Power down\n"), true),
             Exit::Command(exit)
         );
         let panic = "[1.0] Kernel panic - not syncing: oops\n";
         assert_eq!(
-            how(panic),
+            how(panic, true),
             Exit::Panicked("Kernel panic - not syncing: oops".to_owned())
         );
-        assert_eq!(how("reboot: Power down\n"), Exit::Off);
+        assert_eq!(how("reboot: Power down\n", false), Exit::Off);
+        assert_eq!(how("half a line of its outp", true), Exit::Lost);
     }
 }

@@ -39,6 +39,9 @@ pub(crate) fn say(ui: Ui, name: &Name, exit: &Exit) -> u8 {
         Exit::Command(guest_protocol::Exit::Signal(signal)) => {
             ui.note(format_args!("the command of {name} was ended by signal {signal}"));
         }
+        Exit::Lost => ui.warning(format_args!(
+            "{name} ended before its command could tell how it did: it was killed, or its VMM died"
+        )),
         Exit::Command(guest_protocol::Exit::Code(_)) | Exit::Off => {}
     }
     exit.code()

@@ -12,7 +12,7 @@ use crate::world::{Running, World};
 #[test]
 fn a_machine_whose_process_is_killed_starts_again_and_leaves_nothing() {
     let world = World::new();
-    world.start("hit", &["-p", "127.0.0.1:0:80"]);
+    world.start("hit", &["-p", "127.0.0.1:0:80", "--", "sleep", "100000"]);
     world.run(&["start", "hit", "--memory", "128M"]).fails(
         4,
         &[
@@ -22,13 +22,14 @@ fn a_machine_whose_process_is_killed_starts_again_and_leaves_nothing() {
     );
     for victim in ["pasta", "sparkler"] {
         kill(&world, victim);
-        let _ = world.run(&["wait", "hit"]);
+        let waiting = world.run(&["wait", "hit"]);
+        waiting.fails(9, &["hit ended before its command could tell how it did"]);
         assert_eq!(world.inspect("hit")["state"], "stopped", "{victim}");
         let _ = world.ok(&["start", "hit", "--detach"]);
         assert_eq!(world.shell("hit", "echo well"), "well\n");
     }
     kill(&world, "qemu-system");
-    let _ = world.run(&["wait", "hit"]);
+    world.run(&["wait", "hit"]).fails(9, &["its VMM died"]);
     let _ = world.ok(&["rm", "hit"]);
     world.sandbox.assert_clean();
 }
