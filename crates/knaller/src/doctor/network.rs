@@ -43,6 +43,14 @@ pub(super) fn route() -> Check {
 pub(super) async fn trial(options: &Options) -> Check {
     match try_once(options).await {
         Ok(()) => Check::ok("network", "a machine's network namespace can be made"),
+        // Its parts were found whole before: this error's own hint would lead back to here.
+        Err(error @ Error::Network { .. }) => Check::bad(
+            "network",
+            Verdict::Failed,
+            error.headline(),
+            "look for what restricts programs here beside user namespaces: a container's seccomp profile, AppArmor or SELinux, \
+             a kernel without nf_tables and NAT; or start with --network none",
+        ),
         Err(error) => Check::failed("network", &error),
     }
 }

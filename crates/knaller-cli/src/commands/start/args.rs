@@ -164,7 +164,7 @@ struct NetworkOptions {
         long = "publish",
         visible_alias = "port",
         value_name = "PORTS",
-        help = "Forward a port: [ADDR:]HOST:GUEST[/udp]; HOST 0 is a free one"
+        help = "Forward a port: [ADDR:]HOST:GUEST[/udp]; HOST 0 is a free one; on all addresses without ADDR"
     )]
     publish: Vec<Forward>,
 }
