@@ -11,16 +11,19 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::ground::{Ground, pack, quiet};
 
-/// The kernel arguments of every guest here, ours included.
-pub(super) const ARGUMENTS: &str = "quiet loglevel=1 reboot=k panic=-1 8250.nr_uarts=1 console=ttyS0 i8042.noaux \
-     i8042.nomux i8042.nopnp i8042.dumbkbd random.trust_cpu=on cryptomgr.notests";
+/// The modules that a guest needs for its network.
+const MODULES: &str = "virtio_ring virtio virtio_mmio failover net_failover virtio_net";
+
+/// How long a connection may wait for its answer before another is tried. QEMU's network takes connections before the
+/// guest does, and asks for those that it lost seconds later only.
+const ANSWER: Duration = Duration::from_millis(20);
 
 /// How long any guest may take.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// What a bare guest's init does once the modules are in.
+/// What a bare guest's init does. Each writes a mark to the console when it has come so far.
 pub(super) enum Init {
-    /// Writes one byte to the console: the moment the kernel handed over.
+    /// Nothing: the mark on the console is the moment the kernel handed over.
     Mark,
     /// Takes TCP connections on port 22 and sends a line.
     Answer,
@@ -31,9 +34,16 @@ pub(super) enum Init {
 /// Makes an initramfs with the bundle's modules, busybox and a script.
 pub(super) fn initrd(ground: &Ground, init: &Init) -> Result<PathBuf> {
     let (name, work) = match init {
-        Init::Mark => ("mark", "echo I > /dev/console\nwhile :; do sleep 1000; done"),
-        Init::Answer => ("answer", "while :; do echo SSH-2.0-bare | nc -l -p 22; done"),
-        Init::Dropbear => ("dropbear", "exec dropbear -F -r /etc/key -p 22"),
+        Init::Mark => ("mark", "echo I > /dev/console\nwhile :; do $b sleep 1000; done"),
+        // nc is done after a connection that was given up.
+        Init::Answer => (
+            "answer",
+            "echo I > /dev/console\nwhile :; do echo SSH-2.0-bare | $b nc -l -p 22; done",
+        ),
+        Init::Dropbear => (
+            "dropbear",
+            "dropbear -r /etc/key -p 22\necho I > /dev/console\nwhile :; do $b sleep 1000; done",
+        ),
     };
     let folder = ground.folder(name)?;
     quiet(
@@ -62,24 +72,19 @@ pub(super) fn initrd(ground: &Ground, init: &Init) -> Result<PathBuf> {
     if matches!(init, Init::Dropbear) {
         dropbear(&folder)?;
     }
-    // The mark comes first of all; the others need the modules and the network.
-    let script = if matches!(init, Init::Mark) {
-        format!("#!/bin/busybox sh\n/bin/busybox mount -t devtmpfs d /dev\n{work}\n")
-    } else {
-        format!(
-            "#!/bin/busybox sh\n/bin/busybox --install -s /bin\nmount -t devtmpfs d /dev; mount -t proc p /proc; \
-             mount -t sysfs s /sys\nwhile read -r m; do insmod /modules/$m; done < /modules/order\n\
-             ifconfig lo 127.0.0.1 up; ifconfig eth0 10.0.2.15 netmask 255.255.255.0 up\n\
-             mkdir -p /dev/pts; mount -t devpts d /dev/pts\n{work}\n"
-        )
+    let network = match init {
+        Init::Mark => String::new(),
+        Init::Answer | Init::Dropbear => format!(
+            "for m in {MODULES}; do $b insmod /modules/$m.ko; done\n\
+             $b ifconfig lo 127.0.0.1 up\n$b ifconfig eth0 10.0.2.15 netmask 255.255.255.0 up\n"
+        ),
     };
+    let script = format!(
+        "#!/bin/busybox sh\nb=/bin/busybox PATH=/bin\n$b mount -t devtmpfs d /dev\n{network}{work}\n"
+    );
     let path = folder.join("init");
     std::fs::write(&path, script)?;
     quiet(Command::new("chmod").arg("755").arg(&path))?;
-    if matches!(init, Init::Mark) {
-        std::os::unix::fs::symlink("busybox", folder.join("bin/sh")).ok();
-        std::os::unix::fs::symlink("busybox", folder.join("bin/sleep")).ok();
-    }
     let archive = ground.runtime.join(format!("{name}.cpio"));
     pack(&folder, &archive)?;
     Ok(archive)
@@ -121,7 +126,7 @@ impl Bare {
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let started = Instant::now();
         let [accel, cpu] = ground.accel;
-        let mut arguments = ARGUMENTS.to_owned();
+        let mut arguments = ground.arguments.clone();
         if accel == "tcg" {
             let _ = write!(arguments, " tsc_early_khz={}", tsc_khz()?);
         }
@@ -159,16 +164,16 @@ impl Bare {
         Ok(self.started.elapsed())
     }
 
-    /// From QEMU's start to the first bytes of an answer on TCP.
-    pub(super) fn until_banner(&self) -> Result<Duration> {
+    /// From QEMU's start to the first bytes of an answer on TCP, asked for from when the guest's mark has come.
+    pub(super) fn until_banner(&mut self) -> Result<Duration> {
+        self.until_mark()?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
         let mut start = [0; 4];
         while self.started.elapsed() < LIMIT {
-            // QEMU takes the connection before the guest does and drops it when nobody listens there: ask again.
             let Ok(mut stream) = TcpStream::connect(address) else {
                 continue;
             };
-            stream.set_read_timeout(Some(LIMIT))?;
+            stream.set_read_timeout(Some(ANSWER))?;
             if stream.read_exact(&mut start).is_ok() {
                 ensure!(&start == b"SSH-", "a strange banner: {start:?}");
                 return Ok(self.started.elapsed());

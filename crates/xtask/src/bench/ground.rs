@@ -6,12 +6,15 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::command::output;
 use crate::stage::Stage;
 
 pub(super) struct Ground {
     stage: Stage,
     /// The kernel bundle that every VM here boots.
     pub(super) kernel: PathBuf,
+    /// The kernel arguments of knaller's machines, for those started by hand as well.
+    pub(super) arguments: String,
     /// QEMU's `-accel` and `-cpu`: for the guests started by hand the same as for ours.
     pub(super) accel: [&'static str; 2],
 }
@@ -34,9 +37,15 @@ impl Ground {
             ["tcg", "max"]
         };
         let kernel = bundle(&stage)?;
-        let ground = Self { stage, kernel, accel };
+        let mut ground = Self {
+            stage,
+            kernel,
+            arguments: String::new(),
+            accel,
+        };
         // The first start makes what all later ones share; it is no measurement.
         ground.started("first", &[])?;
+        ground.arguments = arguments_of(&ground.runtime.join("knaller/first/api.sock"))?;
         ground.removed("first")?;
         Ok(ground)
     }
@@ -71,6 +80,21 @@ fn kvm_works(stage: &Stage) -> Result<bool> {
         .and_then(|checks| checks.iter().find(|check| check["id"] == "kvm"))
         .context("knaller doctor does not speak of KVM")?;
     Ok(kvm["verdict"] == "ok")
+}
+
+/// What the VMM was told.
+fn arguments_of(socket: &Path) -> Result<String> {
+    let told = output(
+        Command::new("curl")
+            .args(["-sS", "--unix-socket"])
+            .arg(socket)
+            .arg("http://localhost/vm/config"),
+    )?;
+    let config: serde_json::Value = serde_json::from_str(&told)?;
+    let arguments = config["boot-source"]["boot_args"].as_str();
+    Ok(arguments
+        .context("a machine without kernel arguments")?
+        .to_owned())
 }
 
 fn bundle(stage: &Stage) -> Result<PathBuf> {

@@ -1,7 +1,7 @@
 //! From the kernel's exec of init to the SSH banner: powerunit against busybox and dropbear.
 //!
 //! Each is the difference of two boots of the same VMM and kernel: to the banner, less to an init whose first act is
-//! to write a byte to the console. busybox and dropbear run under QEMU by hand, with their network ready; powerunit runs
+//! to write a mark to the console. busybox and dropbear run under QEMU by hand, with their network ready; powerunit runs
 //! under sparkler, because it has its config from vsock, and its banner is read there.
 
 use std::io::{Read, Write};
@@ -15,7 +15,7 @@ use guest_protocol::frame::{self, Decoder};
 use guest_protocol::{Config, GuestMessage, HostMessage, Root};
 
 use super::RUNS;
-use super::bare::{ARGUMENTS, Bare, Init, initrd};
+use super::bare::{Bare, Init, initrd};
 use super::ground::{Ground, quiet};
 use super::report::{Row, median};
 use crate::command::output;
@@ -108,8 +108,9 @@ impl Ours {
             "boot-source": {
                 "kernel_image_path": ground.kernel.join("vmlinux"),
                 "initrd_path": initrd,
-                "boot_args": ARGUMENTS,
+                "boot_args": ground.arguments,
             },
+            "drives": [],
             "machine-config": { "vcpu_count": 1, "mem_size_mib": 256 },
             "vsock": { "guest_cid": 3, "uds_path": socket },
         });

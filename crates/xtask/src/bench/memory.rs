@@ -1,15 +1,14 @@
 //! The memory of one VM's processes that is not QEMU's: pasta and sparkler.
 
-use std::path::Path;
-
 use anyhow::{Context, Result, ensure};
 
 use super::ground::Ground;
 use super::report::Row;
+use crate::command::output;
 
 pub(super) fn measure(ground: &Ground) -> Result<Vec<Row>> {
     ground.started("memory", &[])?;
-    let shares = shares(&ground.runtime);
+    let shares = shares(ground);
     ground.removed("memory")?;
     let shares = shares?;
     ensure!(
@@ -37,23 +36,36 @@ pub(super) fn measure(ground: &Ground) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// Name and proportional set size in KiB of each process that belongs to the stage.
-fn shares(runtime: &Path) -> Result<Vec<(String, u64)>> {
-    let marker = runtime.to_string_lossy().into_owned();
-    let mut shares = Vec::new();
-    for entry in std::fs::read_dir("/proc")?.flatten() {
-        let read = |file: &str| std::fs::read(entry.path().join(file)).unwrap_or_default();
-        let mentions = |bytes: &[u8]| String::from_utf8_lossy(bytes).contains(&marker);
-        let own = entry.file_name().to_string_lossy() == std::process::id().to_string();
-        if own || !(mentions(&read("cmdline")) || mentions(&read("environ"))) {
-            continue;
-        }
-        let name = String::from_utf8_lossy(&read("comm")).trim().to_owned();
-        let rollup = String::from_utf8_lossy(&read("smaps_rollup")).into_owned();
-        let pss = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
-        let kib = pss.and_then(|rest| rest.trim().trim_end_matches(" kB").trim().parse().ok());
-        shares.push((name.clone(), kib.with_context(|| format!("no Pss of {name}"))?));
+/// Name and proportional set size in KiB of each process of the machine: pasta, its child the VMM, and that one's.
+fn shares(ground: &Ground) -> Result<Vec<(String, u64)>> {
+    let told = output(&mut ground.knaller(&["inspect", "memory", "-o", "json"]))?;
+    let machine: serde_json::Value = serde_json::from_str(&told)?;
+    let vmm = machine["pid"].as_u64().context("a machine without a process")?;
+    let pasta = status(vmm, "PPid:")?;
+    let mut shares = vec![share(pasta)?, share(vmm)?];
+    let children = std::fs::read_to_string(format!("/proc/{vmm}/task/{vmm}/children"))?;
+    for child in children.split_whitespace() {
+        shares.push(share(child.parse()?)?);
     }
-    shares.sort();
     Ok(shares)
+}
+
+fn share(pid: u64) -> Result<(String, u64)> {
+    let name = std::fs::read_to_string(format!("/proc/{pid}/comm"))?
+        .trim()
+        .to_owned();
+    let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+    let pss = number(&rollup, "Pss:").with_context(|| format!("no Pss of {name}"))?;
+    Ok((name, pss))
+}
+
+fn status(pid: u64, field: &str) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    number(&status, field).with_context(|| format!("no {field} of {pid}"))
+}
+
+/// The first word after a field's name.
+fn number(text: &str, field: &str) -> Option<u64> {
+    let rest = text.lines().find_map(|line| line.strip_prefix(field))?;
+    rest.split_whitespace().next()?.parse().ok()
 }

@@ -33,7 +33,11 @@ pub(crate) fn run() -> Result<()> {
         ("sizes", sizes::measure),
     ];
     for (title, measure) in parts {
-        report.rows.extend(step(title, || measure(&ground))?);
+        let rows = step(title, || measure(&ground))?;
+        for row in &rows {
+            println!("    {row}");
+        }
+        report.rows.extend(rows);
     }
     let text = report.markdown(ground::accelerator(&ground))?;
     ground.close()?;

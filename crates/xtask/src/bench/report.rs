@@ -1,6 +1,6 @@
 //! The table of results and the machine they were measured on.
 
-use std::fmt::Write;
+use std::fmt::{Display, Formatter, Write};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -42,6 +42,26 @@ impl Row {
     }
 }
 
+/// As a line of the table.
+impl Display for Row {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        let figure = |value: Option<f64>| value.map_or_else(String::new, |value| format!("{value:.2}"));
+        let verdict = match (self.ratio, self.budget) {
+            (Some(ratio), Some(budget)) if ratio <= budget => "kept",
+            (Some(_), Some(_)) => "**missed**",
+            _ => "",
+        };
+        let Self {
+            what, ours, against, ..
+        } = self;
+        let (ratio, budget) = (figure(self.ratio), figure(self.budget));
+        write!(
+            f,
+            "| {what} | {ours} | {against} | {ratio} | {budget} | {verdict} |"
+        )
+    }
+}
+
 pub(super) fn milliseconds(time: Duration) -> String {
     format!("{:.1} ms", time.as_secs_f64() * 1000.0)
 }
@@ -73,21 +93,7 @@ impl Report {
             "| what | ours | against | ratio | budget | |\n|---|---|---|---|---|---|"
         )?;
         for row in &self.rows {
-            let figure = |value: Option<f64>| value.map_or_else(String::new, |value| format!("{value:.2}"));
-            let verdict = match (row.ratio, row.budget) {
-                (Some(ratio), Some(budget)) if ratio <= budget => "kept",
-                (Some(_), Some(_)) => "**missed**",
-                _ => "",
-            };
-            writeln!(
-                text,
-                "| {} | {} | {} | {} | {} | {verdict} |",
-                row.what,
-                row.ours,
-                row.against,
-                figure(row.ratio),
-                figure(row.budget)
-            )?;
+            writeln!(text, "{row}")?;
         }
         Ok(text)
     }
