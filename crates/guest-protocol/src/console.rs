@@ -37,6 +37,17 @@ pub fn kernel_panic(console: &str) -> Option<&str> {
     })
 }
 
+/// Whether the kernel itself ended the machine, for whatever reason: what it then says, it says however quiet it was told
+/// to be (Linux, kernel/reboot.c).
+#[must_use]
+pub fn went_down(console: &str) -> bool {
+    let last_words = ["Restarting system", "Power down", "System halted"];
+    console
+        .lines()
+        .filter_map(|line| line.split_once("reboot: "))
+        .any(|(_, words)| last_words.iter().any(|last| words.starts_with(last)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -59,5 +70,12 @@ mod tests {
             kernel_panic(console),
             Some("Kernel panic - not syncing: Attempted to kill init!")
         );
+    }
+
+    #[test]
+    fn a_kernel_says_that_it_goes() {
+        assert!(went_down("x\r\n[    1.299707] reboot: Restarting system\r\n"));
+        assert!(went_down("reboot: Power down\n"));
+        assert!(!went_down("reboot: machine restart\nhalf a li"));
     }
 }

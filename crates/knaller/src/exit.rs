@@ -10,15 +10,15 @@ pub enum Exit {
     Command(guest_protocol::Exit),
     /// The kernel panicked: the panic's line.
     Panicked(String),
-    /// It had no command, and was stopped or killed or powered off.
+    /// It had no command, and its kernel ended it: it was stopped, or powered off from within.
     Off,
-    /// It had a command and ended without telling how that did: it was killed, its VMM died, or the guest powered off by
-    /// other means than its init.
+    /// It ended without a word: it was killed, or its VMM died. Or it had a command and did not tell how that ended, as when
+    /// somebody in the guest goes past its init.
     Lost,
 }
 
 impl Exit {
-    /// The command's exit code as a shell gives it; 0 if it had none; 10 for a panic; 9 if nobody knows.
+    /// The command's exit code as a shell gives it; 0 if it had none; 10 for a panic; 9 if it ended without a word.
     #[must_use]
     pub fn code(&self) -> u8 {
         match self {

@@ -156,8 +156,8 @@ fn how(console: &str, tells: bool) -> Exit {
     }
     match console::kernel_panic(console) {
         Some(line) => Exit::Panicked(line.to_owned()),
-        None if tells => Exit::Lost,
-        None => Exit::Off,
+        None if !tells && console::went_down(console) => Exit::Off,
+        None => Exit::Lost,
     }
 }
 
@@ -179,6 +179,7 @@ mod tests {
             Exit::Panicked("Kernel panic - not syncing: oops".to_owned())
         );
         assert_eq!(how("reboot: Power down\n", false), Exit::Off);
-        assert_eq!(how("half a line of its outp", true), Exit::Lost);
+        assert_eq!(how("reboot: Power down\n", true), Exit::Lost);
+        assert_eq!(how("half a line of its outp", false), Exit::Lost);
     }
 }

@@ -3,7 +3,7 @@
 //! The invariant: an image is named by the digest of all that it is made of, appears whole, and is never changed or removed
 //! here: the overlay of a VM that was made over it is of no use over any other.
 //!
-//! It is an ext4 file system without a journal, mounted read-only: see `docs/adr/0002-builtin-image-format.md`.
+//! It is an ext4 file system without a journal, mounted read-only: see `docs/adr/0001-builtin-image-format.md`.
 
 mod busybox;
 mod tree;

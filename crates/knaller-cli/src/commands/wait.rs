@@ -40,7 +40,7 @@ pub(crate) fn say(ui: Ui, name: &Name, exit: &Exit) -> u8 {
             ui.note(format_args!("the command of {name} was ended by signal {signal}"));
         }
         Exit::Lost => ui.warning(format_args!(
-            "{name} ended before its command could tell how it did: it was killed, or its VMM died"
+            "{name} ended without a word: it was killed, or its VMM died"
         )),
         Exit::Command(guest_protocol::Exit::Code(_)) | Exit::Off => {}
     }

@@ -45,7 +45,7 @@ pub(crate) struct StartArgs {
     #[arg(short, long)]
     pub(super) detach: bool,
 
-    /// Return as soon as the VMM runs, before SSH answers
+    /// Return as soon as the guest has its config, before SSH answers
     #[arg(long)]
     pub(super) no_wait: bool,
 
@@ -147,7 +147,7 @@ struct GuestOptions {
     #[arg(long, value_name = "INIT", value_enum, default_value_t)]
     init: InitChoice,
 
-    /// JSON that the guest finds at http://169.254.169.254
+    /// JSON for the guest, at http://169.254.169.254 by a token (MMDS version 2)
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     metadata: Option<PathBuf>,
 }

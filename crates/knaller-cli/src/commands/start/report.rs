@@ -23,6 +23,8 @@ pub(super) struct Report {
     output: Option<Format>,
     timings: bool,
     stays: bool,
+    /// What the machine is when all that was asked for is done.
+    is: &'static str,
     name: Option<Name>,
     /// Told the name as soon as there is one.
     named: Option<oneshot::Sender<Name>>,
@@ -47,6 +49,11 @@ impl Report {
             output: arguments.output,
             timings: arguments.timings,
             stays: !arguments.detach && !arguments.no_wait,
+            is: if arguments.no_wait {
+                "boots by itself"
+            } else {
+                "is up"
+            },
             name: None,
             named,
             progress: Some(progress),
@@ -96,7 +103,7 @@ impl Report {
         let total = human::span(Duration::from_micros(timeline.total_us));
         let name = machine.name();
         self.ui
-            .note(format_args!("{} is up after {total}", paint(STRONG, name)));
+            .note(format_args!("{} {} after {total}", paint(STRONG, name), self.is));
         if self.timings && self.output.is_none_or(|format| format == Format::Table) {
             self.ui.note(timeline.bars(self.ui.note_width()));
         }
