@@ -134,6 +134,18 @@ impl Accounts {
         found.or_else(|| (name == "root").then(User::root))
     }
 
+    /// The account that somebody logs in to: the one of that name, or of that uid in decimal digits. A name that is all
+    /// digits is taken as a name first, and an account there must be: unlike [`Self::resolve`] this makes none up.
+    #[must_use]
+    pub fn login(&self, who: &str) -> Option<User> {
+        self.user(who).or_else(|| {
+            let digits = who.bytes().all(|byte| byte.is_ascii_digit());
+            let uid: u32 = digits.then(|| who.parse().ok()).flatten()?;
+            let found = self.users.iter().find(|user| user.uid == uid).cloned();
+            found.or_else(|| (uid == 0).then(User::root))
+        })
+    }
+
     /// The group of that name.
     #[must_use]
     pub fn group(&self, name: &str) -> Option<u32> {
@@ -241,6 +253,20 @@ mod tests {
         assert_eq!(accounts.user("root"), Some(User::root()));
         assert_eq!(accounts.user("alice"), None);
         assert_eq!(accounts.resolve("").unwrap().user, User::root());
+    }
+
+    #[test]
+    fn a_login_is_an_account_by_its_name_or_uid() {
+        let accounts = Accounts::parse(PASSWD, GROUP);
+        let name = |who: &str| accounts.login(who).map(|user| user.name);
+        assert_eq!(name("alice").as_deref(), Some("alice"));
+        assert_eq!(name("1000").as_deref(), Some("alice"));
+        assert_eq!(name("0").as_deref(), Some("root"));
+        assert_eq!(name("33").as_deref(), Some("33"));
+        for nobody in ["4711", "+1000", "1000:1000", "-1", "4294968296", "", "carol"] {
+            assert_eq!(name(nobody), None, "{nobody}");
+        }
+        assert_eq!(Accounts::default().login("0"), Some(User::root()));
     }
 
     #[test]

@@ -64,7 +64,7 @@ impl Door {
         if !key.signs_with(offer.algorithm) {
             return Answer::Failure;
         }
-        let Some(permissions) = self.permissions(user, offer.key).await else {
+        let Some((user, permissions)) = self.admit(user, offer.key).await else {
             return Answer::Failure;
         };
         let Method::Signed {
@@ -86,7 +86,7 @@ impl Door {
                 Answer::Failure
             }
             Some(_) => Answer::Success(Login {
-                user: user.to_owned(),
+                user,
                 permissions,
                 settings: self.settings.clone(),
                 machine: self.machine.clone(),
@@ -95,26 +95,31 @@ impl Door {
         }
     }
 
-    /// What that key may do as that user, if anything.
-    async fn permissions(&self, user: &str, key: &[u8]) -> Option<Permissions> {
+    /// Whom that key lets in as `user`, which is an account's name or uid, and what it may do; if anything.
+    async fn admit(&self, user: &str, key: &[u8]) -> Option<(String, Permissions)> {
         let configured = self.admitted(&self.settings.keys, key);
         // Root is there before its file system: the host must get in whatever becomes of that.
-        if user == "root" && configured.is_some() {
-            return configured;
+        if user == "root"
+            && let Some(permissions) = configured
+        {
+            return Some((user.to_owned(), permissions));
         }
         self.machine.root().await.ok()?;
         let accounts = Accounts::load(&self.settings.etc);
-        let identity = accounts.identity(accounts.user(user)?);
+        let identity = accounts.identity(accounts.login(user)?);
+        // From here on the account's own name counts, whatever it was called by.
+        let user = identity.user.name.clone();
         // Root gets in also where its shell is missing: its commands are then executed directly.
         if user != "root" && !is_program(&identity.user.shell) || keeps_out(&identity.user.shell) {
             tracing::info!(user, shell = %identity.user.shell.display(), "the account's shell lets nobody in");
             return None;
         }
         if configured.is_some() || !self.settings.user_keys {
-            return configured;
+            return configured.map(|permissions| (user, permissions));
         }
         let entries = act_as(&identity, || own_entries(&identity));
         self.admitted(&entries.ok()?, key)
+            .map(|permissions| (user, permissions))
     }
 
     /// The first line with that key whose conditions hold.

@@ -112,6 +112,20 @@ fn accounts_without_a_shell_stay_closed() {
 }
 
 #[test]
+fn an_account_may_be_called_by_its_uid() {
+    let server = Server::start();
+    let uid = if is_root() {
+        ALICE
+    } else {
+        rustix::process::geteuid().as_raw()
+    };
+    let mut ssh = server.ssh_with(&[format!("-l{uid}")]);
+    let output = ssh.arg("echo $USER; id -u").output().unwrap();
+    assert_eq!(stdout(&success(output)), format!("{}\n{uid}\n", server.user()));
+    refused(&server.ssh_with(&["-l4711"]).arg("true").output().unwrap());
+}
+
+#[test]
 fn many_keys_may_be_tried() {
     let server = Server::start();
     let mut options = vec!["-oIdentitiesOnly=yes".to_owned()];
