@@ -1,8 +1,10 @@
 //! Whether KVM can run a guest. A device node alone proves nothing: there are hosts where it opens, makes VMs, and cannot run
 //! an ordinary kernel, since the CPU has no virtualisation to offer.
 
+use std::env::consts::ARCH;
 use std::fs::OpenOptions;
 use std::io;
+use std::path::Path;
 
 const DEVICE: &str = "/dev/kvm";
 
@@ -15,7 +17,7 @@ pub(crate) enum Unusable {
     Forbidden,
     #[error("{DEVICE} cannot be opened: {0}")]
     Broken(io::Error),
-    #[error("{DEVICE} is there, but the CPU offers no virtualisation (neither vmx nor svm in /proc/cpuinfo)")]
+    #[error("the CPU offers no virtualisation (neither vmx nor svm in /proc/cpuinfo)")]
     NoCpu,
 }
 
@@ -33,18 +35,23 @@ impl Unusable {
 }
 
 pub(crate) fn usable() -> Result<(), Unusable> {
-    match OpenOptions::new().read(true).write(true).open(DEVICE) {
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Unusable::NoDevice),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(Unusable::Forbidden),
-        Err(error) => return Err(Unusable::Broken(error)),
-    }
-    let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").map_err(Unusable::Broken)?;
+    // What cannot be read promises nothing.
+    let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    usable_on(ARCH, &cpuinfo, Path::new(DEVICE))
+}
+
+/// The CPU is looked at first: where it offers nothing, no right to the device would help.
+fn usable_on(arch: &str, cpuinfo: &str, device: &Path) -> Result<(), Unusable> {
     // Other architectures show it by the device alone: their kernels make it only where the CPU has the mode.
-    if !cfg!(target_arch = "x86_64") || virtualises(&cpuinfo) {
-        return Ok(());
+    if arch == "x86_64" && !virtualises(cpuinfo) {
+        return Err(Unusable::NoCpu);
     }
-    Err(Unusable::NoCpu)
+    match OpenOptions::new().read(true).write(true).open(device) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Unusable::NoDevice),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(Unusable::Forbidden),
+        Err(error) => Err(Unusable::Broken(error)),
+    }
 }
 
 /// Whether a `flags` line of /proc/cpuinfo has vmx (Intel) or svm (AMD).
@@ -70,5 +77,21 @@ mod tests {
         assert!(virtualises("x: y\nflags : svm\n"));
         assert!(!virtualises("flags\t: fpu svm_lock vmx_x\nvmx flags\t: vnmi\n"));
         assert!(!virtualises(""));
+    }
+
+    #[test]
+    fn a_cpu_without_virtualisation_is_named_before_the_device() {
+        let (with, without) = ("flags\t: fpu vmx\n", "flags\t: fpu sse\n");
+        let temp = tempfile::tempdir().unwrap();
+        let (absent, there) = (temp.path().join("absent"), temp.path().join("kvm"));
+        std::fs::write(&there, "").unwrap();
+        for device in [&absent, &there] {
+            let found = usable_on("x86_64", without, device);
+            assert!(matches!(found, Err(Unusable::NoCpu)), "{found:?}");
+        }
+        let found = usable_on("x86_64", with, &absent);
+        assert!(matches!(found, Err(Unusable::NoDevice)), "{found:?}");
+        usable_on("x86_64", with, &there).unwrap();
+        usable_on("aarch64", without, &there).unwrap();
     }
 }
