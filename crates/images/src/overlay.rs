@@ -28,9 +28,7 @@ const FORM: u32 = 1;
 /// Why a disk could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum OverlayError {
-    #[error(
-        "a disk of {size} bytes cannot be made: from {MIN_SIZE} bytes (32 MiB) to {MAX_SIZE} bytes (16 TiB) can"
-    )]
+    #[error("a disk of {} MiB cannot be made: from {} MiB to {} TiB can", size / MIB, MIN_SIZE / MIB, MAX_SIZE >> 40)]
     Size { size: u64 },
     #[error(transparent)]
     Trust(#[from] TrustError),

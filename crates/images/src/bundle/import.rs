@@ -74,6 +74,22 @@ pub enum ImportError {
 }
 
 impl ImportError {
+    /// Whether what was to be imported, or a file that was named with it, is not there.
+    #[must_use]
+    pub fn is_absence(&self) -> bool {
+        match self {
+            Self::NotInstalled { .. } => true,
+            Self::Read(error)
+            | Self::Modules(FolderError::Read(error))
+            | Self::Package {
+                source: PackageError::Read(error),
+                ..
+            } => error.is_absence(),
+            Self::Modules(FolderError::List { source, .. }) => source.kind() == io::ErrorKind::NotFound,
+            _ => false,
+        }
+    }
+
     /// Whether the task was called off, at whatever step.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {

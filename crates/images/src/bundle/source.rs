@@ -173,4 +173,28 @@ mod tests {
             assert!(matches!(error, ImportError::NotInstalled { .. }), "{error}");
         }
     }
+
+    #[test]
+    fn a_file_that_is_not_there_is_an_absence() {
+        let temp = tempfile::tempdir().unwrap();
+        let kernel = temp.path().join("vmlinux");
+        fs::write(&kernel, "no kernel").unwrap();
+        let nowhere = temp.path().join("nowhere");
+        let image = |kernel: &Path, modules: Option<&PathBuf>, config: Option<&PathBuf>| Source::Image {
+            kernel: kernel.to_owned(),
+            modules: modules.cloned(),
+            config: config.cloned(),
+        };
+        let absence = |source: &Source| {
+            let Err(error) = gather(source, &Limits::default(), &Task::new()) else {
+                panic!("gathered")
+            };
+            error.is_absence()
+        };
+        assert!(absence(&image(&nowhere, None, None)));
+        assert!(absence(&image(&kernel, Some(&nowhere), None)));
+        assert!(absence(&image(&kernel, None, Some(&nowhere))));
+        assert!(absence(&Source::Package(nowhere)));
+        assert!(!absence(&image(temp.path(), None, None)));
+    }
 }

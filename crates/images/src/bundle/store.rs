@@ -42,6 +42,18 @@ pub enum StoreError {
     Name(String),
 }
 
+impl StoreError {
+    /// Whether what was named is not there, or cannot be told from others: another name may help.
+    #[must_use]
+    pub fn is_absence(&self) -> bool {
+        match self {
+            Self::Unknown(_) | Self::Ambiguous { .. } => true,
+            Self::Import(error) => error.is_absence(),
+            _ => false,
+        }
+    }
+}
+
 /// The name of the bundle that is taken when none is asked for.
 const DEFAULT: &str = "default";
 const NAMES: &str = "names";
