@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, ValueHint};
 use knaller::{CopyEvent, CopyOptions, Name};
 
@@ -14,18 +15,24 @@ use crate::ui::{Progress, human};
 #[derive(Args, Debug)]
 #[command(after_help = "\
 NAME:PATH, or USER@NAME:PATH, is in the machine; anything else is here (write ./a:b for a file of that name). Folders \
-go with all they hold; modes, times and links are kept.
+go with all they hold. Modes, times and symbolic links are kept. Hard links become files of their own; setuid and \
+setgid bits are dropped on the way out; named pipes, sockets and devices are left out, with a warning.
 
 Examples:
   knaller cp site web:/srv/www
   knaller cp web:/var/log .")]
 pub(crate) struct CpArgs {
     /// What to copy
-    #[arg(value_name = "SOURCE", required = true, value_hint = ValueHint::AnyPath)]
+    #[arg(
+        value_name = "SOURCE",
+        required = true,
+        value_parser = NonEmptyStringValueParser::new(),
+        value_hint = ValueHint::AnyPath
+    )]
     sources: Vec<String>,
 
     /// Where to; a folder gets the sources inside
-    #[arg(value_name = "TARGET", value_hint = ValueHint::AnyPath)]
+    #[arg(value_name = "TARGET", value_parser = NonEmptyStringValueParser::new(), value_hint = ValueHint::AnyPath)]
     target: String,
 
     /// Copy what a SOURCE that is a symbolic link points at
