@@ -12,7 +12,7 @@ use images::files::{CopyError, StageError};
 use images::overlay::OverlayError;
 use images::rootfs::{GrowError, RootfsError};
 
-use crate::{InvalidSpec, Name, Protocol};
+use crate::{InvalidSpec, Name, Protocol, State};
 
 /// What a call of this library ends with.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -66,11 +66,11 @@ impl Class {
         match self {
             Self::Host => "the host refused something: a file, a process, a socket",
             Self::Usage => "what was asked for makes no sense",
-            Self::NotFound => "no such machine, kernel or file",
+            Self::NotFound => "there is no machine, kernel, user or file of that name",
             Self::Conflict => "the name is taken, or the machine is not in the state that it takes",
             Self::Port => "a port of the host is taken",
             Self::Missing => "the host lacks something: `doctor` names the remedy",
-            Self::Image => "there is no kernel or image, or it cannot boot a guest",
+            Self::Image => "no kernel was imported yet, or a kernel or image cannot be used",
             Self::Resources => "not enough memory or disk",
             Self::Vmm => "the VMM refused the machine or died",
             Self::Guest => "the guest panicked or could not boot",
@@ -110,9 +110,13 @@ pub enum Error {
     NoRemedy(String),
     #[error("there is no file {}", .0.display())]
     NoFile(PathBuf),
+    #[error("there is no file or folder {path} in {name}")]
+    NoGuestFile { name: Name, path: String },
+    #[error("{name} has no user {user}, or none that may log in")]
+    NoUser { name: Name, user: String },
 
-    #[error("a machine named {name} exists already ({state})")]
-    NameTaken { name: Name, state: &'static str },
+    #[error("a machine named {name} exists already ({})", state.as_str())]
+    NameTaken { name: Name, state: State },
     #[error("{0} is not running")]
     NotRunning(Name),
     #[error("{0} is running")]
@@ -152,6 +156,8 @@ pub enum Error {
     Kernel(Box<images::bundle::StoreError>),
     #[error(transparent)]
     Initrd(Box<images::bundle::InitrdError>),
+    #[error("{} is no regular file", .0.display())]
+    NotRegular(PathBuf),
     #[error("the image {0} that the machine's disk belongs to is gone")]
     NoImage(String),
     #[error(transparent)]
@@ -205,6 +211,8 @@ pub enum Error {
         tail("the guest's console", console)
     )]
     SshTimeout { after: Duration, console: String },
+    #[error("{what} did not answer within {}", seconds(after))]
+    NoAnswer { what: String, after: Duration },
     #[error("{what} did not end within {}", seconds(after))]
     Timeout { what: String, after: Duration },
 
@@ -232,7 +240,12 @@ impl Error {
         match self {
             Self::Io { .. } | Self::System { .. } | Self::Folder { .. } | Self::Record { .. } => Class::Host,
             Self::InvalidSpec(_) => Class::Usage,
-            Self::NotFound(_) | Self::NoRemedy(_) | Self::NoFile(_) => Class::NotFound,
+            Self::NotFound(_)
+            | Self::NoRemedy(_)
+            | Self::NoFile(_)
+            | Self::NoGuestFile { .. }
+            | Self::NoUser { .. }
+            | Self::UnknownKernel(_) => Class::NotFound,
             Self::NameTaken { .. } | Self::NotRunning(_) | Self::Running(_) | Self::Busy(_) => {
                 Class::Conflict
             }
@@ -240,8 +253,9 @@ impl Error {
             Self::ProgramMissing { .. } | Self::UserNamespaces { .. } | Self::Network { .. } => {
                 Class::Missing
             }
+            Self::Kernel(error) if error.is_absence() => Class::NotFound,
             Self::NoKernel
-            | Self::UnknownKernel(_)
+            | Self::NotRegular(_)
             | Self::Kernel(_)
             | Self::Initrd(_)
             | Self::NoImage(_)
@@ -256,7 +270,10 @@ impl Error {
             | Self::GuestFailed { .. }
             | Self::GuestEnded { .. }
             | Self::GuestVersion { .. } => Class::Guest,
-            Self::NeverAsked { .. } | Self::SshTimeout { .. } | Self::Timeout { .. } => Class::Timeout,
+            Self::NeverAsked { .. }
+            | Self::SshTimeout { .. }
+            | Self::NoAnswer { .. }
+            | Self::Timeout { .. } => Class::Timeout,
             Self::Ssh { .. } | Self::Vsock { .. } | Self::HostKey { .. } => Class::Access,
             Self::Copy { .. } | Self::Forward { .. } => Class::Transfer,
         }
@@ -268,9 +285,15 @@ impl Error {
         Some(match self {
             Self::Record { .. } => "remove the machine with `knaller rm --force`".to_owned(),
             Self::NotFound(_) => "`knaller list` shows what there is".to_owned(),
-            Self::NameTaken { name, .. } => {
-                format!("choose another name, or remove that machine with `knaller rm --force {name}`")
-            }
+            Self::NameTaken {
+                name,
+                state: State::Stopped,
+            } => format!(
+                "`knaller start {name}` starts it again as it is; or choose another name, or remove it with `knaller rm {name}`"
+            ),
+            Self::NameTaken { name, .. } => format!(
+                "choose another name, or stop that machine with `knaller stop {name}` and remove it with `knaller rm {name}`"
+            ),
             Self::NotRunning(name) => format!("start it with `knaller start {name}`"),
             Self::Running(name) => format!("stop it first with `knaller stop {name}`"),
             Self::Busy(_) => "wait for it to end".to_owned(),
@@ -296,6 +319,7 @@ impl Error {
             Self::GuestPanicked { .. } | Self::GuestEnded { .. } => {
                 "`knaller start --verbose` shows the whole console".to_owned()
             }
+            Self::NoAnswer { .. } => "if the host is busy, give it longer with --boot-timeout".to_owned(),
             Self::NeverAsked { .. } | Self::SshTimeout { .. } => {
                 "if the host is busy, give it longer with --boot-timeout; `knaller start --verbose` shows the whole console"
                     .to_owned()
@@ -447,6 +471,42 @@ mod tests {
             "tcp port 80 of the host is taken by machine web"
         );
         assert_eq!(taken.class().code(), 5);
+    }
+
+    #[test]
+    fn a_name_that_is_taken_is_freed_by_its_state() {
+        let hint = |state| {
+            let name = "b".parse().unwrap();
+            Error::NameTaken { name, state }.hint().unwrap()
+        };
+        assert!(hint(State::Stopped).starts_with("`knaller start b` starts it again"));
+        for state in [State::Running, State::Unresponsive] {
+            let hint = hint(state);
+            assert!(
+                hint.contains("knaller stop b") && !hint.contains("knaller start"),
+                "{hint}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_not_there_has_one_class() {
+        let name: Name = "web".parse().unwrap();
+        for error in [
+            Error::store(images::bundle::StoreError::Unknown("nope".into())),
+            Error::NoFile("nope".into()),
+            Error::NoGuestFile {
+                name: name.clone(),
+                path: "/nope".into(),
+            },
+            Error::NoUser {
+                name,
+                user: "nosuch".into(),
+            },
+        ] {
+            assert_eq!(error.class(), Class::NotFound, "{error}");
+        }
+        assert_eq!(Error::NoKernel.class(), Class::Image);
     }
 
     #[test]

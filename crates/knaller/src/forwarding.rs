@@ -9,8 +9,9 @@ use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::layout::Files;
+use crate::network::ports;
 use crate::ssh::{self, Ssh};
-use crate::{Error, Name, Result};
+use crate::{Error, Forward, Name, Protocol, Result};
 
 /// The most connections carried at once; later ones wait to be taken.
 const MAX_CONNECTIONS: usize = 256;
@@ -32,7 +33,7 @@ impl Forwarding {
         };
         let ssh = ssh::connect(files, name, "root").await?;
         let listener = TcpListener::bind(local).await;
-        let listener = listener.map_err(|e| failed(format!("cannot listen on {local}: {e}")))?;
+        let listener = listener.map_err(|e| ports::refused(e, taken(local, port)))?;
         let local = listener.local_addr().map_err(|e| failed(e.to_string()))?;
         let (alive, open) = watch::channel(());
         let serving = tokio::spawn(async move {
@@ -61,6 +62,16 @@ impl Forwarding {
 impl Drop for Forwarding {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+/// The forward that a `start` would have for it.
+fn taken(local: SocketAddr, guest_port: u16) -> Forward {
+    Forward {
+        bind: Some(local.ip()),
+        host_port: local.port(),
+        guest_port,
+        protocol: Protocol::Tcp,
     }
 }
 

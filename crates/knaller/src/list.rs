@@ -133,8 +133,8 @@ async fn ask(files: &Files, record: &Record) -> Answer {
     }
 }
 
-/// Completes an error that another machine is the cause of.
-pub(crate) async fn blame(inner: &Arc<Inner>, victim: &Name, error: Error) -> Error {
+/// Completes an error that a machine is the cause of, and another one than the `victim` if there is one.
+pub(crate) async fn blame(inner: &Arc<Inner>, victim: Option<&Name>, error: Error) -> Error {
     let Error::PortTaken {
         bind,
         port,
@@ -145,15 +145,18 @@ pub(crate) async fn blame(inner: &Arc<Inner>, victim: &Name, error: Error) -> Er
         return error;
     };
     let names = heal::names(&inner.options.paths).unwrap_or_default();
-    let by = names.into_iter().filter(|name| name != victim).find(|name| {
-        let holds = |record: &Record| {
-            record
-                .forwards
-                .iter()
-                .any(|f| f.host_port == port && f.protocol == protocol)
-        };
-        load(inner, name).is_ok_and(|(files, record)| holds(&record) && heal::lives(&files))
-    });
+    let by = names
+        .into_iter()
+        .filter(|name| Some(name) != victim)
+        .find(|name| {
+            let holds = |record: &Record| {
+                record
+                    .forwards
+                    .iter()
+                    .any(|f| f.host_port == port && f.protocol == protocol)
+            };
+            load(inner, name).is_ok_and(|(files, record)| holds(&record) && heal::lives(&files))
+        });
     Error::PortTaken {
         bind,
         port,

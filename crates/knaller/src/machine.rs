@@ -155,7 +155,10 @@ impl Machine {
     /// Listens on `local` (port 0: a free one) and carries each connection to a port of the guest's own loopback, until
     /// the returned value is dropped.
     pub async fn forward(&self, local: SocketAddr, guest_port: u16) -> Result<Forwarding> {
-        Forwarding::open(&self.running()?, &self.name, local, guest_port).await
+        match Forwarding::open(&self.running()?, &self.name, local, guest_port).await {
+            Ok(forwarding) => Ok(forwarding),
+            Err(error) => Err(list::blame(&self.inner, None, error).await),
+        }
     }
 
     /// What it wrote, from the beginning; with `follow`, also what comes, until it has ended.

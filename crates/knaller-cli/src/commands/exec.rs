@@ -1,6 +1,7 @@
 //! `knaller exec`.
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use knaller::{ExecRequest, Pty};
 
 use crate::args::environment::EnvironmentArgs;
@@ -48,8 +49,14 @@ pub(crate) struct ExecArgs {
     #[arg(short, long, conflicts_with = "interactive")]
     no_stdin: bool,
 
-    /// Who runs it
-    #[arg(short, long, value_name = "USER", default_value = "root")]
+    /// Who runs it: an account of the guest that may log in, by its name or uid
+    #[arg(
+        short,
+        long,
+        value_name = "USER",
+        default_value = "root",
+        value_parser = NonEmptyStringValueParser::new()
+    )]
     user: String,
 
     /// Where it runs

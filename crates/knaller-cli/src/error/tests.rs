@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use knaller::{Error, Protocol};
+use knaller::{Error, Protocol, State};
 
 use super::*;
 
@@ -18,9 +18,9 @@ fn shown(error: impl Into<CommandError>) -> String {
 
 #[test]
 fn what_stands_in_the_way_is_named() {
-    insta::assert_snapshot!(shown(Error::NameTaken { name: "web".parse().unwrap(), state: "running" }), @"
+    insta::assert_snapshot!(shown(Error::NameTaken { name: "web".parse().unwrap(), state: State::Running }), @"
     error: a machine named web exists already (running)
-    hint: choose another name, or remove that machine with `knaller rm --force web`
+    hint: choose another name, or stop that machine with `knaller stop web` and remove it with `knaller rm web`
     (exit code 4)
     ");
     let by = Some("web".parse().unwrap());
@@ -88,6 +88,7 @@ fn the_guests_last_words_are_shown_without_what_steers_a_terminal() {
       | booting
       | red
       | Kernel panic - not syncing: no init
+    hint: `knaller start --verbose` shows the whole console
     (exit code 10)
     ");
     let silent = Error::SshTimeout {
@@ -96,6 +97,7 @@ fn the_guests_last_words_are_shown_without_what_steers_a_terminal() {
     };
     insta::assert_snapshot!(shown(CommandError::from(silent).within("cannot start web")), @"
     error: cannot start web: SSH did not answer within 60.0 s
+    hint: if the host is busy, give it longer with --boot-timeout; `knaller start --verbose` shows the whole console
     (exit code 11)
     ");
 }

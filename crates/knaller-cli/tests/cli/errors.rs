@@ -26,6 +26,53 @@ fn a_spec_that_cannot_be() {
             .shown()
     );
     insta::assert_snapshot!(world.run(&["start", "-p", "8080:80", "-p", "8080:81"]).shown());
+    insta::assert_snapshot!(world.run(&["start", "--disk", "1"]).shown());
+    insta::assert_snapshot!(world.run(&["start", "--boot-timeout", "0"]).shown());
+}
+
+#[test]
+fn what_is_named_and_not_there() {
+    let world = World::new();
+    for words in [
+        &["start", "--kernel", "./nope"][..],
+        &["start", "--rootfs", "nope"],
+        &["start", "--metadata", "nope"],
+        &["start", "--ssh-key", "nope"],
+        &["start", "--env-file", "nope"],
+        &["kernel", "import", "nope"],
+        &["kernel", "import", "./nope"],
+        &["kernel", "import", "nope.deb"],
+        &["kernel", "rm", "nope"],
+    ] {
+        let ran = world.run(words);
+        assert_eq!(ran.code, Some(3), "{words:?}: {}", ran.stderr);
+        assert!(ran.stderr.contains("nope"), "{words:?}: {}", ran.stderr);
+    }
+    insta::assert_snapshot!(world.run(&["kernel", "import", "nope"]).shown());
+    let folder = world.run(&["start", "--rootfs", "/"]);
+    assert_eq!(folder.stderr, "error: / is no regular file\n");
+}
+
+#[test]
+fn an_empty_word_names_nothing() {
+    let world = World::new();
+    for words in [
+        &["start", ""][..],
+        &["start", "--kernel", ""],
+        &["start", "--rootfs", ""],
+        &["start", "--ssh-key", ""],
+        &["start", "--metadata", ""],
+        &["start", "--env-file", ""],
+        &["kernel", "import", ""],
+        &["kernel", "rm", ""],
+        &["cp", "", "web:/tmp"],
+        &["cp", "web:/tmp", ""],
+        &["exec", "-u", "", "web", "true"],
+        &["stop", ""],
+    ] {
+        let ran = world.run(words);
+        assert_eq!(ran.code, Some(2), "{words:?}: {}", ran.stderr);
+    }
 }
 
 #[test]

@@ -15,10 +15,7 @@ fn a_machine_whose_process_is_killed_starts_again_and_leaves_nothing() {
     world.start("hit", &["-p", "127.0.0.1:0:80"]);
     world.run(&["start", "hit", "--memory", "128M"]).fails(
         4,
-        &[
-            "a machine named hit exists already (running)",
-            "knaller rm --force hit",
-        ],
+        &["a machine named hit exists already (running)", "knaller rm hit"],
     );
     for victim in ["pasta", "sparkler"] {
         kill(&world, victim);

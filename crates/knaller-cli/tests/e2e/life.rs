@@ -98,6 +98,9 @@ fn commands(world: &World) {
         "id -un; pwd; echo $A",
     ]);
     assert_eq!(told, "user\n/tmp\nb c\n");
+    world
+        .run(&["exec", "-u", "nosuch", "web", "id"])
+        .fails(3, &["web has no user nosuch, or none that may log in"]);
     // No shell of anybody's takes a command apart.
     assert_eq!(
         world.ok(&["exec", "web", "echo", "$HOME * 'a  b'"]),
@@ -160,7 +163,7 @@ fn copies(world: &World) {
     let one = world.file("one", "1");
     let _ = world.ok(&["cp", one.to_str().unwrap(), "user@web:"]);
     assert_eq!(world.shell("web", "stat -c '%U %a' /home/user/one"), "user 640\n");
-    world.run(&["cp", "web:/nowhere", tree]).fails(13, &["/nowhere"]);
+    world.run(&["cp", "web:/nowhere", tree]).fails(3, &["/nowhere"]);
     world
         .run(&["cp", "/nowhere/here", "web:/"])
         .fails(3, &["/nowhere/here"]);

@@ -158,6 +158,9 @@ fn clashes(world: &World, lan: &Lan, taken: u16) {
             "knaller stop web",
         ],
     );
+    world
+        .run(&["forward", "web", &format!("{taken}:80")])
+        .fails(5, &["is taken by machine web", "take another port"]);
     let listener = lan.on_host(|| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
     let port = listener.local_addr().unwrap().port();
     start(port).fails(

@@ -84,7 +84,7 @@ async fn target(remote: &Remote, from: &Path, to: &str) -> Result<String> {
         return Ok(to.to_owned());
     }
     if !folder {
-        return Err(failed(to, &"there is no such folder in the guest"));
+        return Err(remote.absent(to));
     }
     // `..` and `/` have no name of their own.
     let absolute = from.canonicalize().ok();

@@ -37,7 +37,7 @@ pub(super) async fn copy(
     observer: Observer<'_>,
 ) -> Result<()> {
     let found = remote.look(from, options.follow).await?;
-    let attributes = found.ok_or_else(|| failed(from, &"there is no such file in the guest"))?;
+    let attributes = found.ok_or_else(|| remote.absent(from))?;
     let (folder, name) = target(remote, from, to).await?;
     let opened = Folder::open(&folder).map_err(|e| failed(folder.display().to_string(), &e))?;
     let first = Entry {

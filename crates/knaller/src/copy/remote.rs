@@ -61,6 +61,7 @@ pub(super) struct Attributes {
 /// An open session.
 pub(super) struct Remote {
     sftp: RawSftpSession,
+    name: Name,
     _ssh: Ssh,
 }
 
@@ -94,7 +95,19 @@ impl Remote {
         sftp.init()
             .await
             .map_err(|e| failed(format!("no SFTP: {}", reason(&e))))?;
-        Ok(Self { sftp, _ssh: ssh })
+        Ok(Self {
+            sftp,
+            name: name.clone(),
+            _ssh: ssh,
+        })
+    }
+
+    /// That there is nothing at `path`.
+    pub(super) fn absent(&self, path: &str) -> Error {
+        Error::NoGuestFile {
+            name: self.name.clone(),
+            path: path.to_owned(),
+        }
     }
 
     /// What `path` is, of a link the link itself; `None` if there is nothing.

@@ -154,7 +154,8 @@ fn bound_port(socket: &OwnedFd) -> io::Result<u16> {
     Ok(address.port())
 }
 
-fn refused(error: io::Error, forward: Forward) -> Error {
+/// Why the host port of `forward` could not be bound; [`crate::list::blame`] finds who has it.
+pub(crate) fn refused(error: io::Error, forward: Forward) -> Error {
     let Forward {
         bind,
         host_port: port,

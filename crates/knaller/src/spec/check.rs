@@ -1,14 +1,20 @@
 //! What a spec may not say. Checked before anything is made, so that a wrong spec leaves no trace.
 
 use std::collections::HashSet;
+use std::ops::RangeInclusive;
 
-use super::{Forward, MachineSpec, Network};
+use images::overlay;
+
+use super::{Forward, Kernel, MachineSpec, Network, Root};
 
 /// The fewest MiB of memory that a guest boots with.
 const MIN_MEMORY_MIB: u32 = 64;
 
 /// The most virtual CPUs, Firecracker's limit.
 const MAX_CPUS: u8 = 32;
+
+/// The smallest and the largest disk, in MiB.
+const DISK_MIB: RangeInclusive<u64> = overlay::MIN_SIZE >> 20..=overlay::MAX_SIZE >> 20;
 
 /// The most forwards of one machine.
 const MAX_FORWARDS: usize = 256;
@@ -23,8 +29,12 @@ pub enum InvalidSpec {
     Cpus(u8),
     #[error("{0} MiB of memory: a guest needs at least {MIN_MEMORY_MIB}")]
     Memory(u32),
-    #[error("a disk of 0 MiB")]
-    Disk,
+    #[error("a disk of {disk_mib} MiB: {} MiB to {} TiB are possible", DISK_MIB.start(), DISK_MIB.end() >> 20)]
+    Disk { disk_mib: u64 },
+    #[error("a boot timeout of 0 s: a guest needs time to boot")]
+    BootTimeout,
+    #[error("{0} cannot be an empty path or name")]
+    Empty(&'static str),
     #[error("forward {0}: the same host port is forwarded twice")]
     ForwardTwice(Forward),
     #[error("forward {0}: the guest port cannot be 0")]
@@ -54,11 +64,32 @@ impl MachineSpec {
         if self.memory_mib < MIN_MEMORY_MIB {
             return Err(InvalidSpec::Memory(self.memory_mib));
         }
-        if self.disk_mib == Some(0) {
-            return Err(InvalidSpec::Disk);
+        if let Some(disk_mib) = self.disk_mib
+            && !DISK_MIB.contains(&disk_mib)
+        {
+            return Err(InvalidSpec::Disk { disk_mib });
         }
+        if self.boot_timeout_ms == 0 {
+            return Err(InvalidSpec::BootTimeout);
+        }
+        self.check_sources()?;
         self.check_network()?;
         self.check_texts()
+    }
+
+    fn check_sources(&self) -> Result<(), InvalidSpec> {
+        if matches!(&self.root, Root::File(path) if path.as_os_str().is_empty()) {
+            return Err(InvalidSpec::Empty("the root file system"));
+        }
+        let unnamed = match &self.kernel {
+            Kernel::Default => false,
+            Kernel::Id(id) => id.is_empty(),
+            Kernel::Path(path) => path.as_os_str().is_empty(),
+        };
+        if unnamed {
+            return Err(InvalidSpec::Empty("the kernel"));
+        }
+        Ok(())
     }
 
     fn check_network(&self) -> Result<(), InvalidSpec> {
@@ -125,6 +156,8 @@ impl MachineSpec {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -149,7 +182,19 @@ mod tests {
             (MachineSpec::new().cpus(0), "0 CPUs"),
             (MachineSpec::new().cpus(33), "33 CPUs"),
             (MachineSpec::new().memory_mib(8), "8 MiB"),
-            (MachineSpec::new().disk_mib(0), "0 MiB"),
+            (
+                MachineSpec::new().disk_mib(0),
+                "0 MiB: 32 MiB to 16 TiB are possible",
+            ),
+            (MachineSpec::new().disk_mib(31), "a disk of 31 MiB"),
+            (
+                MachineSpec::new().disk_mib((16 << 20) + 1),
+                "a disk of 16777217 MiB",
+            ),
+            (MachineSpec::new().boot_timeout(Duration::ZERO), "0 s"),
+            (MachineSpec::new().root(Root::File("".into())), "root file system"),
+            (MachineSpec::new().kernel(Kernel::Id(String::new())), "the kernel"),
+            (MachineSpec::new().kernel(Kernel::Path("".into())), "the kernel"),
             (twice, "twice"),
             (lonely, "without a network"),
             (MachineSpec::new().env("A=B", "c"), "A=B"),

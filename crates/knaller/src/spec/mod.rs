@@ -43,7 +43,7 @@ pub struct MachineSpec {
     /// At least 64.
     pub memory_mib: u32,
     pub root: Root,
-    /// Size of the machine's own disk, in MiB: the overlay's, or what a copied root file system is grown to. The
+    /// Size of the machine's own disk, in MiB, from 32 on: the overlay's, or what a copied root file system is grown to. The
     /// disk's own default if none.
     pub disk_mib: Option<u64>,
     pub kernel: Kernel,
@@ -72,7 +72,7 @@ pub struct MachineSpec {
     pub remove_on_exit: bool,
     /// For the caller's own use.
     pub labels: BTreeMap<String, String>,
-    /// How long the guest may take from the start of its VMM until SSH answers, in milliseconds.
+    /// How long the guest may take from the start of its VMM until SSH answers, in milliseconds; not 0.
     pub boot_timeout_ms: u64,
     /// How long the command has after its stop signal before it is killed, in milliseconds.
     pub stop_grace_ms: u64,

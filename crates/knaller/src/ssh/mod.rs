@@ -93,7 +93,11 @@ pub(crate) async fn connect(files: &Files, name: &Name, user: &str) -> Result<Ss
     };
     match tokio::time::timeout(LOGIN, login).await {
         Ok(Ok((handle, AuthResult::Success))) => Ok(Ssh { handle, closed }),
-        Ok(Ok(_)) => Err(failed(format!("the guest does not let {user} in"))),
+        // With the machine's own key everybody gets in who is there and has a shell.
+        Ok(Ok(_)) => Err(Error::NoUser {
+            name: name.clone(),
+            user: user.to_owned(),
+        }),
         Ok(Err(russh::Error::UnknownKey)) => Err(Error::HostKey { name: name.clone() }),
         Ok(Err(error)) => Err(failed(error.to_string())),
         Err(_) => Err(failed(format!("no login within {} s", LOGIN.as_secs()))),

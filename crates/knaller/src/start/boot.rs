@@ -64,7 +64,7 @@ impl Start<'_> {
         self.clock.tell(claimed);
         let result = self.try_boot(&files, &mut record, &mut undo).await;
         if let Err(error) = result {
-            return Err(list::blame(self.inner, &record.name, error).await);
+            return Err(list::blame(self.inner, Some(&record.name), error).await);
         }
         // From here on a kill leaves a machine that runs, or the mark of an unfinished start; never a half of either.
         let _ = std::fs::remove_file(files.config_socket());
@@ -160,17 +160,17 @@ impl Start<'_> {
     ) -> std::result::Result<(), Trouble> {
         let after = Duration::from_millis(record.spec.boot_timeout_ms);
         let deadline = Instant::now() + after;
-        let ready = async {
-            tokio::try_join!(
-                self.machine(files, record, watch, ports),
-                self.material(files, record)
-            )
+        let machine = async {
+            let answered = timeout_at(deadline, self.machine(files, record, watch, ports)).await;
+            let what = || format!("{}'s API", self.means.vmm.name);
+            answered.map_err(|_| Error::NoAnswer { what: what(), after })?
         };
-        let late = |_| Error::Timeout {
-            what: format!("{}'s API", self.means.vmm.name),
-            after,
+        let material = async {
+            let made = timeout_at(deadline, self.material(files, record)).await;
+            let what = || format!("making the disks and keys of {}", record.name);
+            made.map_err(|_| Error::Timeout { what: what(), after })?
         };
-        let (client, (keys, disks)) = timeout_at(deadline, ready).await.map_err(late)??;
+        let (client, (keys, disks)) = tokio::try_join!(machine, material)?;
         let since = self.clock.now();
         configure::disks(&client, &disks.disks)
             .await

@@ -9,6 +9,7 @@ use images::overlay::create_overlay;
 use images::rootfs::Rootfs;
 use images::{Task, rootfs};
 
+use super::given;
 use crate::layout::Files;
 use crate::record::Record;
 use crate::{Error, Options, Result, Root};
@@ -122,9 +123,7 @@ fn disk(device: &str, filesystem: &str, read_only: bool) -> guest::Disk {
 }
 
 fn copy(source: &std::path::Path, path: &std::path::Path, size_mib: Option<u64>, task: &Task) -> Result<()> {
-    if !source.is_file() {
-        return Err(Error::NoFile(source.to_owned()));
-    }
+    given::regular_file(source)?;
     // Under its name only when it is whole: a start that is called off must not leave half a disk to the next.
     let fresh = path.with_extension("new");
     let _ = std::fs::remove_file(&fresh);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use images::builtin::BaseImage;
 use images::bundle::{KernelStore, Source};
 
-use super::disks;
+use super::{disks, given};
 use crate::knaller::Inner;
 use crate::network::pasta::Pasta;
 use crate::vmm::{self, Chosen};
@@ -59,9 +59,11 @@ fn bundle(options: &Options, kernel: &Kernel, task: &images::Task) -> Result<ima
     match kernel {
         Kernel::Default => store.default_bundle(),
         Kernel::Id(id) => store.get(id),
-        Kernel::Path(path) if !path.is_file() => return Err(Error::NoFile(path.clone())),
-        // The same kernel is the same bundle: nothing is made twice.
-        Kernel::Path(path) => store.import(&source(path), task).map(|imported| imported.bundle),
+        Kernel::Path(path) => {
+            given::regular_file(path)?;
+            // The same kernel is the same bundle: nothing is made twice.
+            store.import(&source(path), task).map(|imported| imported.bundle)
+        }
     }
     .map_err(Error::store)
 }

@@ -24,6 +24,7 @@ mod dialogue;
 mod disks;
 mod event;
 mod failure;
+mod given;
 mod guest;
 mod keys;
 mod launch;
@@ -64,6 +65,7 @@ pub(crate) async fn create(
 ) -> Result<(Machine, Timeline)> {
     let clock = Clock::new(observer);
     spec.validate()?;
+    given::check(&spec)?;
     heal::all(inner).await?;
     let means = Means::gather(inner, &spec, None).await?;
     let (claim, record) = claim(inner, spec).await?;
@@ -115,10 +117,7 @@ async fn claim(inner: &Arc<Inner>, spec: MachineSpec) -> Result<(Claim, Record)>
             return Ok(claimed);
         }
         let state = list::state(inner, &name).await;
-        return Err(Error::NameTaken {
-            name,
-            state: state.as_str(),
-        });
+        return Err(Error::NameTaken { name, state });
     }
     for _ in 0..NAME_ATTEMPTS {
         let mut random = [0; 8];

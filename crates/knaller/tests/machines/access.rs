@@ -4,7 +4,7 @@ use std::fs::Permissions;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::process::Command;
 
-use knaller::{CopyEvent, CopyOptions, ExecExit, ExecRequest, Machine, Pty, Session, SessionEvent};
+use knaller::{CopyEvent, CopyOptions, Error, ExecExit, ExecRequest, Machine, Pty, Session, SessionEvent};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::support::{Bed, end, run, said, small};
@@ -39,8 +39,17 @@ async fn streams_and_exits(machine: &Machine) {
         .env("WORD", "a  b");
     let output = machine.output(request).await.unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout), "a  b user\n");
-    let refused = machine.exec(ExecRequest::shell().user("nosuch")).await;
-    assert!(refused.is_err());
+    let uid = said(machine, "id -u user").await;
+    let request = ExecRequest::line("id -un").user(uid.trim());
+    let output = machine.output(request).await.unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "user\n");
+    for nobody in ["nosuch", "4711"] {
+        let refused = machine.exec(ExecRequest::shell().user(nobody)).await;
+        assert!(
+            matches!(&refused, Err(Error::NoUser { user, .. }) if user == nobody),
+            "{refused:?}"
+        );
+    }
 }
 
 async fn input(machine: &Machine) {
@@ -172,18 +181,14 @@ async fn files(machine: &Machine) {
         .copy_out("/root/tree/tool", &back, &options, &mut |_| {})
         .await
         .unwrap();
-    assert!(
+    for missing in [
         machine
             .copy_out("/root/nosuch", &back, &options, &mut |_| {})
-            .await
-            .is_err()
-    );
-    assert!(
-        machine
-            .copy_in(&source, "/nosuch/", &options, &mut |_| {})
-            .await
-            .is_err()
-    );
+            .await,
+        machine.copy_in(&source, "/nosuch/", &options, &mut |_| {}).await,
+    ] {
+        assert!(matches!(missing, Err(Error::NoGuestFile { .. })), "{missing:?}");
+    }
     // A file without a size of its own.
     machine
         .copy_out(
@@ -236,6 +241,11 @@ async fn ports(machine: &Machine) {
         assert!(answer.ends_with("door\n"), "{answer}");
     }
     let local = forwarding.local();
+    let taken = machine.forward(local, 8000).await;
+    assert!(
+        matches!(taken, Err(Error::PortTaken { port, by: None, .. }) if port == local.port()),
+        "{taken:?}"
+    );
     assert!(
         tokio::time::timeout(std::time::Duration::from_millis(10), forwarding.ended())
             .await

@@ -89,6 +89,13 @@ async fn a_port_that_another_machine_has() {
         );
         assert_eq!(error.class(), Class::Port);
     }
+    // Also where it is asked for later, and be it by the machine itself.
+    let local = std::net::SocketAddr::from(([127, 0, 0, 1], taken.host_port));
+    let error = first.forward(local, 80).await.unwrap_err();
+    assert!(
+        matches!(&error, Error::PortTaken { by: Some(name), .. } if name.as_str() == "first"),
+        "{error}"
+    );
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let forward = format!("{}:80", listener.local_addr().unwrap().port())
         .parse()

@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::time::Instant;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, ValueHint};
 use images::bundle::{Imported, Source};
 use images::{Progress as TaskProgress, Task};
+use knaller::Class;
 use tokio::sync::mpsc;
 
 use super::with_store;
@@ -27,7 +29,7 @@ Examples:
   knaller kernel import vmlinux --modules /lib/modules/6.12.0 --name default")]
 pub(crate) struct ImportArgs {
     /// What to import [default: the newest installed kernel]
-    #[arg(value_name = "SOURCE", value_hint = ValueHint::FilePath)]
+    #[arg(value_name = "SOURCE", value_parser = NonEmptyStringValueParser::new(), value_hint = ValueHint::FilePath)]
     source: Option<String>,
 
     /// With a kernel image: its /lib/modules/VERSION
@@ -61,6 +63,10 @@ impl ImportArgs {
 
     async fn import(&self, context: &Context) -> Result<Imported, CommandError> {
         let source = self.source()?;
+        let version = match &source {
+            Source::Installed { version, .. } => version.clone(),
+            Source::Package(_) | Source::Image { .. } => None,
+        };
         let (report, mut steps) = mpsc::unbounded_channel();
         let task = Task::watched(move |progress| {
             // Nobody watches any more: the work goes on.
@@ -89,7 +95,13 @@ impl ImportArgs {
                 Ok(imported)
             }
             (Err(_), Some(signal)) => Err(CommandError::Ended(signal)),
-            (Err(error), None) => Err(error),
+            // What is no file was taken for a version.
+            (Err(error), None) => Err(match version {
+                Some(text) if error.exit_code() == Class::NotFound.code() => {
+                    error.hint(format!("there is no file {text} either"))
+                }
+                _ => error,
+            }),
         }
     }
 

@@ -7,6 +7,7 @@ mod name;
 mod rm;
 mod view;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 use clap_complete::engine::ArgValueCandidates;
 use images::bundle::{KernelStore, StoreError};
@@ -37,7 +38,7 @@ enum KernelCommand {
 #[derive(Args, Clone, Debug)]
 struct KernelArg {
     /// The kernel's id, or the beginning of it, its version or its name
-    #[arg(value_name = "KERNEL", add = ArgValueCandidates::new(complete::kernels))]
+    #[arg(value_name = "KERNEL", value_parser = NonEmptyStringValueParser::new(), add = ArgValueCandidates::new(complete::kernels))]
     kernel: String,
 }
 
@@ -69,12 +70,10 @@ async fn with_store<T: Send + 'static>(
 impl From<StoreError> for CommandError {
     fn from(error: StoreError) -> Self {
         let class = match &error {
+            error if error.is_absence() => Class::NotFound,
             StoreError::Trust(_) | StoreError::Stage(_) | StoreError::Read(_) => Class::Host,
             StoreError::Name(_) => Class::Usage,
-            StoreError::Unknown(_) | StoreError::Ambiguous { .. } => Class::NotFound,
-            StoreError::Import(_) | StoreError::Manifest(_) | StoreError::Arch | StoreError::Empty => {
-                Class::Image
-            }
+            _ => Class::Image,
         };
         Self::of(class, &error)
     }

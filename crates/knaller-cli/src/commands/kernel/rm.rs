@@ -1,6 +1,7 @@
 //! `knaller kernel rm`.
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use clap_complete::engine::ArgValueCandidates;
 use knaller::Class;
 
@@ -13,7 +14,7 @@ use crate::error::CommandError;
 #[derive(Args, Debug)]
 pub(crate) struct RmArgs {
     /// Their ids, or the beginnings of those, versions or names
-    #[arg(value_name = "KERNEL", required = true, add = ArgValueCandidates::new(complete::kernels))]
+    #[arg(value_name = "KERNEL", required = true, value_parser = NonEmptyStringValueParser::new(), add = ArgValueCandidates::new(complete::kernels))]
     kernels: Vec<String>,
 
     /// Even those that a machine needs for its next start
