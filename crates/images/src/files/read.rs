@@ -11,7 +11,7 @@ pub enum ReadError {
     Denied { path: PathBuf },
     #[error("{path} cannot be read")]
     Io { path: PathBuf, source: io::Error },
-    #[error("{path} is no plain file")]
+    #[error("{path} is no regular file")]
     NoFile { path: PathBuf },
     #[error("{path} has {size} bytes: more than the {limit} allowed")]
     TooLarge { path: PathBuf, size: u64, limit: u64 },
