@@ -112,7 +112,9 @@ impl Connection {
         let Err(end) = self.turns().await;
         if let Some((reason, text)) = end.farewell() {
             self.hub.disconnect(reason, &text);
-            // Last words are lost with a network that takes none.
+        }
+        // Who has closed his side alone still hears what was said before. Last words are lost with a network that takes none.
+        if !matches!(end, End::Io(_) | End::Silent) {
             let _ = timeout(FAREWELL, self.send_all()).await;
         }
         self.stream.finish();

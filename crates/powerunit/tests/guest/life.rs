@@ -142,3 +142,18 @@ fn a_machine_without_an_entrypoint_obeys_at_once() {
     guest.ctrl_alt_del();
     guest.off();
 }
+
+#[test]
+fn a_worker_that_dies_is_replaced() {
+    let sandbox = Sandbox::new();
+    let script = "worker() { grep -l powerunit-ssh /proc/[0-9]*/comm 2>/dev/null; }; \
+                  for i in 1 2 3; do old=$(worker); kill -KILL $(echo $old | cut -d/ -f3); \
+                  while [ -z \"$(worker)\" ] || [ \"$(worker)\" = \"$old\" ]; do :; done; done; \
+                  nc -w 60 127.0.0.1 22 < /dev/null | head -n 1";
+    let mut guest = Guest::start(&sandbox, &Plan::overlay(&sandbox, script));
+    assert_eq!(guest.exited(), Exit::Code(0));
+    let console = guest.off();
+    let restarts = console.matches("the SSH server ended (signal 9) and is started again");
+    assert_eq!(restarts.count(), 3, "{console}");
+    assert!(console.contains("SSH-2.0-"), "{console}");
+}

@@ -33,6 +33,18 @@ fn a_client_is_greeted_before_it_says_anything() {
 }
 
 #[test]
+fn a_client_that_has_nothing_to_say_is_greeted_too() {
+    let server = Server::start();
+    // Often: what comes first, its end or our turn to write, is chance.
+    for _ in 0..50 {
+        let client = connect(&server);
+        client.shutdown(std::net::Shutdown::Write).unwrap();
+        let heard = read_to_end(&client);
+        assert!(heard.starts_with(b"SSH-2.0-powerunit_"), "{heard:?}");
+    }
+}
+
+#[test]
 fn who_does_not_log_in_is_sent_away() {
     let server = Server::start_with(|settings| settings.limits.login_time = Duration::from_millis(300));
     read_to_end(&connect(&server));
