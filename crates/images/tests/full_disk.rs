@@ -26,11 +26,13 @@ fn everything_on_a_small_disk() {
         root: testkit::kernel_root(),
     };
     assert_full(&store.import(&source, &Task::new()).unwrap_err());
-    assert_eq!(
-        fs::read_dir(data.join("kernels")).unwrap().count(),
-        1,
-        "only the names are there"
-    );
+    for folder in ["names", "sources"] {
+        assert_eq!(
+            fs::read_dir(data.join("kernels").join(folder)).unwrap().count(),
+            0
+        );
+    }
+    assert_eq!(fs::read_dir(data.join("kernels")).unwrap().count(), 2);
 
     let mut filler = File::create(small.join("filler")).unwrap();
     while filler.write(&[1; 4096]).is_ok() {}

@@ -100,7 +100,7 @@ fn the_installed_kernel_becomes_a_bundle() {
     assert_eq!(again.bundle.manifest(), manifest);
     assert_eq!(
         names(&folder.path().join("data/kernels")),
-        [bundle.id(), "names"].map(str::to_owned).into()
+        [bundle.id(), "names", "sources"].map(str::to_owned).into()
     );
 }
 
@@ -131,7 +131,7 @@ fn a_bundle_is_found_by_all_it_is_called() {
     assert!(store.list().unwrap().is_empty() && store.names().unwrap().is_empty());
     assert_eq!(
         names(&folder.path().join("data/kernels")),
-        ["names".to_owned()].into()
+        ["names", "sources"].map(str::to_owned).into()
     );
 }
 
@@ -146,7 +146,7 @@ fn importers_at_once_make_one_bundle() {
     });
     assert_eq!(imported.iter().filter(|imported| imported.new).count(), 1);
     assert_eq!(store.list().unwrap().len(), 1);
-    assert_eq!(names(&folder.path().join("data/kernels")).len(), 2);
+    assert_eq!(names(&folder.path().join("data/kernels")).len(), 3);
 }
 
 #[test]
@@ -168,7 +168,7 @@ fn an_import_that_is_called_off_leaves_nothing() {
     );
     assert_eq!(
         names(&folder.path().join("data/kernels")),
-        ["names".to_owned()].into()
+        ["names", "sources"].map(str::to_owned).into()
     );
 }
 

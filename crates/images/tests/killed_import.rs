@@ -79,7 +79,7 @@ fn what_a_killed_import_left_is_removed_by_the_next() {
     let bundle = store.import(&debian(), &Task::new()).unwrap().bundle;
     let mut left: Vec<String> = names().collect();
     left.sort();
-    let mut expected = [bundle.id().to_owned(), "names".to_owned()];
+    let mut expected = [bundle.id(), "names", "sources"].map(str::to_owned);
     expected.sort();
     assert_eq!(left, expected);
 }
