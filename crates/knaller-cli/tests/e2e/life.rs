@@ -214,20 +214,9 @@ fn console(world: &World) {
 fn the_exit_code_of_a_command_is_the_starts_and_the_waits() {
     let world = World::new();
     // In the foreground: output and code of the machine's command, and then no machine.
-    let job = [
-        "start",
-        "job",
-        "--rm",
-        "-m",
-        "128M",
-        "--network",
-        "none",
-        "--",
-        "sh",
-        "-c",
-        "echo its output; exit 7",
-    ];
-    let ran = world.run(&job);
+    let alone = ["--rm", "-m", "128M", "--network", "none", "--"];
+    let job = ["sh", "-c", "echo its output; exit 7"];
+    let ran = world.run(&[&["start", "job"][..], &alone, &job].concat());
     assert_eq!(ran.code(), 7, "{ran}");
     assert!(ran.stdout.contains("its output"), "{ran}");
     world.sandbox.assert_clean();
@@ -244,17 +233,7 @@ fn the_exit_code_of_a_command_is_the_starts_and_the_waits() {
     world.sandbox.assert_clean();
 
     // A command that is not there is a failed start, which leaves no machine.
-    let ran = world.run(&[
-        "start",
-        "bad",
-        "--rm",
-        "-m",
-        "128M",
-        "--network",
-        "none",
-        "--",
-        "/no/such/thing",
-    ]);
+    let ran = world.run(&[&["start", "bad"][..], &alone, &["/no/such/thing"]].concat());
     ran.fails(10, &["cannot start bad", "there is no program `/no/such/thing`"]);
     world.sandbox.assert_clean();
 }

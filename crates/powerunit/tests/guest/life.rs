@@ -1,6 +1,6 @@
 //! From up to off: who may ask for it, and what is left on the disk; and the worker's second life.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use guest_protocol::Exit;
@@ -58,6 +58,16 @@ fn the_last_words_reach_the_console_however_quickly_the_machine_goes_off() {
     assert!(console.contains(&format!("{reason}\n")), "{console}");
 }
 
+/// Runs an image's own init to the machine's end. Gives the console, and the disk above the image.
+fn life_of_an_own_init(sandbox: &Sandbox, base: PathBuf) -> (String, PathBuf) {
+    let mut plan = Plan::overlay(sandbox, "");
+    plan.disks[0].0 = base;
+    plan.config.init = guest_protocol::Init::Image;
+    let mut guest = Guest::start(sandbox, &plan);
+    guest.ready();
+    (guest.off(), plan.disks[1].0.clone())
+}
+
 /// As systemd-shutdown does it: the disk under the overlay has a second name, and is made read-only by it.
 #[test]
 fn an_image_with_its_own_init_can_close_the_disk_under_the_overlay() {
@@ -68,17 +78,11 @@ fn an_image_with_its_own_init_can_close_the_disk_under_the_overlay() {
     std::fs::write(&init, script).unwrap();
     let write = format!("write {} sbin/init", init.display());
     let base = image(&sandbox, &["rm sbin/init", &write, "sif sbin/init mode 0100755"]);
-    let mut plan = Plan::overlay(&sandbox, "");
-    plan.disks[0].0 = base;
-    plan.config.init = guest_protocol::Init::Image;
-    let mut guest = Guest::start(&sandbox, &plan);
-    guest.ready();
-    let console = guest.off();
-    let upper = &plan.disks[1].0;
+    let (console, upper) = life_of_an_own_init(&sandbox, base);
     assert!(console.contains("shown 700"), "{console}");
-    assert!(journal_is_closed(upper), "{console}");
+    assert!(journal_is_closed(&upper), "{console}");
     assert_eq!(
-        debugfs(upper, &["cat upper/root/kept"]).lines().last(),
+        debugfs(&upper, &["cat upper/root/kept"]).lines().last(),
         Some("kept")
     );
 }
@@ -103,18 +107,12 @@ fn systemd_closes_the_disk_under_the_overlay() {
             .to_owned(),
     ];
     debugfs(&base, &commands.each_ref().map(String::as_str));
-    let mut plan = Plan::overlay(&sandbox, "");
-    plan.disks[0].0 = base;
-    plan.config.init = guest_protocol::Init::Image;
-    let mut guest = Guest::start(&sandbox, &plan);
-    guest.ready();
-    let console = guest.off();
-    let upper = &plan.disks[1].0;
+    let (console, upper) = life_of_an_own_init(&sandbox, base);
     assert!(
-        debugfs(upper, &["ls upper/var/lib/systemd"]).contains("random-seed"),
+        debugfs(&upper, &["ls upper/var/lib/systemd"]).contains("random-seed"),
         "{console}"
     );
-    assert!(journal_is_closed(upper), "{console}");
+    assert!(journal_is_closed(&upper), "{console}");
 }
 
 #[test]
