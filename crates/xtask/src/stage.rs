@@ -20,8 +20,12 @@ impl Stage {
     /// Builds what ships and makes the folders for the work called `name`.
     pub(crate) fn new(name: &str) -> Result<Self> {
         let binaries = build::release()?;
-        let pattern = format!("/tmp/knaller-{name}-XXXXXX");
-        let runtime = PathBuf::from(output(Command::new("mktemp").args(["-d", &pattern]))?.trim());
+        // In /tmp whatever TMPDIR says: a socket's path must be short.
+        let runtime = tempfile::Builder::new()
+            .prefix(&format!("knaller-{name}-"))
+            .tempdir_in("/tmp")
+            .context("cannot make a folder in /tmp")?
+            .keep();
         let data = target().join(name);
         std::fs::create_dir_all(&data).with_context(|| format!("cannot make {}", data.display()))?;
         Ok(Self {
