@@ -27,9 +27,16 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Held while a machine is made, started anew, healed or removed.
 #[derive(Debug)]
 pub(crate) struct Claim {
-    /// Locked as long as it is open.
-    _folder: File,
+    /// Locked until this is dropped.
+    folder: File,
     files: Files,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        // Closing alone is not enough: a child that was forked meanwhile has the same lock until it becomes its program.
+        let _ = self.folder.unlock();
+    }
 }
 
 impl Claim {
@@ -50,10 +57,7 @@ impl Claim {
         match std::fs::rename(&fresh, &files.data) {
             Ok(()) => {
                 std::mem::forget(undo);
-                Ok(Some(Self {
-                    _folder: folder,
-                    files,
-                }))
+                Ok(Some(Self { folder, files }))
             }
             // A folder replaces an empty one only (rename(2)), and no machine's is empty.
             Err(error)
@@ -71,7 +75,7 @@ impl Claim {
     /// Claims a machine that exists, unless somebody else has it.
     pub(crate) fn take_now(files: &Files) -> io::Result<Option<Self>> {
         Ok(lock(&files.data)?.map(|folder| Self {
-            _folder: folder,
+            folder,
             files: files.clone(),
         }))
     }
@@ -175,6 +179,19 @@ mod tests {
         let files = layout::files(&place.paths, &name);
         let record = Record::new(name, files.runtime.clone(), MachineSpec::new());
         Claim::create(files, &record).unwrap()
+    }
+
+    #[test]
+    fn a_claim_given_back_is_free_whoever_shares_it() {
+        let place = place();
+        let claim = create(&place, "web").unwrap();
+        let files = claim.files().clone();
+        // As a child has it between fork(2) and execve(2).
+        let shared = claim.folder.try_clone().unwrap();
+        assert!(Claim::take_now(&files).unwrap().is_none());
+        drop(claim);
+        assert!(Claim::take_now(&files).unwrap().is_some());
+        drop(shared);
     }
 
     #[test]
