@@ -29,6 +29,7 @@ mod ext4;
 pub mod files;
 pub mod kernel;
 pub mod modules;
+pub mod oci;
 pub mod overlay;
 mod powerunit;
 pub mod rootfs;
