@@ -16,6 +16,7 @@ use super::healthcheck::{self, Healthcheck};
 use super::lenient::or_default;
 use super::manifest::MAX_LAYERS;
 use super::platform::Platform;
+use super::select::NoPlatform;
 
 /// The largest configuration, in bytes.
 pub const MAX_CONFIG: u64 = 8 << 20;
@@ -176,6 +177,21 @@ impl ImageConfig {
             run: raw.config.into(),
             diff_ids: raw.rootfs.diff_ids,
             history: raw.history,
+        })
+    }
+
+    /// Whether a machine that asks for `wanted` can run it. An image that says no platform is believed to be for any.
+    ///
+    /// # Errors
+    /// It is for another.
+    pub fn check_platform(&self, wanted: &Platform) -> Result<(), NoPlatform> {
+        let platform = &self.platform;
+        if platform.architecture.is_empty() || platform.serves(wanted).is_some() {
+            return Ok(());
+        }
+        Err(NoPlatform {
+            wanted: wanted.clone(),
+            available: vec![platform.clone()],
         })
     }
 

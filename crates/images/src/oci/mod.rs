@@ -18,6 +18,7 @@ pub mod media_type;
 mod platform;
 mod reference;
 mod select;
+mod walk;
 
 pub use config::{ConfigError, ExposedPort, History, ImageConfig, MAX_CONFIG, Protocol, RunConfig};
 pub use descriptor::{Descriptor, REF_NAME};
@@ -27,4 +28,5 @@ pub use manifest::{Document, Index, MAX_ENTRIES, MAX_LAYERS, MAX_MANIFEST, Manif
 pub use media_type::LayerTypeError;
 pub use platform::{Platform, PlatformError};
 pub use reference::{Reference, ReferenceError};
-pub use select::{NoPlatform, select};
+pub use select::NoPlatform;
+pub use walk::{Walk, WalkError};

@@ -90,13 +90,11 @@ impl Reference {
         self.digest.as_ref()
     }
 
-    /// The same image's name without the digest, if it has a tag: what it is stored under.
+    /// The name that it is stored under: with a digest, that and no tag, since the tag may mean something else by now.
     #[must_use]
-    pub fn tagged(&self) -> Option<Self> {
-        self.tag.is_some().then(|| Self {
-            digest: None,
-            ..self.clone()
-        })
+    pub fn stored(&self) -> Self {
+        let tag = self.tag.clone().filter(|_| self.digest.is_none());
+        Self { tag, ..self.clone() }
     }
 
     /// Exactly this manifest of the same repository.
@@ -345,13 +343,14 @@ mod tests {
     fn a_digest_needs_no_tag_and_may_have_one() {
         let bare = parse(&format!("debian@{DIGEST}")).unwrap();
         assert_eq!(bare.tag(), None);
-        assert_eq!(bare.tagged(), None);
         assert_eq!(bare.to_string(), format!("docker.io/library/debian@{DIGEST}"));
         let both = parse(&format!("debian:12@{DIGEST}")).unwrap();
         assert_eq!(both.tag(), Some("12"));
         assert_eq!(both.digest(), bare.digest());
-        assert_eq!(both.tagged(), parse("debian:12").ok());
-        assert_eq!(both.tagged().unwrap().at(both.digest().unwrap().clone()), both);
+        assert_eq!(both.stored(), bare);
+        let tagged = parse("debian:12").unwrap();
+        assert_eq!(tagged.stored(), tagged);
+        assert_eq!(tagged.at(both.digest().unwrap().clone()), both);
     }
 
     #[test]

@@ -21,33 +21,31 @@ fn there_is(available: &[Platform]) -> String {
     format!(", only for {}", names.join(", "))
 }
 
-/// The entry of `index` that serves `wanted` best; among equals the first, as the specification asks. An entry that says no
-/// platform is taken where none that does fits: what is in it is checked when it is read.
-///
-/// # Errors
-/// None fits.
-pub fn select<'a>(index: &'a Index, wanted: &Platform) -> Result<&'a Descriptor, NoPlatform> {
+/// The entries of `index` that may serve `wanted`, the best first; among equals in their order, as the specification asks.
+/// Of those that say a platform only the best is one. Those that say none come last: what is in them is seen when they are read.
+pub(super) fn candidates<'a>(index: &'a Index, wanted: &Platform) -> Vec<&'a Descriptor> {
+    let images = || index.manifests.iter().filter(|entry| is_image(entry));
+    let distance = |entry: &Descriptor| entry.platform.as_ref()?.serves(wanted);
+    let best = images()
+        .filter_map(|entry| distance(entry).map(|distance| (distance, entry)))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, entry)| entry);
+    let mut candidates: Vec<&Descriptor> = best.into_iter().collect();
+    for entry in images().filter(|entry| entry.platform.is_none()) {
+        if candidates
+            .iter()
+            .all(|candidate| candidate.digest != entry.digest)
+        {
+            candidates.push(entry);
+        }
+    }
+    candidates
+}
+
+/// What `index` says it has images for.
+pub(super) fn platforms(index: &Index) -> impl Iterator<Item = Platform> {
     let images = index.manifests.iter().filter(|entry| is_image(entry));
-    let fit = |entry: &&Descriptor| match &entry.platform {
-        Some(platform) => platform.serves(wanted),
-        None => Some(u32::MAX),
-    };
-    let best = images
-        .clone()
-        .filter_map(|entry| fit(&entry).map(|distance| (distance, entry)))
-        .min_by_key(|(distance, _)| *distance);
-    best.map(|(_, entry)| entry).ok_or_else(|| {
-        let mut available: Vec<Platform> = Vec::new();
-        for platform in images.filter_map(|entry| entry.platform.as_ref()) {
-            if !available.contains(platform) {
-                available.push(platform.clone());
-            }
-        }
-        NoPlatform {
-            wanted: wanted.clone(),
-            available,
-        }
-    })
+    images.filter_map(|entry| entry.platform.clone())
 }
 
 /// Not what BuildKit keeps beside images (its provenance, for the platform `unknown`), nor an artefact.
@@ -79,36 +77,24 @@ mod tests {
         Index::new(entries.collect())
     }
 
-    fn chosen(platforms: &[&str], wanted: &str) -> Option<usize> {
+    fn chosen(platforms: &[&str], wanted: &str) -> Vec<usize> {
         let index = index(platforms);
-        let chosen = select(&index, &wanted.parse().unwrap()).ok()?;
-        index.manifests.iter().position(|entry| entry == chosen)
+        let chosen = candidates(&index, &wanted.parse().unwrap());
+        let place = |chosen: &Descriptor| index.manifests.iter().position(|entry| entry == chosen);
+        chosen.into_iter().filter_map(place).collect()
     }
 
     #[test]
     fn the_best_that_fits() {
-        assert_eq!(chosen(&["arm64", "amd64", "unknown"], "amd64"), Some(1));
+        assert_eq!(chosen(&["arm64", "amd64", "unknown"], "amd64"), [1]);
         assert_eq!(
             chosen(&["linux/amd64/v3", "linux/amd64/v2", "amd64"], "amd64"),
-            Some(2)
+            [2]
         );
-        assert_eq!(chosen(&["amd64", "linux/amd64/v2"], "linux/amd64/v3"), Some(1));
-        assert_eq!(chosen(&["amd64", "amd64"], "amd64"), Some(0));
-        assert_eq!(chosen(&["windows", ""], "amd64"), Some(1));
-        assert_eq!(chosen(&["", "amd64"], "amd64"), Some(1));
-        assert_eq!(chosen(&["unknown"], "amd64"), None);
-    }
-
-    #[test]
-    fn what_there_is_instead_is_listed() {
-        let error = select(
-            &index(&["arm64", "windows", "arm64", "unknown"]),
-            &"amd64".parse().unwrap(),
-        )
-        .unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "there is no image for linux/amd64, only for linux/arm64, windows/amd64"
-        );
+        assert_eq!(chosen(&["amd64", "linux/amd64/v2"], "linux/amd64/v3"), [1]);
+        assert_eq!(chosen(&["amd64", "amd64"], "amd64"), [0]);
+        assert_eq!(chosen(&["windows", ""], "amd64"), [1]);
+        assert_eq!(chosen(&["", "amd64"], "amd64"), [1, 0]);
+        assert_eq!(chosen(&["unknown"], "amd64"), [0; 0]);
     }
 }

@@ -28,7 +28,7 @@ fn all_that_docker_writes() {
     }));
     assert_eq!(config.platform.to_string(), "linux/arm64");
     assert_eq!(config.created.unwrap().to_string(), "2024-01-02T03:04:05.678Z");
-    assert_eq!(config.diff_ids, [diff_id.clone()]);
+    assert_eq!(config.diff_ids, std::slice::from_ref(&diff_id));
     assert_eq!(config.chain_id(), diff_id);
     assert!(config.history[1].empty_layer && config.history[0].created_by == "ADD x");
     let run = config.run;
@@ -91,6 +91,19 @@ fn a_healthcheck_that_checks_nothing_is_none() {
     }
     let config = parse(&json!({"config": {"Healthcheck": {"Test": ["CMD", "/check", "-q"]}}, "rootfs": {}}));
     assert_eq!(config.run.healthcheck.unwrap().command, ["/check", "-q"]);
+}
+
+#[test]
+fn an_image_for_another_machine_is_refused() {
+    let config = parse(&json!({"os": "linux", "architecture": "arm64", "rootfs": {}}));
+    config.check_platform(&"arm64".parse().unwrap()).unwrap();
+    let error = config.check_platform(&"amd64".parse().unwrap()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "there is no image for linux/amd64, only for linux/arm64"
+    );
+    let silent = parse(&json!({"rootfs": {}}));
+    silent.check_platform(&"amd64".parse().unwrap()).unwrap();
 }
 
 #[test]
