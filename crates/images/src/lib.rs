@@ -33,6 +33,7 @@ pub mod oci;
 pub mod overlay;
 mod powerunit;
 pub mod rootfs;
+pub mod tar;
 mod task;
 
 pub use ext4::{Superblock, SuperblockError, ToolError};
