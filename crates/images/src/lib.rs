@@ -33,6 +33,7 @@ pub mod oci;
 pub mod overlay;
 mod powerunit;
 pub mod rootfs;
+pub mod store;
 pub mod tar;
 mod task;
 

@@ -1,16 +1,18 @@
 //! The few ways in which this crate touches the file system.
 
+mod lock;
 mod read;
 mod sparse;
 mod staging;
 mod stamp;
 mod trust;
 
+pub(crate) use lock::{Kind as LockKind, Lock, LockError};
 pub use read::{ReadError, read};
 pub(crate) use read::{open, read_open};
 pub(crate) use sparse::copy_to_new;
 pub use sparse::{Copied, CopyError};
 pub use staging::StageError;
-pub(crate) use staging::Staging;
+pub(crate) use staging::{Staging, replace, sync_folder};
 pub(crate) use stamp::{set_stamp, short_digest, stamp_name, stamped, touch};
 pub use trust::{TrustError, check_owner, private_folder};

@@ -5,8 +5,8 @@
 //! over from a crash, and the next maker removes it.
 
 use std::fs::{self, File};
-use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, Mode, OFlags, RenameFlags, flock};
@@ -73,6 +73,13 @@ impl Staging {
         })
     }
 
+    /// Removes what crashed makers left in `parent`.
+    pub(crate) fn clean(parent: &Path) -> Result<(), StageError> {
+        let cleaned =
+            open_locked(parent, FlockOperation::LockExclusive).and_then(|_turn| remove_dead(parent));
+        cleaned.map_err(|source| StageError::new(parent, 0, source))
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -121,6 +128,23 @@ impl Drop for Staging {
     }
 }
 
+/// Writes the file `name` in `folder`, in one step for who reads it: what was there before, or all of `bytes`. On the disk
+/// when it returns.
+pub(crate) fn replace(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), StageError> {
+    let target = folder.join(name);
+    let broken = |source| StageError::new(&target, bytes.len() as u64, source);
+    let staging = Staging::new(folder)?;
+    let new = staging.path.join(name);
+    let mut options = File::options();
+    let file = options.write(true).create_new(true).mode(0o600).open(&new);
+    let mut file = file.map_err(broken)?;
+    file.write_all(bytes)
+        .and_then(|()| file.sync_all())
+        .and_then(|()| fs::rename(&new, &target))
+        .and_then(|()| sync_folder(folder))
+        .map_err(broken)
+}
+
 /// Renames without replacing. Where the file system cannot do that in one step (NFS), a folder that is not empty is not
 /// replaced either, and a file is by one of the same content.
 fn rename(from: &Path, to: &Path) -> io::Result<()> {
@@ -137,7 +161,7 @@ fn rename(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// Makes a rename in `folder` durable.
-fn sync_folder(folder: &Path) -> io::Result<()> {
+pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
@@ -221,6 +245,16 @@ mod tests {
         assert!(!second.publish("done").unwrap());
         assert_eq!(names(parent.path()), ["done"]);
         assert_eq!(fs::read_to_string(parent.path().join("done/file")).unwrap(), "0");
+    }
+
+    #[test]
+    fn a_small_file_is_replaced() {
+        let parent = tempfile::tempdir().unwrap();
+        for text in ["first", "second"] {
+            replace(parent.path(), "file", text.as_bytes()).unwrap();
+            assert_eq!(names(parent.path()), ["file"]);
+            assert_eq!(fs::read_to_string(parent.path().join("file")).unwrap(), text);
+        }
     }
 
     #[test]

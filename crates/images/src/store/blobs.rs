@@ -1,0 +1,88 @@
+//! Reading what is stored.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::PathBuf;
+
+use super::{BLOBS, Store, StoreError};
+use crate::files::{ReadError, open};
+use crate::oci::{Descriptor, Digest, Hasher};
+
+impl Store {
+    pub(super) fn blob_path(&self, digest: &Digest) -> PathBuf {
+        let folder = self.root.join(BLOBS).join(digest.algorithm().as_str());
+        folder.join(digest.hex())
+    }
+
+    /// The size of a stored blob, in bytes.
+    pub(super) fn blob_size(&self, digest: &Digest) -> Option<u64> {
+        let metadata = self.blob_path(digest).symlink_metadata().ok();
+        metadata
+            .filter(std::fs::Metadata::is_file)
+            .map(|metadata| metadata.len())
+    }
+
+    /// Whether the blob is there. One of another size is not: it was cut off when the machine lost its power, say.
+    #[must_use]
+    pub fn has(&self, blob: &Descriptor) -> bool {
+        self.blob_size(&blob.digest) == Some(blob.size)
+    }
+
+    /// Opens a blob. Whoever reads all of it checks its digest: the disk may have changed it since it came.
+    ///
+    /// # Errors
+    /// It is not there, or has another size.
+    pub fn open_blob(&self, blob: &Descriptor) -> Result<File, StoreError> {
+        let path = self.blob_path(&blob.digest);
+        let (file, size) = match open(&path) {
+            Err(error) if error.is_absence() => {
+                return Err(StoreError::Missing {
+                    digest: blob.digest.clone(),
+                });
+            }
+            file => file?,
+        };
+        if size == blob.size {
+            Ok(file)
+        } else {
+            Err(StoreError::Damaged {
+                path,
+                size,
+                expected: blob.size,
+            })
+        }
+    }
+
+    /// Reads a blob of at most `limit` bytes and checks its digest.
+    ///
+    /// # Errors
+    /// It is not there, is larger, or was damaged.
+    pub fn read_blob(&self, blob: &Descriptor, limit: u64) -> Result<Vec<u8>, StoreError> {
+        let path = self.blob_path(&blob.digest);
+        if blob.size > limit {
+            return Err(ReadError::TooLarge {
+                path,
+                size: blob.size,
+                limit,
+            }
+            .into());
+        }
+        let mut bytes = Vec::new();
+        let mut file = self.open_blob(blob)?.take(limit);
+        file.read_to_end(&mut bytes).map_err(|source| ReadError::Io {
+            path: path.clone(),
+            source,
+        })?;
+        let mut hasher = Hasher::new(blob.digest.algorithm());
+        hasher.update(&bytes);
+        if hasher.finish() == blob.digest {
+            Ok(bytes)
+        } else {
+            Err(StoreError::Damaged {
+                path,
+                size: bytes.len() as u64,
+                expected: blob.size,
+            })
+        }
+    }
+}
