@@ -28,6 +28,7 @@ pub mod deb;
 mod ext4;
 pub mod files;
 pub mod kernel;
+pub mod layer;
 pub mod modules;
 pub mod oci;
 pub mod overlay;
