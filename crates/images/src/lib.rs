@@ -23,6 +23,7 @@
 
 pub mod builtin;
 pub mod bundle;
+pub mod convert;
 pub mod cpio;
 pub mod deb;
 mod ext4;
@@ -37,6 +38,7 @@ pub mod rootfs;
 pub mod store;
 pub mod tar;
 mod task;
+mod tree;
 
 pub use ext4::{Superblock, SuperblockError, ToolError};
 pub use powerunit::runs_in_guest;

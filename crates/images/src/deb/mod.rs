@@ -7,10 +7,12 @@
 //! A package is an `ar` archive (deb(5)) of `debian-binary`, `control.tar` and `data.tar`, the last one packed.
 
 mod ar;
+mod budget;
 
 use std::io::{self, Read};
 
-use crate::tar::{Kind, Limits, Reader, TarError};
+use budget::Budget;
+
 use crate::task::{Cancelled, Task};
 
 /// Why a package cannot be read.
@@ -24,16 +26,17 @@ pub enum DebError {
     Compression(String),
     #[error("the package is damaged")]
     Damaged(#[source] io::Error),
-    #[error("the package's files cannot be read")]
-    Files(#[source] TarError),
+    #[error("the package unpacks to more than {MAX_UNPACKED} bytes or {MAX_ENTRIES} files")]
+    TooLarge,
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
 }
 
 /// Ten times Debian's generic kernel.
 const MAX_UNPACKED: u64 = 8 << 30;
-/// A file with a long name has three.
-const MAX_HEADERS: u64 = 600_000;
+const MAX_ENTRIES: u64 = 200_000;
+/// What tar may use for one entry's headers; real ones need 512 bytes, long names a little more.
+const MAX_HEADERS: u64 = 1 << 20;
 /// The decoder's own memory; dpkg's xz asks for 64 MiB at most and its zstd for 128 MiB.
 const MEMORY_KIB: u32 = 256 << 10;
 
@@ -43,23 +46,7 @@ pub struct PackageFile<'a> {
     pub path: &'a str,
     /// In bytes.
     pub size: u64,
-    content: &'a mut dyn Content,
-}
-
-/// The bytes of the file that a reader stands at, without the reader's own type.
-trait Content {
-    fn append_to(&mut self, bytes: &mut Vec<u8>) -> Result<(), TarError>;
-}
-
-impl<R: Read> Content for Reader<R> {
-    fn append_to(&mut self, bytes: &mut Vec<u8>) -> Result<(), TarError> {
-        while let Some((offset, piece)) = self.data()? {
-            // Behind all that came before it: the reader sees to that.
-            bytes.resize(usize::try_from(offset).unwrap_or(bytes.len()), 0);
-            bytes.extend_from_slice(piece);
-        }
-        Ok(())
-    }
+    content: &'a mut dyn Read,
 }
 
 impl std::fmt::Debug for PackageFile<'_> {
@@ -77,14 +64,19 @@ impl PackageFile<'_> {
     /// # Errors
     /// The package is damaged.
     pub fn read(self, limit: u64) -> Result<Option<Vec<u8>>, DebError> {
-        let Some(size) = usize::try_from(self.size).ok().filter(|_| self.size <= limit) else {
+        if self.size > limit {
             return Ok(None);
-        };
+        }
         let mut bytes = Vec::new();
-        self.content.append_to(&mut bytes).map_err(DebError::Files)?;
-        // A sparse file may end with a hole.
-        bytes.resize(size, 0);
-        Ok(Some(bytes))
+        self.content
+            .take(self.size)
+            .read_to_end(&mut bytes)
+            .map_err(DebError::Damaged)?;
+        if bytes.len() as u64 == self.size {
+            Ok(Some(bytes))
+        } else {
+            Err(DebError::Damaged(io::ErrorKind::UnexpectedEof.into()))
+        }
     }
 }
 
@@ -106,27 +98,34 @@ pub fn visit_package<E: From<DebError>>(
         _ => return Err(DebError::Compression(name).into()),
     };
 
-    let limits = Limits {
-        headers: MAX_HEADERS,
-        total: MAX_UNPACKED,
-        ..Limits::default()
-    };
-    let mut reader = Reader::new(files, &limits);
+    let budget = Budget::default();
+    let mut archive = tar::Archive::new(budget.reader(files));
+    let mut entries = archive.entries().map_err(DebError::Damaged)?;
+    let (mut count, mut unpacked) = (0, 0u64);
     loop {
         task.check().map_err(DebError::from)?;
-        let Some(entry) = reader.next().map_err(DebError::Files)? else {
+        budget.allow(MAX_HEADERS);
+        let Some(entry) = entries.next() else {
             return Ok(());
         };
-        let Kind::File { size } = entry.kind else {
-            continue;
-        };
-        if let Some(path) = std::str::from_utf8(&entry.path).ok().and_then(clean) {
+        let mut entry = entry.map_err(DebError::Damaged)?;
+        count += 1;
+        let size = entry.size();
+        unpacked = unpacked.saturating_add(size);
+        if count > MAX_ENTRIES || unpacked > MAX_UNPACKED {
+            return Err(DebError::TooLarge.into());
+        }
+        budget.allow(size.saturating_add(MAX_HEADERS));
+        let path = std::str::from_utf8(&entry.path_bytes()).ok().and_then(clean);
+        if let Some(path) = path.filter(|_| entry.header().entry_type().is_file()) {
             visit(PackageFile {
                 path: &path,
                 size,
-                content: &mut reader,
+                content: &mut entry,
             })?;
         }
+        // Read to its end here, so that the next step reads headers only.
+        io::copy(&mut entry, &mut io::sink()).map_err(DebError::Damaged)?;
     }
 }
 

@@ -94,7 +94,7 @@ fn a_name_without_end_is_refused() {
     let endless = bytes.chain(io::repeat(b'a'));
     let error = visit_package::<DebError>(endless, &Task::new(), &mut |_| Ok(())).unwrap_err();
     assert!(
-        matches!(&error, DebError::Files(source) if source.problem.to_string().contains("extension header")),
+        matches!(&error, DebError::Damaged(source) if source.to_string().contains("headers")),
         "{error:?}"
     );
 }
@@ -107,7 +107,7 @@ fn what_is_no_package_is_said() {
     assert!(matches!(visited(&lzma), Err(DebError::Compression(name)) if name == "data.tar.lzma"));
     assert!(matches!(
         visited(&package(&[("data.tar.gz", b"no gzip")])),
-        Err(DebError::Files(_))
+        Err(DebError::Damaged(_))
     ));
 }
 

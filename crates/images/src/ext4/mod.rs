@@ -7,6 +7,7 @@ mod mkfs;
 mod populate;
 mod superblock;
 mod tools;
+pub(crate) mod write;
 
 pub(crate) use mkfs::{Blank, MakeError, make_blank};
 pub(crate) use populate::{Content, Node, populate};

@@ -79,23 +79,23 @@ impl Block {
 
     /// Times of access and of change, where this header has them.
     pub(super) fn access_and_change(&self) -> (Option<Time>, Option<Time>) {
-        match self.form {
-            Form::Gnu => self.gnu_times().unwrap_or_default(),
-            Form::Star => {
-                let given = |field| numeric(field).map(at);
-                (given(&self.bytes[476..488]), given(&self.bytes[488..500]))
-            }
-            Form::V7 | Form::Ustar => (None, None),
-        }
-    }
-
-    /// `None`: no times stand where they should.
-    fn gnu_times(&self) -> Option<(Option<Time>, Option<Time>)> {
-        let given = |field: &[u8]| match field.first() {
-            None | Some(0) => Some(None),
-            Some(_) => numeric(field).map(|seconds| Some(at(seconds))),
+        let (access, change) = match self.form {
+            Form::Gnu => (&self.bytes[345..357], &self.bytes[357..369]),
+            Form::Star => (&self.bytes[476..488], &self.bytes[488..500]),
+            Form::V7 | Form::Ustar => return (None, None),
         };
-        Some((given(&self.bytes[345..357])?, given(&self.bytes[357..369])?))
+        // A field that holds no time is one that some writer put something else into.
+        let given = |field: &[u8]| {
+            field
+                .first()
+                .filter(|first| **first != 0)
+                .and_then(|_| numeric(field))
+        };
+        let time = |seconds| Time {
+            seconds,
+            nanoseconds: 0,
+        };
+        (given(access).map(time), given(change).map(time))
     }
 
     /// The name with its prefix.
@@ -104,10 +104,6 @@ impl Block {
         let prefix = match self.form {
             Form::Ustar => until_nul(&self.bytes[345..500]),
             Form::Star => until_nul(&self.bytes[345..476]),
-            // Go before 1.8, and so Docker before 1.13, wrote a prefix over GNU's times.
-            Form::Gnu if self.gnu_times().is_none() => Some(until_nul(&self.bytes[345..500]))
-                .filter(|prefix| prefix.is_ascii())
-                .unwrap_or_default(),
             Form::V7 | Form::Gnu => &[],
         };
         if prefix.is_empty() {
@@ -145,12 +141,9 @@ pub(super) fn natural(field: &[u8], what: &'static str) -> Result<u64, Problem> 
 }
 
 fn time(field: &[u8], what: &'static str) -> Result<Time, Problem> {
-    numeric(field).map(at).ok_or(Problem::Number(what))
-}
-
-fn at(seconds: i64) -> Time {
-    Time {
+    let seconds = numeric(field).ok_or(Problem::Number(what))?;
+    Ok(Time {
         seconds,
         nanoseconds: 0,
-    }
+    })
 }

@@ -34,7 +34,7 @@ mod sparse;
 mod tests;
 mod xattr;
 
-pub use error::{Bound, Problem, TarError};
+pub use error::{Bound, Name, Problem, TarError};
 pub use limits::Limits;
 pub use reader::Reader;
 

@@ -26,14 +26,6 @@ fn ustar_joins_prefix_and_name() {
 }
 
 #[test]
-fn a_prefix_in_the_place_of_gnu_times_is_one() {
-    let header = Header::gnu(b"name", b'0').at(345, &[b'p'; 80]);
-    let (entry, _) = only(&archive(&[header.end()]));
-    assert_eq!(entry.path, [&[b'p'; 80], &b"/name"[..]].concat());
-    assert_eq!((entry.atime, entry.ctime), (None, None));
-}
-
-#[test]
 fn star_has_a_shorter_prefix_and_times() {
     let header = Header::ustar(b"name", b'0')
         .at(345, &[b'p'; 131])
