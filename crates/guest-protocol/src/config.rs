@@ -3,6 +3,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::{Health, Volume};
+
 /// All that a guest learns from its host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -37,7 +39,21 @@ pub struct Config {
     /// Set for the entrypoint and for every SSH session, under the session's own variables.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
+    /// Whether `/` is read-only for everybody once the guest's own files are in it (its names, folders to mount on). As with
+    /// `docker run --read-only` only volumes, `/run`, `/dev/shm` and the kernel's own file systems are left to write to; `/tmp`
+    /// is not, unless it is a volume. Means nothing for [`Root::Initramfs`].
+    #[serde(default)]
+    pub read_only: bool,
+    /// In any order; one inside another is mounted after it. At most [`MAX_VOLUMES`].
+    #[serde(default)]
+    pub volumes: Vec<Volume>,
+    /// Checked whether there is an entrypoint or not, and whoever is PID 1.
+    #[serde(default)]
+    pub health: Option<Health>,
 }
+
+/// The most volumes of a guest: more disks than a microVM's bus holds, and as many folders as any image declares.
+pub const MAX_VOLUMES: usize = 128;
 
 fn yes() -> bool {
     true
@@ -54,8 +70,13 @@ pub enum Init {
     /// powerunit stays PID 1 and supervises the entrypoint.
     #[default]
     Powerunit,
-    /// The image's own `/sbin/init` becomes PID 1; powerunit's SSH server lives on beside it.
+    /// The image's own `/sbin/init` becomes PID 1, or the entrypoint where that is an init itself (see [`Init::Auto`]);
+    /// powerunit's SSH server lives on beside it.
     Image,
+    /// As the image looks: `Image` if `/sbin/init` leads to systemd and there is no entrypoint, or if the entrypoint is an init
+    /// itself (`/sbin/init`, `/usr/sbin/init`, any path that ends in `/systemd`) and root's, which then gets its arguments;
+    /// else `Powerunit`. [`crate::Ready::init`] says which it was.
+    Auto,
 }
 
 /// Where `/` comes from. Disks are named by the kernel in the order the host attached them.

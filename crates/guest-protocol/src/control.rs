@@ -52,4 +52,52 @@ pub struct Status {
     #[serde(default)]
     pub entrypoint_exit: Option<Exit>,
     pub entrypoint_running: bool,
+    /// Absent where nothing is checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
+}
+
+/// What the checks of [`crate::Health`] have shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    pub state: HealthState,
+    /// How many checks in a row have failed, of those that count.
+    pub failing_streak: u32,
+    /// The last check that has ended.
+    #[serde(default)]
+    pub last: Option<Check>,
+}
+
+/// As Docker has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HealthState {
+    /// No check has succeeded yet, and not enough have failed.
+    Starting,
+    Healthy,
+    Unhealthy,
+}
+
+/// One check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    pub result: CheckResult,
+    /// Its end, on the clock of [`Status::uptime_us`].
+    pub ended_us: u64,
+    /// How long it took, milliseconds.
+    pub took_ms: u64,
+    /// The last [`MAX_CHECK_OUTPUT`] bytes of what it wrote to standard output and error; what is no UTF-8 is replaced.
+    pub output: String,
+}
+
+/// How much output of a check is kept, in bytes; Docker's own limit.
+pub const MAX_CHECK_OUTPUT: usize = 4096;
+
+/// How a check ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckResult {
+    Exit(Exit),
+    /// It took longer than it may, and was killed.
+    TimedOut,
 }

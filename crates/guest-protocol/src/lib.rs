@@ -23,11 +23,16 @@
 
 mod config;
 pub mod console;
+pub mod exec;
 pub mod frame;
+mod health;
 mod message;
+mod volume;
 
-pub use config::{Config, Disk, Entrypoint, Init, Interface, Network, Root, Route};
+pub use config::{Config, Disk, Entrypoint, Init, Interface, MAX_VOLUMES, Network, Root, Route};
+pub use health::{Health, HealthTest};
 pub use message::{Exit, GuestMessage, Hello, HostMessage, Ready};
+pub use volume::{Volume, VolumeSource};
 
 /// The version of this dialogue. A guest of another version is refused with both numbers in the text.
 pub const VERSION: u16 = 1;

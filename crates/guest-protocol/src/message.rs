@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use crate::Config;
+use crate::{Config, Init};
 
 /// What the guest sends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +44,9 @@ pub struct Ready {
     pub uptime_us: u64,
     /// Memory the guest can still use, in KiB (`MemAvailable`).
     pub memory_available_kib: u64,
+    /// Who is PID 1 from now on: [`Init::Powerunit`] or [`Init::Image`].
+    #[serde(default)]
+    pub init: Init,
 }
 
 /// How the entrypoint ended.

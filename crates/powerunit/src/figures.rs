@@ -9,7 +9,7 @@ use crate::clock::uptime_us;
 /// Clock ticks of /proc/stat in a second, as every Linux tells user space (`USER_HZ`, proc(5)).
 const TICKS: u64 = 100;
 
-/// All figures but the entrypoint's.
+/// All figures but those of the entrypoint and of its health.
 pub(crate) fn read() -> Status {
     let memory = Memory::parse(&proc("meminfo"));
     let disk = rustix::fs::statvfs("/").ok();
@@ -32,6 +32,7 @@ pub(crate) fn read() -> Status {
         }),
         entrypoint_exit: None,
         entrypoint_running: false,
+        health: None,
     }
 }
 

@@ -40,6 +40,9 @@ pub(super) fn config(record: &Record, keys: &Keys, root: Root) -> Result<Config>
         init: spec.init,
         stop_grace_ms: spec.stop_grace_ms,
         env: spec.env.clone(),
+        read_only: false,
+        volumes: Vec::new(),
+        health: None,
     })
 }
 

@@ -20,6 +20,7 @@ use super::dialogue::Dialogue;
 use super::entrypoint::{Found, Launch};
 use super::life::Event;
 use super::modules::Queue;
+use super::successor::{NoInit, OwnRoot, Successor};
 use super::supervise::{Entrypoint, SIGNALS};
 use super::{Init, entropy, handover, mounts, names, network, root, switch, uevent};
 use crate::clock::{self, uptime_us};
@@ -74,28 +75,33 @@ impl Init {
         if let Err(end) = self.wait_until(|| root::is_settled(&config.root)) {
             return Some(end);
         }
-        if let Err(e) = self.enter_root(&config) {
-            self.settle_root(Err(&e));
-            self.report.failed("root", &e);
-            return None;
-        }
+        let successor = match self.enter_root(&config) {
+            Ok(successor) => successor,
+            Err(e) => {
+                self.settle_root(Err(&e));
+                self.report.failed("root", &e);
+                return None;
+            }
+        };
         self.settle_root(Ok(()));
         self.report.phase("root file system up");
         for e in names::write_files(&config.hostname, config.network.as_ref()) {
             self.report.warning("names", &e);
         }
         // A program of the image may rely on any of the modules; somebody who logs in can wait for the last of them.
-        if config.init == Who::Powerunit && config.entrypoint.is_none() {
-            self.report.ready(figures::memory_available_kib());
+        if matches!(successor, Ok(None)) && config.entrypoint.is_none() {
+            self.report.ready(Who::Powerunit, figures::memory_available_kib());
             self.leftover = Some(modules);
             return None;
         }
         self.load_until(&mut modules, || false);
         self.free_initramfs();
-        match (config.init, &config.entrypoint) {
-            (Who::Image, _) => self.hand_over(&config.root),
-            (Who::Powerunit, entrypoint) => self.start_entrypoint(&config, entrypoint.as_ref()?),
+        match successor {
+            Ok(Some(successor)) => self.hand_over(&config, &successor),
+            Ok(None) => return self.start_entrypoint(&config, config.entrypoint.as_ref()?),
+            Err(e) => self.report.failed("init", &e),
         }
+        None
     }
 
     /// Loads one of the modules that nothing in the boot needed; behind the last one, frees the memory of the initramfs.
@@ -227,7 +233,8 @@ impl Init {
         self.report.listening();
     }
 
-    fn enter_root(&mut self, config: &Config) -> Result<(), NoRoot> {
+    /// Makes the root file system this process's own, with all that is mounted in it. Gives who is to be PID 1 in it.
+    fn enter_root(&mut self, config: &Config) -> Result<Result<Option<Successor>, NoInit>, NoRoot> {
         if root::mount(&config.root)? {
             self.below = Some(switch::switch(root::ROOT)?);
         } else {
@@ -235,19 +242,21 @@ impl Init {
         }
         let writable = rustix::fs::statvfs("/")
             .is_ok_and(|fs| !fs.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY));
+        let successor = Successor::choose(config, &Accounts::load(Path::new("/etc")), &OwnRoot);
         let run = image_run();
         for mount in mounts::late(writable) {
             if let Err(e) = mounts::apply(&mount) {
                 self.report.warning("mounts", &e);
             }
         }
-        if let (Some(run), Who::Powerunit) = (run, config.init) {
+        // An init makes what it needs in /run itself.
+        if let (Some(run), Ok(None)) = (run, &successor) {
             mounts::fill_run(&run);
         }
         for e in mounts::finish() {
             self.report.warning("mounts", &e);
         }
-        Ok(())
+        Ok(successor)
     }
 
     fn start_entrypoint(&mut self, config: &Config, wanted: &guest_protocol::Entrypoint) -> Option<Event> {
@@ -259,7 +268,7 @@ impl Init {
                 self.entrypoint = Some(Entrypoint { pid, stop_signal });
                 let notice = self.entrypoint_notice();
                 self.worker.tell(&notice);
-                self.report.ready(figures::memory_available_kib());
+                self.report.ready(Who::Powerunit, figures::memory_available_kib());
                 None
             }
             Err(e) => {
@@ -270,27 +279,19 @@ impl Init {
         }
     }
 
-    /// Becomes the image's init, if it has one.
-    fn hand_over(&mut self, root: &Root) -> Option<Event> {
-        let init = match handover::find() {
-            Ok(init) => init,
-            Err(e) => {
-                self.report.failed("init", &e);
-                return None;
-            }
-        };
+    /// Becomes the image's init.
+    fn hand_over(&mut self, config: &Config, init: &Successor) {
         if let Some(Err(e)) = self.worker.pid().map(handover::set_apart) {
             self.report.warning("init", &e);
         }
-        if let (Some(below), Root::Overlay { .. }) = (&self.below, root)
+        if let (Some(below), Root::Overlay { .. }) = (&self.below, &config.root)
             && let Err(e) = handover::show_upper(below)
         {
             self.report.warning("init", &e);
         }
-        self.report.ready(figures::memory_available_kib());
-        let error = handover::become_init(init);
+        self.report.ready(Who::Image, figures::memory_available_kib());
+        let error = handover::become_init(init, &config.env);
         self.report.failed("init", &error);
-        None
     }
 }
 

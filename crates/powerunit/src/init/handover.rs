@@ -1,30 +1,21 @@
-//! `init: image`: PID 1 becomes the image's own init, and the worker lives on beside it.
+//! PID 1 becomes the image's own init, and the worker lives on beside it.
 //!
 //! The invariant: the worker is in a control group of its own, which no init knows, so that none ends it with the services it
 //! manages; PID 1 leaves nothing behind but the three descriptors of its console.
 
-use std::ffi::OsStr;
+use std::collections::BTreeMap;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rustix::fs::Mode;
 use rustix::process::Pid;
 
-use super::entrypoint::{DEFAULT_PATH, Found};
+use super::entrypoint::DEFAULT_PATH;
 use super::root::UPPER;
+use super::successor::Successor;
 use super::switch::Below;
 use crate::{files, sys};
-
-/// Where an init is looked for: what the kernel itself would try (init/main.c), and where systemd is without its link.
-const CANDIDATES: [&str; 6] = [
-    "/sbin/init",
-    "/usr/sbin/init",
-    "/etc/init",
-    "/bin/init",
-    "/usr/lib/systemd/systemd",
-    "/lib/systemd/systemd",
-];
 
 /// The worker's control group.
 const GROUP: &str = "/sys/fs/cgroup/powerunit";
@@ -33,25 +24,17 @@ const GROUP: &str = "/sys/fs/cgroup/powerunit";
 const INITRAMFS: &str = "/run/initramfs";
 const UPPER_SHOWN: &str = "/run/initramfs/upper";
 
-/// Why the image's init does not run.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Error {
-    #[error("the image has no init: none of {} is an executable file", CANDIDATES.join(", "))]
-    None,
-    #[error("cannot execute {path}")]
-    Execute {
-        path: &'static str,
-        #[source]
-        source: std::io::Error,
-    },
-}
+/// Set by images that expect a container's systemd, which leaves to its host what nobody else does in a machine of its own
+/// (systemd.io/CONTAINER_INTERFACE).
+const CONTAINER: &str = "container";
 
-/// The image's init.
-pub(super) fn find() -> Result<&'static str, Error> {
-    CANDIDATES
-        .into_iter()
-        .find(|path| Found::at(Path::new(path)) == Found::Program)
-        .ok_or(Error::None)
+/// The image's init does not run.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot execute {path}")]
+pub(super) struct Error {
+    path: PathBuf,
+    #[source]
+    source: std::io::Error,
 }
 
 /// Moves the worker into its own control group.
@@ -75,17 +58,20 @@ pub(super) fn show_upper(below: &Below) -> std::io::Result<()> {
     below.show(UPPER, UPPER_SHOWN)
 }
 
-/// Becomes `init`. Comes back only with an error.
-pub(super) fn become_init(init: &'static str) -> Error {
+/// Becomes `init`, with the image's variables. Comes back only with an error.
+pub(super) fn become_init(init: &Successor, env: &BTreeMap<String, String>) -> Error {
+    let Successor { path, argv } = init;
     // What is blocked stays blocked through exec, and not every init looks.
-    if let Err(source) = sys::unblock_signals() {
-        return Error::Execute { path: init, source };
-    }
-    let name = Path::new(init).file_name().unwrap_or(OsStr::new("init"));
-    let source = Command::new(init)
-        .arg0(name)
-        .env_clear()
-        .envs([("PATH", DEFAULT_PATH), ("HOME", "/"), ("TERM", "linux")])
-        .exec();
-    Error::Execute { path: init, source }
+    let source = match sys::unblock_signals() {
+        Ok(()) => Command::new(path)
+            .arg0(argv.first().map_or("init", String::as_str))
+            .args(argv.iter().skip(1))
+            .env_clear()
+            .envs([("PATH", DEFAULT_PATH), ("HOME", "/"), ("TERM", "linux")])
+            .envs(env.iter().filter(|(name, _)| *name != CONTAINER))
+            .exec(),
+        Err(source) => source,
+    };
+    let path = path.clone();
+    Error { path, source }
 }

@@ -19,6 +19,7 @@ mod power;
 mod processes;
 mod report;
 mod root;
+mod successor;
 mod supervise;
 mod switch;
 mod uevent;

@@ -8,7 +8,7 @@ use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use guest_protocol::{Exit, GuestMessage, Ready, console, frame};
+use guest_protocol::{Exit, GuestMessage, Init, Ready, console, frame};
 
 use crate::clock::uptime_us;
 use crate::console::{chain, drain, say, say_whole};
@@ -50,10 +50,12 @@ impl Report {
         });
     }
 
-    pub(super) fn ready(&mut self, memory_available_kib: u64) {
+    /// `init` is PID 1 from now on.
+    pub(super) fn ready(&mut self, init: Init, memory_available_kib: u64) {
         self.send(&GuestMessage::Ready(Ready {
             uptime_us: uptime_us(),
             memory_available_kib,
+            init,
         }));
     }
 

@@ -80,6 +80,9 @@ impl Plan {
             init: guest_protocol::Init::Powerunit,
             stop_grace_ms: 10_000,
             env: BTreeMap::new(),
+            read_only: false,
+            volumes: Vec::new(),
+            health: None,
         };
         Self {
             config,
