@@ -142,7 +142,7 @@ impl Document {
         if size > MAX_MANIFEST {
             return Err(ManifestError::TooLarge { size });
         }
-        let raw: Raw = serde_json::from_slice(bytes).map_err(ManifestError::Json)?;
+        let mut raw: Raw = serde_json::from_slice(bytes).map_err(ManifestError::Json)?;
         let is_manifest = raw.config.is_some() || raw.layers.is_some();
         if is_manifest && raw.manifests.is_some() {
             return Err(ManifestError::Ambiguous);
@@ -155,7 +155,18 @@ impl Document {
             Some(version) => return Err(ManifestError::Schema(version)),
             None => return Err(ManifestError::Lacks("schemaVersion")),
         }
-        match named_kind(&raw.media_type, outside)? {
+        let kind = named_kind(&raw.media_type, outside)?;
+        if media_type::kind(&raw.media_type) == Kind::Other && (is_manifest || raw.manifests.is_some()) {
+            // The OCI's own documents need not say what they are.
+            let usual = if is_manifest {
+                media_type::MANIFEST
+            } else {
+                media_type::INDEX
+            };
+            let outside = Some(outside).filter(|_| kind != Kind::Other);
+            raw.media_type = outside.unwrap_or(usual).to_owned();
+        }
+        match kind {
             Kind::Schema1 => Err(ManifestError::Schema1),
             Kind::Index if is_manifest => Err(ManifestError::Ambiguous),
             Kind::Manifest if raw.manifests.is_some() => Err(ManifestError::Ambiguous),

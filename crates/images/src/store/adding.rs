@@ -38,6 +38,11 @@ impl Store {
 }
 
 impl Adding {
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// Enters an image whose blobs are all there, under `names` and without one if there are none. `check` sees it first: an
     /// image that it refuses is not entered, and its blobs go with the next collecting.
     ///

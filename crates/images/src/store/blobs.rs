@@ -15,7 +15,7 @@ impl Store {
     }
 
     /// The size of a stored blob, in bytes.
-    pub(super) fn blob_size(&self, digest: &Digest) -> Option<u64> {
+    pub(crate) fn blob_size(&self, digest: &Digest) -> Option<u64> {
         let metadata = self.blob_path(digest).symlink_metadata().ok();
         metadata
             .filter(std::fs::Metadata::is_file)

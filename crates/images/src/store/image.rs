@@ -54,7 +54,7 @@ impl Store {
     /// Its manifest or configuration is missing, damaged, or of no image.
     pub fn load(&self, descriptor: &Descriptor) -> Result<Image, StoreError> {
         let mut walk = Walk::new(descriptor.clone(), Platform::host());
-        let (descriptor, manifest) = loop {
+        let (found, manifest) = loop {
             let wanted = walk.wants().cloned().ok_or(WalkError::Endless)?;
             if let Some(found) = walk.take(&self.read_blob(&wanted, MAX_MANIFEST)?)? {
                 break found;
@@ -65,6 +65,8 @@ impl Store {
             digest: manifest.config.digest.clone(),
             source,
         })?;
+        // What an index says of it is no part of it.
+        let descriptor = Descriptor::new(&manifest.media_type, found.digest, found.size);
         let digest = descriptor.digest.clone();
         if config.diff_ids.len() != manifest.layers.len() {
             return Err(StoreError::Layers {

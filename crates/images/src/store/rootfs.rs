@@ -109,8 +109,7 @@ fn name(chain: &Digest) -> String {
 
 /// Whether a file of this name belongs to none of the chains.
 pub(super) fn is_garbage(file: &str, chains: &BTreeSet<Digest>) -> bool {
-    // What is in the making is removed by the next maker if it is nobody's.
-    let is_ours = !file.starts_with('.');
-    let base = file.strip_suffix(".lock").unwrap_or(file);
-    is_ours && chains.iter().all(|chain| name(chain) != base)
+    // What is in the making is removed by the next maker if it is nobody's. A lock that is there while nobody adds is one that
+    // a crash left.
+    !file.starts_with('.') && chains.iter().all(|chain| name(chain) != file)
 }

@@ -1,0 +1,114 @@
+use std::io;
+use std::path::PathBuf;
+
+use crate::files::ReadError;
+use crate::layer::LayerError;
+use crate::oci::{ConfigError, Digest, DigestError, ManifestError, NoPlatform, ReferenceError, WalkError};
+use crate::store::StoreError;
+use crate::tar::TarError;
+use crate::task::Cancelled;
+
+/// Why a check refuses an image.
+pub type CheckError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why nothing was imported.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+    #[error("what was given cannot be unpacked")]
+    Packed(#[from] LayerError),
+    #[error(
+        "what was given is neither an archive of images nor a tar of a root file system. A disk of ext4 goes with --rootfs"
+    )]
+    NoTar(#[source] TarError),
+    #[error("the archive is damaged")]
+    Tar(#[from] TarError),
+    #[error("the archive has more than {0} files: it is no archive of images")]
+    TooManyFiles(usize),
+    #[error("the archive's {name} has {size} bytes: more than the {limit} allowed")]
+    TooLarge { name: String, size: u64, limit: u64 },
+    #[error("the archive has no index.json and no manifest.json: it is cut off, or no archive of images")]
+    NoIndex,
+    #[error("the index of images cannot be used")]
+    Index(#[source] ManifestError),
+    #[error("manifest.json is not as `docker save` writes it")]
+    DockerManifest(#[source] serde_json::Error),
+    #[error("manifest.json is not as `docker save` writes it: {0}")]
+    DockerContent(String),
+    #[error("{name} is named by the archive and not in it")]
+    Missing { name: String },
+    #[error("{name} has the digest {found}: it was damaged or exchanged")]
+    Mismatch { name: String, found: Digest },
+    #[error("the archive has no image")]
+    Empty,
+    #[error("the archive has several images: {}. Say which", .0.join(", "))]
+    Several(Vec<String>),
+    #[error("the archive has no image {wanted:?}, but {}", .there.join(", "))]
+    NoSuchImage { wanted: String, there: Vec<String> },
+    #[error(transparent)]
+    Manifest(#[from] WalkError),
+    #[error(transparent)]
+    NoPlatform(#[from] NoPlatform),
+    #[error("the image's configuration cannot be used")]
+    Config(#[from] ConfigError),
+    #[error("the image's name in the archive cannot be used")]
+    Name(#[from] ReferenceError),
+    #[error("a digest in the archive cannot be used")]
+    Digest(#[from] DigestError),
+    #[error("{path} cannot be packed: {what}")]
+    Unfit { path: PathBuf, what: &'static str },
+    #[error("the layer cannot be packed")]
+    Pack(#[source] io::Error),
+    #[error("the image is not taken")]
+    Refused(#[source] CheckError),
+    #[error("no {program} answers: there is no socket at {}", paths(.tried))]
+    NoDaemon {
+        program: &'static str,
+        tried: Vec<PathBuf>,
+    },
+    #[error("DOCKER_HOST is {0:?}, and only unix:// sockets are used")]
+    DockerHost(String),
+    #[error("{program} at {socket} does not answer as it should")]
+    Daemon {
+        program: &'static str,
+        socket: PathBuf,
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    #[error("{program} has no image {name:?}: {answer}")]
+    NotThere {
+        program: &'static str,
+        name: String,
+        answer: String,
+    },
+}
+
+fn paths(paths: &[PathBuf]) -> String {
+    let paths: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+    paths.join(", ")
+}
+
+impl ImportError {
+    /// Whether what was named is not there: another name may help.
+    #[must_use]
+    pub fn is_absence(&self) -> bool {
+        match self {
+            Self::Several(_) | Self::NoSuchImage { .. } | Self::NotThere { .. } => true,
+            Self::Read(error) => error.is_absence(),
+            _ => false,
+        }
+    }
+
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        match self {
+            Self::Cancelled(_) => true,
+            Self::Store(error) => error.is_cancelled(),
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,260 @@
+use std::io::Cursor;
+
+use ::tar::{Builder, EntryType, Header};
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::oci::{Digest, MAX_MANIFEST};
+
+/// An archive in memory.
+struct Archive(Builder<Vec<u8>>);
+
+impl Archive {
+    fn new() -> Self {
+        Self(Builder::new(Vec::new()))
+    }
+
+    fn file(mut self, name: &str, bytes: &[u8]) -> Self {
+        let mut header = Header::new_ustar();
+        header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+        header.set_size(bytes.len() as u64);
+        header.set_cksum();
+        self.0.append(&header, bytes).unwrap();
+        self
+    }
+
+    fn link(mut self, kind: EntryType, name: &str, target: &str) -> Self {
+        let mut header = Header::new_ustar();
+        header.set_entry_type(kind);
+        header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+        header.as_old_mut().linkname[..target.len()].copy_from_slice(target.as_bytes());
+        header.set_size(0);
+        header.set_cksum();
+        self.0.append(&header, &[][..]).unwrap();
+        self
+    }
+
+    fn bytes(self) -> Vec<u8> {
+        self.0.into_inner().unwrap()
+    }
+}
+
+struct Sample {
+    folder: tempfile::TempDir,
+    store: Store,
+}
+
+impl Sample {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("data")).unwrap();
+        Self { folder, store }
+    }
+
+    fn import(&self, archive: Archive) -> Result<Image, ImportError> {
+        let source = Source::Stream(Box::new(Cursor::new(archive.bytes())));
+        let options = Options::default();
+        let check = |adding: &Adding, image: &Image| verify(adding, image, &options.layer, &Task::new());
+        import(&self.store, source, &options, &Task::new(), check).map(|imported| imported.image)
+    }
+
+    /// The import fails and leaves nothing.
+    fn refuses(&self, archive: Archive) -> ImportError {
+        let error = self.import(archive).unwrap_err();
+        for folder in ["blobs/sha256", "ingest", "rootfs"] {
+            assert_eq!(
+                std::fs::read_dir(self.store.path().join(folder)).unwrap().count(),
+                0,
+                "{folder}: {error}"
+            );
+        }
+        // Nor beside the store.
+        assert_eq!(std::fs::read_dir(self.folder.path()).unwrap().count(), 1);
+        error
+    }
+}
+
+fn layer() -> Vec<u8> {
+    Archive::new().file("etc/motd", b"hello").bytes()
+}
+
+fn config(layers: &[&[u8]]) -> Vec<u8> {
+    let diff_ids: Vec<Digest> = layers.iter().map(|layer| Digest::of(layer)).collect();
+    json!({"rootfs": {"type": "layers", "diff_ids": diff_ids}})
+        .to_string()
+        .into_bytes()
+}
+
+fn manifest(config: &str, layers: &[&str]) -> Vec<u8> {
+    json!([{"Config": config, "RepoTags": ["app:1"], "Layers": layers}])
+        .to_string()
+        .into_bytes()
+}
+
+fn id(bytes: &[u8], end: &str) -> String {
+    format!("{}{end}", Digest::of(bytes).hex())
+}
+
+#[test]
+fn layers_that_stand_twice_are_links() {
+    let sample = Sample::new();
+    let config = config(&[&layer(), &layer(), &layer()]);
+    let name = id(&config, ".json");
+    let archive = Archive::new()
+        .file("repositories", b"{}")
+        .link(EntryType::Symlink, "b/layer.tar", "../a/layer.tar")
+        .link(EntryType::Link, "c/layer.tar", "a/layer.tar")
+        .file("a/layer.tar", &layer())
+        .file(&name, &config)
+        .file(
+            "manifest.json",
+            &manifest(&name, &["a/layer.tar", "b/layer.tar", "c/layer.tar"]),
+        );
+    let image = sample.import(archive).unwrap();
+    assert_eq!((image.manifest.layers.len(), image.blobs().len()), (3, 3));
+    assert_eq!(image.names, ["app:1".parse().unwrap()]);
+}
+
+#[test]
+fn docker_s_newer_archives_keep_the_manifest_and_give_the_names() {
+    let sample = Sample::new();
+    let config = config(&[&layer()]);
+    let oci = Manifest::new(
+        Descriptor::of("application/vnd.oci.image.config.v1+json", &config),
+        vec![Descriptor::of("application/vnd.oci.image.layer.v1.tar", &layer())],
+    );
+    let oci = serde_json::to_vec(&oci).unwrap();
+    let mut entry = Descriptor::of("application/vnd.oci.image.manifest.v1+json", &oci);
+    entry
+        .annotations
+        .insert("org.opencontainers.image.ref.name".into(), "1".into());
+    let index = json!({"schemaVersion": 2, "manifests": [entry]}).to_string();
+    let (config_name, layer_name) = (
+        format!("blobs/sha256/{}", id(&config, "")),
+        format!("blobs/sha256/{}", id(&layer(), "")),
+    );
+    let archive = Archive::new()
+        .file(&config_name, &config)
+        .file(&layer_name, &layer())
+        .file(&format!("blobs/sha256/{}", id(&oci, "")), &oci)
+        .file("index.json", index.as_bytes())
+        .file("manifest.json", &manifest(&config_name, &[&layer_name]))
+        .file("oci-layout", b"{}");
+    let image = sample.import(archive).unwrap();
+    assert_eq!(
+        (image.digest, image.names),
+        (Digest::of(&oci), vec!["app:1".parse().unwrap()])
+    );
+}
+
+#[test]
+fn hostile_archives_change_nothing() {
+    let sample = Sample::new();
+    let config = config(&[&layer()]);
+    let name = id(&config, ".json");
+    let good = || Archive::new().file(&name, &config);
+    let missing = |error: ImportError| assert!(matches!(error, ImportError::Missing { .. }), "{error}");
+    // Files of the machine, by whatever way.
+    for layer in [
+        "../../etc/passwd",
+        "/etc/passwd",
+        "x/../../../etc/passwd",
+        "a",
+        "",
+    ] {
+        let archive = good()
+            .link(EntryType::Symlink, "a", "../../../../etc/passwd")
+            .file("manifest.json", &manifest(&name, &[layer]));
+        missing(sample.refuses(archive));
+    }
+    let circle = good()
+        .link(EntryType::Symlink, "a", "b")
+        .link(EntryType::Symlink, "b", "a")
+        .file("manifest.json", &manifest(&name, &["a"]));
+    missing(sample.refuses(circle));
+    // A file that is not what its name says.
+    let exchanged = Archive::new()
+        .file(&name, b"{\"rootfs\": {}}")
+        .file("manifest.json", &manifest(&name, &[]));
+    assert!(matches!(sample.refuses(exchanged), ImportError::Mismatch { .. }));
+    let blob = format!("blobs/sha256/{}", id(&config, ""));
+    let exchanged = Archive::new()
+        .file(&blob, b"{}")
+        .file("manifest.json", &manifest(&blob, &[]));
+    assert!(matches!(
+        sample.refuses(exchanged),
+        ImportError::Store(crate::store::StoreError::Mismatch { .. })
+    ));
+    // Another number of layers than the configuration names, and other layers.
+    let more = good()
+        .file("l.tar", &layer())
+        .file("manifest.json", &manifest(&name, &["l.tar", "l.tar"]));
+    assert!(matches!(
+        sample.refuses(more),
+        ImportError::Store(crate::store::StoreError::Layers { .. })
+    ));
+    let other = good()
+        .file("l.tar", b"other")
+        .file("manifest.json", &manifest(&name, &["l.tar"]));
+    assert!(matches!(sample.refuses(other), ImportError::Refused(_)));
+}
+
+#[test]
+fn documents_have_limits() {
+    let sample = Sample::new();
+    let large = vec![b' '; usize::try_from(MAX_MANIFEST).unwrap() + 1];
+    for name in ["index.json", "manifest.json"] {
+        let error = sample.refuses(Archive::new().file(name, &large));
+        assert!(matches!(error, ImportError::TooLarge { .. }), "{error}");
+    }
+    let deep = vec![b'['; 100_000];
+    assert!(matches!(
+        sample.refuses(Archive::new().file("manifest.json", &deep)),
+        ImportError::DockerManifest(_)
+    ));
+    assert!(matches!(
+        sample.refuses(Archive::new().file("index.json", &deep)),
+        ImportError::Index(_)
+    ));
+    assert!(matches!(
+        sample.refuses(Archive::new().file("oci-layout", b"{}")),
+        ImportError::NoIndex
+    ));
+    let mut many = Archive::new().file("oci-layout", b"{}");
+    for number in 0..65_600 {
+        many = many.link(EntryType::Symlink, &number.to_string(), "x");
+    }
+    assert!(matches!(sample.refuses(many), ImportError::TooManyFiles(_)));
+}
+
+#[test]
+fn artefacts_are_refused_by_name() {
+    let sample = Sample::new();
+    let chart = Manifest::new(
+        Descriptor::of("application/vnd.cncf.helm.config.v1+json", b"{}"),
+        Vec::new(),
+    );
+    let chart = serde_json::to_vec(&chart).unwrap();
+    let index = crate::oci::Index::new(vec![Descriptor::of(
+        "application/vnd.oci.image.manifest.v1+json",
+        &chart,
+    )]);
+    let archive = Archive::new()
+        .file(&format!("blobs/sha256/{}", id(&chart, "")), &chart)
+        .file("index.json", &serde_json::to_vec(&index).unwrap());
+    let error = sample.refuses(archive);
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert!(source.contains("helm"), "{error}: {source}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn no_archive_is_too_strange(
+        files in proptest::collection::vec(("(index.json|manifest.json|blobs/sha256/[0-9a-f]{1,3}|a)", "[\\[\\]{}a-z\":,0-9]{0,40}"), 0..6),
+    ) {
+        let archive = files.iter().fold(Archive::new(), |archive, (name, text)| archive.file(name, text.as_bytes()));
+        let _ = Sample::new().import(archive);
+    }
+}
