@@ -228,6 +228,123 @@ fn documents_have_limits() {
     assert!(matches!(sample.refuses(many), ImportError::TooManyFiles(_)));
 }
 
+/// An image of nothing but its configuration, and its manifest's entry in an index.
+fn image_for(archive: Archive, platform: &str) -> (Archive, Descriptor) {
+    let platform: Platform = platform.parse().unwrap();
+    let config = json!({"os": platform.os, "architecture": platform.architecture, "rootfs": {}}).to_string();
+    let manifest = Manifest::new(
+        Descriptor::of("application/vnd.oci.image.config.v1+json", config.as_bytes()),
+        vec![],
+    );
+    let manifest = serde_json::to_vec(&manifest).unwrap();
+    let mut entry = Descriptor::of("application/vnd.oci.image.manifest.v1+json", &manifest);
+    entry.platform = Some(platform);
+    let archive = archive
+        .file(
+            &format!("blobs/sha256/{}", id(config.as_bytes(), "")),
+            config.as_bytes(),
+        )
+        .file(&format!("blobs/sha256/{}", id(&manifest, "")), &manifest);
+    (archive, entry)
+}
+
+#[test]
+fn of_an_index_the_machine_s_image_is_taken() {
+    let sample = Sample::new();
+    let archive = |platforms: &[&str]| {
+        let mut archive = Archive::new();
+        let mut entries = Vec::new();
+        for platform in platforms {
+            let (more, entry) = image_for(archive, platform);
+            archive = more;
+            entries.push(entry);
+        }
+        // As `buildx` and containerd write it: the layout's index holds the image's.
+        let index = serde_json::to_vec(&crate::oci::Index::new(entries)).unwrap();
+        let outer = crate::oci::Index::new(vec![Descriptor::of(
+            "application/vnd.oci.image.index.v1+json",
+            &index,
+        )]);
+        archive
+            .file(&format!("blobs/sha256/{}", id(&index, "")), &index)
+            .file("index.json", &serde_json::to_vec(&outer).unwrap())
+    };
+    let error = sample.refuses(archive(&["linux/s390x", "linux/ppc64le"]));
+    assert!(
+        error.to_string().ends_with("only for linux/s390x, linux/ppc64le"),
+        "{error}"
+    );
+    let image = sample
+        .import(archive(&["linux/s390x", &Platform::host().to_string()]))
+        .unwrap();
+    assert_eq!(image.config.platform, Platform::host());
+    // What came for the other machine is gone again.
+    assert_eq!(
+        std::fs::read_dir(sample.store.path().join("blobs/sha256"))
+            .unwrap()
+            .count(),
+        2
+    );
+}
+
+#[test]
+fn digests_of_either_kind() {
+    use crate::oci::{Algorithm, Hasher};
+    let sample = Sample::new();
+    let (config, layer) = (config(&[&layer()]), layer());
+    let long = |bytes: &[u8]| {
+        let mut hasher = Hasher::new(Algorithm::Sha512);
+        hasher.update(bytes);
+        hasher.finish()
+    };
+    let manifest = Manifest::new(
+        Descriptor::new(
+            "application/vnd.oci.image.config.v1+json",
+            long(&config),
+            config.len() as u64,
+        ),
+        vec![Descriptor::new(
+            "application/vnd.oci.image.layer.v1.tar",
+            long(&layer),
+            layer.len() as u64,
+        )],
+    );
+    let manifest = serde_json::to_vec(&manifest).unwrap();
+    let index = crate::oci::Index::new(vec![Descriptor::new("", long(&manifest), manifest.len() as u64)]);
+    let folder = tempfile::tempdir().unwrap();
+    let blobs = folder.path().join("blobs/sha512");
+    std::fs::create_dir_all(&blobs).unwrap();
+    for bytes in [&config, &layer, &manifest] {
+        std::fs::write(blobs.join(long(bytes).hex()), bytes).unwrap();
+    }
+    std::fs::write(folder.path().join("oci-layout"), "{}").unwrap();
+    std::fs::write(
+        folder.path().join("index.json"),
+        serde_json::to_vec(&index).unwrap(),
+    )
+    .unwrap();
+    let path = |path: &std::path::Path| Source::Path(path.to_owned());
+    let task = Task::new();
+    let options = Options::default();
+    let check = |adding: &Adding, image: &Image| verify(adding, image, &options.layer, &task);
+    let image = import(&sample.store, path(folder.path()), &options, &task, check)
+        .unwrap()
+        .image;
+    assert_eq!(image.digest, long(&manifest));
+    assert_eq!(sample.store.resolve(&image.digest.to_string()).unwrap(), image);
+    // Out and in again, with names that fill no header.
+    let archive = folder.path().join("archive");
+    let hold = sample.store.adding(&task).unwrap();
+    crate::export::export(&hold, &image, std::fs::File::create(&archive).unwrap(), &task).unwrap();
+    let other = Sample::new();
+    assert_eq!(
+        import(&other.store, path(&archive), &options, &task, check)
+            .unwrap()
+            .image,
+        image
+    );
+}
+
 #[test]
 fn artefacts_are_refused_by_name() {
     let sample = Sample::new();

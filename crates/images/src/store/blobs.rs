@@ -4,9 +4,12 @@ use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
 
-use super::{BLOBS, Store, StoreError};
-use crate::files::{ReadError, open};
+use super::{BLOBS, Image, Store, StoreError};
+use crate::files::{ReadError, StageError, open};
 use crate::oci::{Descriptor, Digest, Hasher};
+use crate::task::Task;
+
+const BUFFER: usize = 256 << 10;
 
 impl Store {
     pub(super) fn blob_path(&self, digest: &Digest) -> PathBuf {
@@ -51,6 +54,33 @@ impl Store {
                 expected: blob.size,
             })
         }
+    }
+
+    /// Removes the layers of an image that are not what they were when they came.
+    pub(super) fn drop_damaged(&self, image: &Image, task: &Task) -> Result<(), StoreError> {
+        let mut buffer = vec![0; BUFFER];
+        for blob in &image.manifest.layers {
+            let Ok(mut file) = self.open_blob(blob) else {
+                continue;
+            };
+            let path = self.blob_path(&blob.digest);
+            let mut hasher = Hasher::new(blob.digest.algorithm());
+            loop {
+                task.check()?;
+                let count = file
+                    .read(&mut buffer)
+                    .map_err(|source| ReadError::new(&path, source))?;
+                if count == 0 {
+                    break;
+                }
+                hasher.update(buffer.get(..count).unwrap_or_default());
+            }
+            if hasher.finish() != blob.digest {
+                std::fs::remove_file(&path).map_err(|source| StageError::new(&path, 0, source))?;
+                tracing::warn!(path = %path.display(), "the disk changed what was stored: removed");
+            }
+        }
+        Ok(())
     }
 
     /// Reads a blob of at most `limit` bytes and checks its digest.

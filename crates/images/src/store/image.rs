@@ -120,7 +120,10 @@ impl Store {
         {
             return Ok(found);
         }
-        let start = what.strip_prefix("sha256:").unwrap_or(what);
+        let start = what
+            .strip_prefix("sha256:")
+            .or(what.strip_prefix("sha512:"))
+            .unwrap_or(what);
         let is_start = start.len() >= SHORTEST
             && start
                 .bytes()

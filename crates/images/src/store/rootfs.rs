@@ -51,7 +51,8 @@ impl Adding {
     /// program makes it.
     ///
     /// # Errors
-    /// `make` fails (and nothing is left), `task` is called off, or the disk is full.
+    /// `make` fails (and nothing is left), `task` is called off, or the disk is full. Where it failed since the disk changed what
+    /// was stored, that is removed, and comes anew with the next pull or import.
     pub fn rootfs<E: From<StoreError>>(
         &self,
         image: &Image,
@@ -68,7 +69,10 @@ impl Adding {
         let lock = Lock::wait(&lock, LockKind::Exclusive, task).map_err(StoreError::from)?;
         let made = self.make_rootfs(&name, image, make);
         let removed = lock.remove();
-        let made = made?;
+        let made = made.or_else(|error| {
+            store.drop_damaged(image, task)?;
+            Err(error)
+        })?;
         removed.map_err(|source| StoreError::from(StageError::new(&folder, 0, source)))?;
         Ok(made)
     }

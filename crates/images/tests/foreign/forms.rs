@@ -76,6 +76,45 @@ fn an_archive_packed_by_any_of_the_four_and_from_a_stream() {
 }
 
 #[test]
+fn layers_packed_with_zstd_or_not_at_all() {
+    let sample = Sample::new();
+    let layout = sample.layout();
+    let expected = sample.import(&layout).unwrap().image.config.diff_ids;
+    let plain = format!("docker-archive:{}:a/b:1", sample.text("plain"));
+    copy(&format!("oci:{layout}:v1"), &plain);
+    // Of the second, skopeo says that it is packed with gzip.
+    for (option, start) in [
+        ("--dest-compress-format=zstd", &b"\x28\xb5\x2f\xfd"[..]),
+        ("--dest-oci-accept-uncompressed-layers", b"./\0\0"),
+    ] {
+        let packed = sample.text(option);
+        run(
+            "skopeo",
+            [
+                "--insecure-policy",
+                "copy",
+                "-q",
+                option,
+                &plain,
+                &format!("oci:{packed}:a/b:1"),
+            ],
+        );
+        let image = sample.import(&packed).unwrap().image;
+        for layer in &image.manifest.layers {
+            let mut bytes = Vec::new();
+            sample
+                .store
+                .open_blob(layer)
+                .unwrap()
+                .read_to_end(&mut bytes)
+                .unwrap();
+            assert!(bytes.starts_with(start), "{option}");
+        }
+        assert_eq!(image.config.diff_ids, expected);
+    }
+}
+
+#[test]
 fn the_order_of_an_archives_files_does_not_matter() {
     let sample = Sample::new();
     let layout = sample.layout();
