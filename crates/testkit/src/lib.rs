@@ -12,6 +12,8 @@
 mod kernel;
 mod leaks;
 mod programs;
+#[cfg(feature = "registry")]
+pub mod registry;
 mod rootfs;
 mod run;
 mod sandbox;
