@@ -36,6 +36,7 @@ pub mod modules;
 pub mod oci;
 pub mod overlay;
 mod powerunit;
+pub mod registry;
 pub mod rootfs;
 pub mod store;
 pub mod tar;
