@@ -8,9 +8,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use images::builtin::BuiltinError;
+use images::convert;
 use images::files::{CopyError, StageError};
 use images::overlay::OverlayError;
 use images::rootfs::{GrowError, RootfsError};
+use images::store::StoreError;
 
 use crate::{InvalidSpec, Name, Protocol, State};
 
@@ -161,6 +163,10 @@ pub enum Error {
     #[error("the image {0} that the machine's disk belongs to is gone")]
     NoImage(String),
     #[error(transparent)]
+    Store(Box<images::store::StoreError>),
+    #[error(transparent)]
+    Convert(Box<images::convert::RootfsError>),
+    #[error(transparent)]
     Builtin(Box<images::builtin::BuiltinError>),
     #[error(transparent)]
     Overlay(Box<images::overlay::OverlayError>),
@@ -254,11 +260,22 @@ impl Error {
                 Class::Missing
             }
             Self::Kernel(error) if error.is_absence() => Class::NotFound,
+            Self::Store(error) if error.is_absence() => Class::NotFound,
+            Self::Store(error)
+                if matches!(
+                    **error,
+                    StoreError::InUse { .. } | StoreError::SeveralNames { .. }
+                ) =>
+            {
+                Class::Conflict
+            }
             Self::NoKernel
             | Self::NotRegular(_)
             | Self::Kernel(_)
             | Self::Initrd(_)
             | Self::NoImage(_)
+            | Self::Store(_)
+            | Self::Convert(_)
             | Self::Builtin(_)
             | Self::Overlay(_)
             | Self::Rootfs(_)
@@ -391,6 +408,24 @@ impl From<StageError> for Error {
                 path,
                 source,
             },
+        }
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Stage(error) => error.into(),
+            other => Self::Store(Box::new(other)),
+        }
+    }
+}
+
+impl From<convert::RootfsError> for Error {
+    fn from(error: convert::RootfsError) -> Self {
+        match error {
+            convert::RootfsError::Store(error) => error.into(),
+            other => Self::Convert(Box::new(other)),
         }
     }
 }

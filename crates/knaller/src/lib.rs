@@ -55,6 +55,7 @@ mod forwarding;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod heal;
+mod image;
 mod info;
 mod inherit;
 mod keep;

@@ -10,12 +10,14 @@
 mod apply;
 mod error;
 mod limits;
+mod stored;
 mod xattrs;
 
 use std::fs::File;
 
 pub use error::{ConvertError, Problem};
 pub use limits::Limits;
+pub use stored::{RootfsError, root_file_system};
 
 use crate::ext4::write::{self, Blocks, Identity};
 use crate::layer::{Layer, LayerError};

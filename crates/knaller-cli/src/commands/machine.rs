@@ -262,6 +262,7 @@ fn image(root: &Root) -> String {
     match root {
         Root::Initramfs => "initramfs".to_owned(),
         Root::Builtin => "builtin".to_owned(),
+        Root::Image(name) => name.clone(),
         Root::File(path) => path.display().to_string(),
     }
 }

@@ -53,6 +53,10 @@ pub enum InvalidSpec {
     TooLong(usize),
     #[error("metadata must be a JSON object")]
     Metadata,
+    #[error(
+        "host name {0:?}: 1 to 64 letters, digits and dashes are possible, none of them a dash at its end"
+    )]
+    Hostname(String),
 }
 
 impl MachineSpec {
@@ -80,6 +84,9 @@ impl MachineSpec {
     fn check_sources(&self) -> Result<(), InvalidSpec> {
         if matches!(&self.root, Root::File(path) if path.as_os_str().is_empty()) {
             return Err(InvalidSpec::Empty("the root file system"));
+        }
+        if matches!(&self.root, Root::Image(name) if name.is_empty()) {
+            return Err(InvalidSpec::Empty("the image"));
         }
         let unnamed = match &self.kernel {
             Kernel::Default => false,
@@ -125,10 +132,16 @@ impl MachineSpec {
                 return Err(InvalidSpec::Env(name.clone()));
             }
         }
-        if self.command.iter().any(|word| word.contains('\0'))
-            || self.command.first().is_some_and(String::is_empty)
+        let entrypoint = self.entrypoint.as_deref().unwrap_or_default();
+        for (what, words) in [("the command", &*self.command), ("the entrypoint", entrypoint)] {
+            if words.iter().any(|word| word.contains('\0')) || words.first().is_some_and(String::is_empty) {
+                return Err(InvalidSpec::Text(what));
+            }
+        }
+        if let Some(hostname) = &self.hostname
+            && !is_hostname(hostname)
         {
-            return Err(InvalidSpec::Text("the command"));
+            return Err(InvalidSpec::Hostname(hostname.clone()));
         }
         let single_line = |text: &str| !text.contains(['\0', '\n', '\r']);
         for (what, text) in [
@@ -146,12 +159,27 @@ impl MachineSpec {
             }
         }
         let env = self.env.iter().map(|(name, value)| name.len() + value.len());
-        let rest = self.command.iter().chain(&self.ssh_keys).map(String::len);
+        let entrypoint = self.entrypoint.iter().flatten();
+        let rest = self
+            .command
+            .iter()
+            .chain(entrypoint)
+            .chain(&self.ssh_keys)
+            .map(String::len);
         match env.chain(rest).sum() {
             0..=MAX_TEXT => Ok(()),
             bytes => Err(InvalidSpec::TooLong(bytes)),
         }
     }
+}
+
+/// What the guest takes for a name (guest-protocol's `Config::hostname`).
+fn is_hostname(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    (1..=64).contains(&name.len())
+        && name.bytes().all(plain)
+        && !name.starts_with('-')
+        && !name.ends_with('-')
 }
 
 #[cfg(test)]

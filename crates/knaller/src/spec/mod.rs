@@ -51,14 +51,23 @@ pub struct MachineSpec {
     pub forwards: Vec<Forward>,
     /// Set for the command and for every SSH session.
     pub env: BTreeMap<String, String>,
-    /// What the machine exists for; when it ends, the machine powers off. Without one it idles until it is stopped.
+    /// What the machine exists for; when it ends, the machine powers off. Without one the image's own runs, or the machine
+    /// idles until it is stopped.
     pub command: Vec<String>,
-    /// Who runs the command: `name`, `uid`, `name:group` or `uid:gid`. Empty: root.
+    /// Stands before the command, instead of the image's entrypoint, which then gives no command either. Empty: there is none.
+    pub entrypoint: Option<Vec<String>>,
+    /// Who runs the command: `name`, `uid`, `name:group` or `uid:gid`. Empty: the image's user, or root.
     pub user: String,
-    /// Where the command runs. Empty: `/`.
+    /// Where the command runs. Empty: the image's working folder, or `/`.
     pub workdir: String,
-    /// What asks the command to end: `SIGINT`, `INT` or a number. Empty: `SIGTERM`.
+    /// What asks the command to end: `SIGINT`, `INT` or a number. Empty: the image's signal, or `SIGTERM`.
     pub stop_signal: String,
+    /// The guest's host name. The machine's name if none.
+    pub hostname: Option<String>,
+    /// Whether the root file system can be written to by nobody.
+    pub read_only: bool,
+    /// Forwards each port that the image exposes to a free one of the host.
+    pub publish_all: bool,
     /// Who is PID 1 in the guest.
     pub init: Init,
     /// Public keys, in `authorized_keys` form, that may log in as any user, beside the machine's own key.
@@ -87,6 +96,8 @@ pub enum Root {
     /// The built-in image (BusyBox), read-only and shared, under an overlay of the machine's own.
     #[default]
     Builtin,
+    /// An image of the store, by its name or id, shared in the same way. What the machine is started from once, it keeps.
+    Image(String),
     /// A raw ext4 file, copied for this machine.
     File(PathBuf),
 }
@@ -142,7 +153,11 @@ impl Default for MachineSpec {
             user: String::new(),
             workdir: String::new(),
             stop_signal: String::new(),
-            init: Init::default(),
+            entrypoint: None,
+            hostname: None,
+            read_only: false,
+            publish_all: false,
+            init: Init::Auto,
             ssh_keys: Vec::new(),
             user_keys: true,
             vmm: Vmm::default(),

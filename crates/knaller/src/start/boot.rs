@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use firecracker_api::Client;
+use images::oci::RunConfig;
 use tokio::net::UnixListener;
 use tokio::process::Child;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -21,6 +22,7 @@ use super::means::Means;
 use super::undo::Undo;
 use super::{StartEvent, Timeline, Wait, api, configure, guest};
 use crate::claim::Claim;
+use crate::image;
 use crate::knaller::Inner;
 use crate::layout::Files;
 use crate::network::pasta::Pasta;
@@ -82,7 +84,7 @@ impl Start<'_> {
         let mut ports = self.reserve(record).await?;
         record.vmm = self.means.vmm.name.to_owned();
         record.kernel.clone_from(&self.means.kernel_id);
-        record.image = self.means.base.as_ref().map(|base| base.id.clone());
+        record.image = self.means.base.as_ref().map(|base| base.disk.id.clone());
         record.ipv6 = self.means.pasta.as_ref().is_some_and(|pasta| pasta.ipv6);
         if let Some(ports) = &ports {
             record.forwards.clone_from(&ports.forwards);
@@ -137,15 +139,22 @@ impl Start<'_> {
     }
 
     async fn reserve(&self, record: &Record) -> Result<Option<Reserved>> {
-        let Some(pasta) = self.means.pasta.as_ref().filter(|_| !record.forwards.is_empty()) else {
+        // What was chosen for an earlier boot is chosen anew.
+        let forwards = image::published(&record.spec, &self.run());
+        let Some(pasta) = self.means.pasta.as_ref().filter(|_| !forwards.is_empty()) else {
             return Ok(None);
         };
-        // What was chosen for an earlier boot is chosen anew.
-        let (forwards, ipv6) = (record.spec.forwards.clone(), pasta.ipv6);
+        let ipv6 = pasta.ipv6;
         let lock = self.inner.options.paths.runtime.join("ports.lock");
         task::blocking(move |_| ports::reserve(&forwards, ipv6, &lock))
             .await
             .map(Some)
+    }
+
+    /// What the image says of itself.
+    fn run(&self) -> RunConfig {
+        let base = self.means.base.as_ref();
+        base.map(|base| base.run.clone()).unwrap_or_default()
     }
 
     /// Everything that happens while the processes run.
@@ -175,7 +184,7 @@ impl Start<'_> {
         configure::disks(&client, &disks.disks)
             .await
             .map_err(|e| self.refused(&e))?;
-        let config = guest::config(record, &keys, disks.root)?;
+        let config = guest::config(record, &self.run(), &keys, disks.root)?;
         self.clock.guest_runs();
         started.store(true, Ordering::Relaxed);
         configure::go(&client).await.map_err(|e| self.refused(&e))?;
@@ -215,7 +224,7 @@ impl Start<'_> {
     async fn material(&self, files: &Files, record: &Record) -> std::result::Result<(Keys, Disks), Trouble> {
         let since = self.clock.now();
         let (options, files, record) = (self.inner.options.clone(), files.clone(), record.clone());
-        let base = self.means.base.clone();
+        let base = self.means.base.as_ref().map(|base| base.disk.clone());
         let made = task::blocking(move |task| {
             let keys = keys::prepare(&files, &record.name)?;
             Ok((

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use guest_protocol as guest;
-use images::builtin::{BaseImage, builtin_image, find_image};
+use images::builtin::BaseImage;
 use images::overlay::create_overlay;
 use images::rootfs::Rootfs;
 use images::{Task, rootfs};
@@ -33,23 +33,6 @@ pub(super) struct Disks {
     pub(super) root: guest::Root,
 }
 
-/// The base image of a machine that has one: that of its earlier boots, else the one that is current.
-pub(super) fn base(
-    options: &Options,
-    root: &Root,
-    image: Option<&str>,
-    task: &Task,
-) -> Result<Option<BaseImage>> {
-    let data = &options.paths.data;
-    match (root, image) {
-        (Root::Builtin, None) => Ok(Some(builtin_image(data, task)?)),
-        (Root::Builtin, Some(id)) => find_image(data, id)
-            .map(Some)
-            .ok_or_else(|| Error::NoImage(id.to_owned())),
-        _ => Ok(None),
-    }
-}
-
 /// Makes the disks that the machine does not have yet. Blocks.
 pub(super) fn prepare(
     options: &Options,
@@ -76,7 +59,7 @@ pub(super) fn prepare(
                 root,
             })
         }
-        (Root::Builtin, Some(base)) => {
+        (Root::Builtin | Root::Image(_), Some(base)) => {
             let path = files.overlay();
             if !path.exists() {
                 let size = record

@@ -3,29 +3,32 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use guest_protocol::{Config, Entrypoint, Interface, Network, Root, Route, VERSION};
+use guest_protocol::{Config, Interface, Network, Root, Route, VERSION};
 
 use super::configure::INTERFACE;
 use super::keys::{Keys, fill_random};
+use crate::image;
 use crate::network::addresses::{
     GATEWAY_V4, GATEWAY_V6, GUEST_MAC, GUEST_V4, GUEST_V6, PREFIX_V4, PREFIX_V6, mac_text,
 };
 use crate::network::dns;
 use crate::record::Record;
-use crate::{MachineSpec, Network as Mode, Result};
+use crate::{Network as Mode, Result};
+use images::oci::RunConfig;
 
 /// Bytes of entropy: what the kernel's generator is seeded with in full (Linux, drivers/char/random.c: 256 bits), with some
 /// to spare.
 const ENTROPY: usize = 64;
 
-pub(super) fn config(record: &Record, keys: &Keys, root: Root) -> Result<Config> {
+/// `image` is what the image says of itself.
+pub(super) fn config(record: &Record, image: &RunConfig, keys: &Keys, root: Root) -> Result<Config> {
     let spec = &record.spec;
     let mut entropy = [0; ENTROPY];
     fill_random(&mut entropy)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Ok(Config {
         version: VERSION,
-        hostname: record.name.to_string(),
+        hostname: spec.hostname.clone().unwrap_or_else(|| record.name.to_string()),
         host_key: keys.host_key.clone(),
         authorized_keys: std::iter::once(&keys.authorized)
             .chain(&spec.ssh_keys)
@@ -36,22 +39,13 @@ pub(super) fn config(record: &Record, keys: &Keys, root: Root) -> Result<Config>
         entropy: entropy.iter().map(|byte| format!("{byte:02x}")).collect(),
         root,
         network: (spec.network == Mode::Pasta).then(|| network(record.ipv6)),
-        entrypoint: entrypoint(spec),
+        entrypoint: image::entrypoint(spec, image),
         init: spec.init,
         stop_grace_ms: spec.stop_grace_ms,
-        env: spec.env.clone(),
-        read_only: false,
-        volumes: Vec::new(),
-        health: None,
-    })
-}
-
-fn entrypoint(spec: &MachineSpec) -> Option<Entrypoint> {
-    (!spec.command.is_empty()).then(|| Entrypoint {
-        argv: spec.command.clone(),
-        user: spec.user.clone(),
-        workdir: spec.workdir.clone(),
-        stop_signal: spec.stop_signal.clone(),
+        env: image::env(spec, image),
+        read_only: spec.read_only,
+        volumes: image::volumes(image),
+        health: image::health(spec, image),
     })
 }
 
@@ -94,6 +88,7 @@ fn network(ipv6: bool) -> Network {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::MachineSpec;
 
     #[test]
     fn both_families_with_their_routes() {
@@ -120,7 +115,8 @@ mod tests {
             host_key: "k".into(),
             authorized: "a".into(),
         };
-        let [one, two] = [0, 1].map(|_| config(&record, &keys, Root::Initramfs).unwrap());
+        let [one, two] =
+            [0, 1].map(|_| config(&record, &RunConfig::default(), &keys, Root::Initramfs).unwrap());
         assert_ne!(one.entropy, two.entropy);
         assert_eq!(one.entropy.len(), 2 * ENTROPY);
         assert_eq!(one.authorized_keys, ["a"]);

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use images::builtin::BaseImage;
 use images::bundle::{KernelStore, Source};
 
-use super::{disks, given};
+use super::given;
+use crate::image::{self, Base};
 use crate::knaller::Inner;
 use crate::network::pasta::Pasta;
 use crate::vmm::{self, Chosen};
@@ -19,16 +19,16 @@ pub(super) struct Means {
     pub(super) kernel: PathBuf,
     pub(super) kernel_id: String,
     pub(super) initrd: PathBuf,
-    pub(super) base: Option<BaseImage>,
+    pub(super) base: Option<Base>,
     /// Without forwards yet.
     pub(super) pasta: Option<Pasta>,
 }
 
 impl Means {
-    /// `image` is the base that the machine's disk belongs to, if it has been started before.
-    pub(super) async fn gather(inner: &Arc<Inner>, spec: &MachineSpec, image: Option<&str>) -> Result<Self> {
+    /// `kept` is the base that the machine's disk belongs to, if it has been started before.
+    pub(super) async fn gather(inner: &Arc<Inner>, spec: &MachineSpec, kept: Option<&str>) -> Result<Self> {
         let (options, spec) = (inner.options.clone(), spec.clone());
-        let image = image.map(str::to_owned);
+        let kept = kept.map(str::to_owned);
         task::blocking(move |task| {
             check_memory(spec.memory_mib)?;
             let vmm = vmm::choose(spec.vmm, &options)?;
@@ -46,7 +46,7 @@ impl Means {
                 kernel: bundle.vmlinux(),
                 kernel_id: bundle.id().to_owned(),
                 initrd,
-                base: disks::base(&options, &spec.root, image.as_deref(), task)?,
+                base: image::base(&options, &spec.root, kept.as_deref(), task)?,
                 pasta,
             })
         })

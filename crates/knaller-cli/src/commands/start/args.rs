@@ -12,6 +12,10 @@ use crate::complete;
 use crate::error::CommandError;
 use crate::ui::Format;
 
+/// Images that are always there.
+const BUILTIN: &str = "builtin";
+const INITRAMFS: &str = "initramfs";
+
 /// The largest file of metadata: Firecracker's own limit of the MMDS data store (`--mmds-size-limit`), in bytes.
 const MAX_METADATA: u64 = 51_200;
 
@@ -89,9 +93,9 @@ struct MachineOptions {
     #[arg(long, value_name = "SIZE", value_parser = size::mebibytes)]
     disk: Option<u32>,
 
-    /// The image the machine starts from
-    #[arg(short, long, value_name = "IMAGE", value_enum, default_value_t)]
-    image: Image,
+    /// The image the machine starts from: its name or id; `builtin` is BusyBox, `initramfs` nothing but the guest's init
+    #[arg(short, long, value_name = "IMAGE", default_value = BUILTIN)]
+    image: String,
 
     /// A raw ext4 file to start from, copied for this machine
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "image")]
@@ -119,7 +123,19 @@ struct GuestOptions {
     #[command(flatten)]
     environment: EnvironmentArgs,
 
-    /// Who runs the command: name, uid, name:group or uid:gid [default: root]
+    /// What the command is given to, instead of the image's entrypoint; empty for none
+    #[arg(long, value_name = "PROGRAM")]
+    entrypoint: Option<String>,
+
+    /// The guest's host name [default: the machine's name]
+    #[arg(long, value_name = "NAME")]
+    hostname: Option<String>,
+
+    /// Nobody in the guest can write to the root file system
+    #[arg(long)]
+    read_only: bool,
+
+    /// Who runs the command: name, uid, name:group or uid:gid [default: the image's user, or root]
     #[arg(
         short,
         long,
@@ -129,7 +145,7 @@ struct GuestOptions {
     )]
     user: String,
 
-    /// Where the command runs [default: /]
+    /// Where the command runs [default: the image's folder, or /]
     #[arg(
         short,
         long,
@@ -167,16 +183,10 @@ struct NetworkOptions {
         help = "Forward a port: [ADDR:]HOST:GUEST[/udp]; HOST 0 is a free one; on all addresses without ADDR"
     )]
     publish: Vec<Forward>,
-}
 
-/// What can be started from by name.
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-enum Image {
-    /// BusyBox under an overlay
-    #[default]
-    Builtin,
-    /// Nothing but the guest's init and SSH
-    Initramfs,
+    /// Forward each port that the image exposes from a free one
+    #[arg(short = 'P', long)]
+    publish_all: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
@@ -192,8 +202,10 @@ enum VmmChoice {
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 enum InitChoice {
-    /// The built-in init, which runs the command
+    /// The image's own if that is systemd and there is no entrypoint, else the built-in one
     #[default]
+    Auto,
+    /// The built-in init, which runs the command
     Powerunit,
     /// The image's own /sbin/init
     Image,
@@ -222,6 +234,7 @@ impl StartArgs {
             NetworkChoice::None => Network::None,
         };
         spec.forwards.clone_from(&self.network.publish);
+        spec.publish_all = self.network.publish_all;
         Ok(spec)
     }
 
@@ -235,10 +248,11 @@ impl MachineOptions {
         spec.cpus = self.cpus;
         spec.memory_mib = self.memory;
         spec.disk_mib = self.disk.map(u64::from);
-        spec.root = match (&self.rootfs, self.image) {
+        spec.root = match (&self.rootfs, &*self.image) {
             (Some(file), _) => Root::File(file.clone()),
-            (None, Image::Builtin) => Root::Builtin,
-            (None, Image::Initramfs) => Root::Initramfs,
+            (None, BUILTIN) => Root::Builtin,
+            (None, INITRAMFS) => Root::Initramfs,
+            (None, image) => Root::Image(image.to_owned()),
         };
         spec.kernel = match &self.kernel {
             None => Kernel::Default,
@@ -258,9 +272,16 @@ impl MachineOptions {
 impl GuestOptions {
     fn apply(&self, spec: &mut MachineSpec) -> Result<(), CommandError> {
         spec.env = self.environment.read()?;
+        spec.entrypoint = self.entrypoint.as_ref().map(|program| match &**program {
+            "" => Vec::new(),
+            program => vec![program.to_owned()],
+        });
+        spec.hostname.clone_from(&self.hostname);
+        spec.read_only = self.read_only;
         spec.user.clone_from(&self.user);
         spec.workdir.clone_from(&self.workdir);
         spec.init = match self.init {
+            InitChoice::Auto => Init::Auto,
             InitChoice::Powerunit => Init::Powerunit,
             InitChoice::Image => Init::Image,
         };

@@ -1,0 +1,71 @@
+//! What a machine is made of when it is made of an image: the file system that it shares with others, and what runs.
+//!
+//! The invariant: a machine keeps the image that it was first started from, whatever becomes of the image's name; and from
+//! when an image is looked up until a machine's record names it, nothing of it can be removed.
+
+mod program;
+
+use images::Task;
+use images::builtin::{BaseImage, builtin_image, find_image};
+use images::convert::{Limits, root_file_system};
+use images::oci::RunConfig;
+use images::store::{Adding, Store, StoreError};
+
+pub(crate) use program::{entrypoint, env, health, published, volumes};
+
+use crate::{Error, Options, Result, Root};
+
+/// What a machine's disk lies over.
+#[derive(Debug)]
+pub(crate) struct Base {
+    pub(crate) disk: BaseImage,
+    /// What the image says of itself; nothing if it is the built-in one.
+    pub(crate) run: RunConfig,
+    /// While this lives, nothing of the image is removed.
+    _hold: Option<Adding>,
+}
+
+/// The base of a machine that has one: that of its earlier boots, `kept`, else what its spec names. What has to be made for it is
+/// made. Blocks.
+pub(crate) fn base(options: &Options, root: &Root, kept: Option<&str>, task: &Task) -> Result<Option<Base>> {
+    match root {
+        Root::Builtin => builtin(options, kept, task).map(Some),
+        Root::Image(name) => stored(options, name, kept, task).map(Some),
+        Root::Initramfs | Root::File(_) => Ok(None),
+    }
+}
+
+fn builtin(options: &Options, kept: Option<&str>, task: &Task) -> Result<Base> {
+    let data = &options.paths.data;
+    let disk = match kept {
+        None => builtin_image(data, task)?,
+        Some(id) => find_image(data, id).ok_or_else(|| Error::NoImage(id.to_owned()))?,
+    };
+    Ok(Base {
+        disk,
+        run: RunConfig::default(),
+        _hold: None,
+    })
+}
+
+fn stored(options: &Options, name: &str, kept: Option<&str>, task: &Task) -> Result<Base> {
+    let store = Store::open(&options.paths.data)?;
+    let hold = store.adding(task)?;
+    let image = match kept {
+        None => store.resolve(name)?,
+        Some(digest) => store.resolve(digest).map_err(|error| match error {
+            StoreError::Unknown(_) => Error::NoImage(name.to_owned()),
+            other => other.into(),
+        })?,
+    };
+    let rootfs = root_file_system(&hold, &image, &Limits::default(), task)?;
+    Ok(Base {
+        disk: BaseImage {
+            id: image.digest.to_string(),
+            path: rootfs.path,
+            filesystem: "ext4",
+        },
+        run: image.config.run,
+        _hold: Some(hold),
+    })
+}
