@@ -9,7 +9,7 @@
 //! - [`config`]: hosts, mirrors, authorities, proxies, patience
 //! - [`credentials`]: what `login` of ours, of Docker and of Podman left
 //! - `http`: one request: who asks, redirects, refusals, pauses
-//! - `pull`, `push`, `login`: what [`Registries`] does with them
+//! - `pull`, `push`, `login`: what [`Registries`] does with them; `stored`: from and to this crate's store of images
 
 pub mod config;
 pub mod credentials;
@@ -20,6 +20,7 @@ mod login;
 mod pull;
 mod push;
 mod secret;
+mod stored;
 mod text;
 
 use std::fmt;
@@ -33,6 +34,7 @@ pub use login::LoggedIn;
 pub use pull::{BlobPart, BlobSink, CommitError, Pulled, SinkError};
 pub use push::{BlobSource, Outgoing};
 pub use secret::Secret;
+pub use stored::TransferError;
 
 use self::http::Transport;
 

@@ -91,11 +91,11 @@ async fn a_token_that_runs_out_half_way() {
     let image = Image::new(&[2_000_000]);
     image.upload(&registry.host(), "app");
     let before = tokens.grants().len();
-    // The registry takes it for two seconds; who has it believes in five minutes.
-    tokens.next_lifetime(2, 300);
+    // The registry takes it for eight seconds; who has it believes in five minutes.
+    tokens.next_lifetime(8, 300);
     let hex = image.layer().digest.hex();
     network.fault("GET", hex, 1, Fault::Cut { after: 1_000_000 });
-    network.fault("GET", hex, 1, Fault::Hold(Duration::from_secs(4)));
+    network.fault("GET", hex, 1, Fault::Hold(Duration::from_secs(10)));
     let (user, sink) = (User::new(), Folder::new());
     user.pull(&format!("{}/app", network.host()), &sink)
         .await

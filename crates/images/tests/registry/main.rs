@@ -7,4 +7,5 @@ mod hosts;
 mod login;
 mod pull;
 mod push;
+mod stored;
 mod support;

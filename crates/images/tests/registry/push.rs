@@ -26,7 +26,10 @@ async fn skopeo_finds_it_and_takes_it() {
     let image = Image::new(&[3_000_000, 500]);
     let host = registry.host();
     let user = User::new();
-    push(&user, &image, &image.outgoing(), &format!("{host}/team/app:1"))
+    // Where there is nothing to be had, it is sent all the same.
+    let mut outgoing = image.outgoing();
+    outgoing.origins = vec!["nowhere".to_owned()];
+    push(&user, &image, &outgoing, &format!("{host}/team/app:1"))
         .await
         .unwrap();
     let found = skopeo_manifest(&host, "team/app:1", &[]);

@@ -380,7 +380,6 @@ impl User {
         let patience = &mut configuration.patience;
         patience.first_wait = Duration::from_millis(10);
         patience.longest_wait = Duration::from_millis(50);
-        patience.stall = Duration::from_secs(2);
         configuration
     }
 

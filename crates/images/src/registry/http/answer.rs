@@ -1,8 +1,7 @@
 //! What a registry answered: the status it should have, or an error with what it said; bodies with a limit.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use jiff::Timestamp;
 use reqwest::header::{CONTENT_RANGE, RETRY_AFTER};
 use reqwest::{Response, StatusCode};
 use serde::Deserialize;
@@ -62,7 +61,7 @@ pub(crate) async fn expect(
     let host = host_of(response.url());
     let asked = response.headers().get(RETRY_AFTER);
     let asked = asked.and_then(|value| value.to_str().ok());
-    let wait = asked.and_then(|value| retry_after(value, Timestamp::now()));
+    let wait = asked.and_then(|value| retry_after(value, SystemTime::now()));
     let said = said(response).await;
     let (what, registry) = (what.to_owned(), session.registry().to_owned());
     let passing = status.is_server_error()

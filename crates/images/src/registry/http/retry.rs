@@ -3,9 +3,9 @@
 //! The invariant: what cannot get better is not repeated; what can is repeated a limited number of times, each time after a
 //! longer pause, and never sooner than the other side asked.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use jiff::Timestamp;
+use jiff::fmt::rfc2822::DateTimeParser;
 
 use crate::registry::config::Patience;
 use crate::registry::error::RegistryError;
@@ -95,17 +95,15 @@ pub(crate) async fn persistently<T>(
 
 /// `Retry-After`: seconds, or a date (RFC 9110, 10.2.3).
 #[must_use]
-pub fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
+pub fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
     let value = value.trim();
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
         // Too many digits to count are as good as for ever.
         return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
     }
-    let date = jiff::fmt::rfc2822::DateTimeParser::new()
-        .parse_timestamp(value)
-        .ok()?;
+    let date = DateTimeParser::new().parse_timestamp(value).ok()?;
     // A date that has passed: at once.
-    Some(Duration::try_from(date.duration_since(now)).unwrap_or_default())
+    Some(SystemTime::from(date).duration_since(now).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -114,7 +112,7 @@ mod tests {
 
     #[test]
     fn seconds_and_dates() {
-        let now: Timestamp = "1994-11-06T08:49:07Z".parse().unwrap();
+        let now: jiff::Timestamp = "1994-11-06T08:49:07Z".parse().unwrap();
         for (value, seconds) in [
             ("120", Some(120)),
             (" 0 ", Some(0)),
@@ -126,7 +124,7 @@ mod tests {
             ("-1", None),
         ] {
             assert_eq!(
-                retry_after(value, now),
+                retry_after(value, now.into()),
                 seconds.map(Duration::from_secs),
                 "{value}"
             );

@@ -100,13 +100,15 @@ impl Fetching<'_> {
     /// Attempts until all bytes are there.
     async fn all_bytes(&mut self) -> Result<(), RegistryError> {
         let mut failures = 0;
+        let mut farthest = self.writer.position();
         while self.writer.position() < self.blob.size {
-            let before = self.writer.position();
             let Err(trouble) = Box::pin(self.attempt()).await else {
                 continue;
             };
-            if self.writer.position() >= before.saturating_add(FORGIVEN) {
+            // Farther than ever before: who begins anew each time gets nowhere.
+            if self.writer.position() >= farthest.saturating_add(FORGIVEN) {
                 failures = 0;
+                farthest = self.writer.position();
             }
             failures += 1;
             let Some(pause) = trouble.pause(failures, self.place.patience()) else {
@@ -189,10 +191,11 @@ impl Fetching<'_> {
                 self.writer.restart().await.map_err(|source| self.keep(source))?;
                 return Err(self.size().into());
             }
-            self.writer
-                .write(chunk)
-                .await
-                .map_err(|source| self.keep(source))?;
+            let began = Instant::now();
+            let written = self.writer.write(chunk).await;
+            written.map_err(|source| self.keep(source))?;
+            // The registry is not to blame for a slow disk.
+            window.end += began.elapsed();
             self.progress.at(self.writer.position());
         }
         if self.writer.position() < self.blob.size {
