@@ -17,6 +17,7 @@ use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
 use super::ImportError;
+use crate::oci::Reference;
 use crate::task::Task;
 
 /// Between two looks whether the task is called off while the daemon is silent: it packs before it sends.
@@ -66,8 +67,8 @@ impl Daemon {
         }
     }
 
-    /// Asks for the archive of one image; gives its bytes as they come.
-    pub(super) fn save(&self, name: &str, task: &Task) -> Result<Saved, ImportError> {
+    /// Asks for the archive of one image, by its name or id; gives its bytes as they come, and the name, if it is one.
+    pub(super) fn save(&self, name: &str, task: &Task) -> Result<(Saved, Option<Reference>), ImportError> {
         let socket = self.sockets.iter().find(|socket| socket.exists());
         let socket = socket.ok_or_else(|| ImportError::NoDaemon {
             program: self.program,
@@ -86,6 +87,11 @@ impl Daemon {
                 answer: "no image can be called so".to_owned(),
             });
         }
+        let reference: Option<Reference> = name.parse().ok().filter(|_| !is_id(name));
+        // With its tag: a name without one is all of its tags to Docker.
+        let asked = reference
+            .as_ref()
+            .map_or_else(|| name.to_owned(), Reference::familiar);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| broken(error.into()))?;
         let answer = runtime.block_on(watched(task, async {
@@ -93,7 +99,7 @@ impl Daemon {
             let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
             // It moves whenever somebody waits for an answer, and ends with the runtime.
             tokio::spawn(connection);
-            let request = Request::get(format!("/images/{name}/get"))
+            let request = Request::get(format!("/images/{asked}/get"))
                 .header("host", "localhost")
                 .body(Empty::<Bytes>::new())?;
             let answer = sender.send_request(request).await?;
@@ -108,12 +114,15 @@ impl Daemon {
             Ok(Err((status, message(&text))))
         }));
         match answer.map_err(broken)? {
-            Ok(body) => Ok(Saved {
-                runtime,
-                body,
-                rest: Bytes::new(),
-                task: task.clone(),
-            }),
+            Ok(body) => {
+                let saved = Saved {
+                    runtime,
+                    body,
+                    rest: Bytes::new(),
+                    task: task.clone(),
+                };
+                Ok((saved, reference))
+            }
             // Podman calls an image that it does not know an error of its own.
             Err((status, answer)) if status == StatusCode::NOT_FOUND || answer.contains("not known") => {
                 Err(ImportError::NotThere {
@@ -125,6 +134,11 @@ impl Daemon {
             Err((status, answer)) => Err(broken(format!("{status}: {answer}").into())),
         }
     }
+}
+
+/// What Docker shows of an id, or more: a name may look so, but nobody calls an image that.
+fn is_id(text: &str) -> bool {
+    text.len() >= 12 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// The daemon's words: `{"message": "…"}`.

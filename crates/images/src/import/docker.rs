@@ -3,14 +3,11 @@
 //! Format: Docker's `image/spec/v1.2.md`, "Combined Image JSON + Filesystem Changeset Format". It has no manifest of the image:
 //! one is made of it. The configuration is the same as the OCI's.
 
-use std::io::Read;
-
 use serde::Deserialize;
 
 use super::archive::Contents;
 use super::layout::choose;
 use super::{Brought, ImportError, Options, check_platform};
-use crate::layer::LayerError;
 use crate::oci::{Descriptor, Digest, MAX_LAYERS, Manifest, Reference, media_type};
 use crate::store::Adding;
 
@@ -106,7 +103,7 @@ pub(super) fn bring(
         .map(|name| {
             let (digest, size) = contents.find(adding, name)?;
             let layer = Descriptor::new(media_type::LAYER, digest, size);
-            typed(adding, layer)
+            Ok(adding.typed(&layer)?)
         })
         .collect();
     let manifest = Manifest::new(config, layers?);
@@ -118,19 +115,6 @@ pub(super) fn bring(
         names: entry.names(),
         notices: Vec::new(),
     })
-}
-
-/// The layer with the media type that its first bytes say: gzip (RFC 1952), zstd (RFC 8878), or plain as Docker saves it.
-fn typed(adding: &Adding, mut layer: Descriptor) -> Result<Descriptor, ImportError> {
-    let mut start = Vec::new();
-    let file = adding.store().open_blob(&layer)?;
-    file.take(4).read_to_end(&mut start).map_err(LayerError::Read)?;
-    layer.media_type = match start.as_slice() {
-        [0x1f, 0x8b, ..] => media_type::LAYER_GZIP.to_owned(),
-        [0x28, 0xb5, 0x2f, 0xfd] => format!("{}+zstd", media_type::LAYER),
-        _ => layer.media_type,
-    };
-    Ok(layer)
 }
 
 #[cfg(test)]

@@ -153,19 +153,18 @@ fn bring(adding: &Adding, source: Source, options: &Options, task: &Task) -> Res
         }
         Source::Stream(stream) => bring_stream(adding, Watched::new(stream, STEP, None, task), options, task),
         Source::Daemon(daemon, name) => {
-            let stream = daemon.save(&name, task)?;
+            let (stream, asked) = daemon.save(&name, task)?;
+            // It gives no other image.
             let options = Options {
-                // It gives no other, and perhaps under another of its names.
                 image: None,
-                name: options.name.clone().or_else(|| name.parse().ok()),
                 ..options.clone()
             };
-            bring_stream(adding, Watched::new(stream, STEP, None, task), &options, task).map(|brought| {
-                Brought {
-                    names: options.name.into_iter().collect(),
-                    ..brought
-                }
-            })
+            let brought = bring_stream(adding, Watched::new(stream, STEP, None, task), &options, task)?;
+            // Asked for by its digest or id, it has no name in the archive.
+            let names = asked
+                .filter(|_| brought.names.is_empty())
+                .map_or(brought.names, |name| vec![name]);
+            Ok(Brought { names, ..brought })
         }
     }
 }

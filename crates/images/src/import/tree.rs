@@ -16,10 +16,10 @@ use rustix::fs::{OFlags, lgetxattr, llistxattr, major, minor};
 use rustix::io::Errno;
 use tar::{Builder, EntryType, Header};
 
-use super::pack::LayerWriter;
+use super::pack::origin;
 use super::{Brought, ImportError, Options};
 use crate::files::ReadError;
-use crate::store::Adding;
+use crate::store::{Adding, LayerWriter};
 use crate::task::Task;
 
 /// Begins the names that remove others (OCI image specification, `layer.md`, "Whiteouts").
@@ -39,7 +39,7 @@ pub(super) fn pack(
     task: &Task,
 ) -> Result<Brought, ImportError> {
     let mut packer = Packer {
-        tar: Builder::new(LayerWriter::new(adding)?),
+        tar: Builder::new(adding.layer()?),
         links: HashMap::new(),
         notices: Vec::new(),
         task,
@@ -68,7 +68,7 @@ pub(super) fn pack(
     }
     let layer = packer.tar.into_inner().map_err(ImportError::Pack)?;
     Ok(Brought {
-        manifest: layer.finish(adding, &options.platform, "a folder")?,
+        manifest: adding.image_of(layer.finish()?, &options.platform, &origin("a folder"))?,
         names: Vec::new(),
         notices: packer.notices,
     })

@@ -214,13 +214,15 @@ impl BlobWriter {
         Ok(())
     }
 
+    /// Of the part.
+    pub(super) fn path(&self) -> PathBuf {
+        let part = self.part.as_ref();
+        part.map_or_else(|| self.store.root.join(INGEST), |part| part.path().to_owned())
+    }
+
     fn broken(&self, source: io::Error) -> StoreError {
-        let path = self
-            .part
-            .as_ref()
-            .map_or_else(|| self.store.root.join(INGEST), |part| part.path().to_owned());
         let needed = if self.limit == u64::MAX { 0 } else { self.limit };
-        StageError::new(&path, needed, source).into()
+        StageError::new(&self.path(), needed, source).into()
     }
 
     fn wrong_size(&self, found: u64) -> StoreError {

@@ -13,6 +13,7 @@
 mod adding;
 mod blobs;
 mod collect;
+mod compose;
 mod error;
 mod history;
 mod image;
@@ -27,6 +28,7 @@ use std::path::{Path, PathBuf};
 
 pub use adding::Adding;
 pub use collect::{Collected, Prune};
+pub use compose::{LayerWriter, NewLayer, Origin};
 pub use error::StoreError;
 pub use history::Step;
 pub use image::Image;

@@ -470,6 +470,54 @@ fn a_layer_that_the_disk_changed_comes_anew() {
 }
 
 #[test]
+fn a_layer_on_an_image_makes_another() {
+    let sample = Sample::new();
+    let adding = sample.adding();
+    // What no other test's images have: fields of which nothing is known here, and an uncompressed layer.
+    let diff_id = Digest::of(b"layer");
+    let config = serde_json::json!({"os": "linux", "architecture": "amd64", "x-own": {"a": 1}, "history": null,
+        "config": {"Env": ["A=b"], "OnBuild": ["x"]}, "rootfs": {"type": "layers", "diff_ids": [diff_id]}});
+    let config = put(&adding, media_type::DOCKER_CONFIG, config.to_string().as_bytes());
+    let layer = put(
+        &adding,
+        "application/vnd.docker.image.rootfs.diff.tar.gzip",
+        b"layer",
+    );
+    let manifest = serde_json::to_vec(&Manifest::new(config, vec![layer])).unwrap();
+    let manifest = put(&adding, media_type::DOCKER_MANIFEST, &manifest);
+    let enter = |manifest: &Descriptor| adding.enter(manifest, &[], |_| Ok::<_, StoreError>(()));
+    let base = enter(&manifest).unwrap();
+    let mut writer = adding.layer().unwrap();
+    std::io::Write::write_all(&mut writer, b"more").unwrap();
+    let layer = writer.finish().unwrap();
+    assert_eq!(layer.diff_id, Digest::of(b"more"));
+    let origin = Origin {
+        created_by: "commit".to_owned(),
+        created: Some("2024-01-02T03:04:05Z".parse().unwrap()),
+    };
+    let image = enter(&adding.image_on(&base, layer, &origin).unwrap()).unwrap();
+    assert_eq!(image.config.diff_ids, [diff_id, Digest::of(b"more")]);
+    assert_eq!(
+        (image.config.run.clone(), image.config.created),
+        (base.config.run, origin.created)
+    );
+    assert_eq!(image.config.history.len(), 1);
+    let types: Vec<&str> = image
+        .manifest
+        .layers
+        .iter()
+        .map(|layer| layer.media_type.as_str())
+        .collect();
+    assert_eq!(types, [media_type::LAYER, media_type::LAYER_GZIP]);
+    let config = sample.store.read_blob(&image.manifest.config, 10_000).unwrap();
+    let config: serde_json::Value = serde_json::from_slice(&config).unwrap();
+    assert_eq!(
+        (&config["x-own"]["a"], &config["config"]["OnBuild"][0]),
+        (&1.into(), &"x".into())
+    );
+}
+
+#[test]
 fn what_crashed_programs_left_is_removed() {
     let sample = Sample::new();
     let ingest = sample.store.path().join(INGEST);

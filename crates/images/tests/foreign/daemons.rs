@@ -22,6 +22,12 @@ fn podman(sample: &Sample) -> Command {
     podman
 }
 
+/// What Podman calls its only image.
+fn expected_id(sample: &Sample) -> String {
+    let output = podman(sample).args(["images", "-q"]).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
 struct Service(Child);
 
 impl Drop for Service {
@@ -96,6 +102,15 @@ fn an_image_of_podman() {
         assert_eq!(image.config.diff_ids, expected.config.diff_ids);
         assert_eq!(image.config.run.entrypoint, ["/bin/app"]);
         assert_eq!(image.names, ["test/app:1".parse().unwrap()]);
+        let id = expected_id(&sample);
+        assert_eq!(
+            other
+                .import_with(from(&id), &Options::default())
+                .unwrap()
+                .image
+                .digest,
+            image.digest
+        );
         let missing = other
             .import_with(from("test/other"), &Options::default())
             .unwrap_err();
