@@ -41,6 +41,7 @@ pub mod rootfs;
 pub mod store;
 pub mod tar;
 mod task;
+pub mod transfer;
 mod tree;
 
 pub use ext4::{Superblock, SuperblockError, ToolError};

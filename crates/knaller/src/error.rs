@@ -10,9 +10,12 @@ use std::time::Duration;
 use images::builtin::BuiltinError;
 use images::convert;
 use images::files::{CopyError, StageError};
+use images::import::ImportError;
 use images::overlay::OverlayError;
+use images::registry::RegistryError;
 use images::rootfs::{GrowError, RootfsError};
 use images::store::StoreError;
+use images::transfer::TransferError;
 
 use crate::{InvalidSpec, Name, Protocol, State};
 
@@ -36,11 +39,12 @@ pub enum Class {
     Timeout = 11,
     Access = 12,
     Transfer = 13,
+    Registry = 14,
 }
 
 impl Class {
     /// All classes, in the order of their codes.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Host,
         Self::Usage,
         Self::NotFound,
@@ -54,9 +58,10 @@ impl Class {
         Self::Timeout,
         Self::Access,
         Self::Transfer,
+        Self::Registry,
     ];
 
-    /// The exit code, 1 to 13.
+    /// The exit code, 1 to 14.
     #[must_use]
     pub fn code(self) -> u8 {
         self as u8
@@ -79,6 +84,7 @@ impl Class {
             Self::Timeout => "something did not answer in time",
             Self::Access => "SSH into the guest failed",
             Self::Transfer => "a copy or a forward into the guest failed",
+            Self::Registry => "a registry could not be reached, or refused something",
         }
     }
 }
@@ -166,6 +172,10 @@ pub enum Error {
     Store(Box<images::store::StoreError>),
     #[error(transparent)]
     Convert(Box<images::convert::RootfsError>),
+    #[error(transparent)]
+    Import(Box<images::import::ImportError>),
+    #[error(transparent)]
+    Registry(Box<images::registry::RegistryError>),
     #[error(transparent)]
     Builtin(Box<images::builtin::BuiltinError>),
     #[error(transparent)]
@@ -261,6 +271,9 @@ impl Error {
             }
             Self::Kernel(error) if error.is_absence() => Class::NotFound,
             Self::Store(error) if error.is_absence() => Class::NotFound,
+            Self::Import(error) if error.is_absence() => Class::NotFound,
+            Self::Registry(error) if matches!(**error, RegistryError::NotFound { .. }) => Class::NotFound,
+            Self::Registry(_) => Class::Registry,
             Self::Store(error)
                 if matches!(
                     **error,
@@ -276,6 +289,7 @@ impl Error {
             | Self::NoImage(_)
             | Self::Store(_)
             | Self::Convert(_)
+            | Self::Import(_)
             | Self::Builtin(_)
             | Self::Overlay(_)
             | Self::Rootfs(_)
@@ -417,6 +431,26 @@ impl From<StoreError> for Error {
         match error {
             StoreError::Stage(error) => error.into(),
             other => Self::Store(Box::new(other)),
+        }
+    }
+}
+
+impl From<ImportError> for Error {
+    fn from(error: ImportError) -> Self {
+        match error {
+            ImportError::Store(error) => error.into(),
+            other => Self::Import(Box::new(other)),
+        }
+    }
+}
+
+impl From<TransferError> for Error {
+    fn from(error: TransferError) -> Self {
+        match error {
+            TransferError::Registry(error) => Self::Registry(Box::new(error)),
+            TransferError::Store(error) => error.into(),
+            TransferError::Rootfs(error) => error.into(),
+            TransferError::Thread(source) => Self::system("finish a piece of work")(source),
         }
     }
 }

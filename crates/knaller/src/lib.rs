@@ -90,6 +90,7 @@ pub use error::{Class, Error, Result};
 pub use exec::{Command, ExecExit, ExecRequest, Output, Pty, Session, SessionEvent, SessionInput};
 pub use exit::Exit;
 pub use forwarding::Forwarding;
+pub use image::{ImageEvent, ImageObserver};
 pub use info::{MachineInfo, State};
 pub use knaller::Knaller;
 pub use logs::{LogSource, Logs};

@@ -3,7 +3,7 @@
 
 use std::sync::mpsc;
 
-use images::Task;
+use images::{Progress, Task};
 
 use crate::{Error, Result};
 
@@ -11,9 +11,23 @@ use crate::{Error, Result};
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce(&Task) -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    let task = Task::new();
+    run(Task::new(), work).await
+}
+
+/// As [`blocking`]; `report` hears of the work's steps, on its thread.
+pub(crate) async fn watched<T: Send + 'static>(
+    report: impl Fn(Progress) + Send + Sync + 'static,
+    work: impl FnOnce(&Task) -> Result<T> + Send + 'static,
+) -> Result<T> {
+    run(Task::watched(report), work).await
+}
+
+async fn run<T: Send + 'static>(
+    task: Task,
+    work: impl FnOnce(&Task) -> Result<T> + Send + 'static,
+) -> Result<T> {
     let (running, ended) = mpsc::channel::<()>();
-    let _wait = CallOff {
+    let _wait = Wait {
         task: task.clone(),
         ended,
     };
@@ -27,12 +41,31 @@ pub(crate) async fn blocking<T: Send + 'static>(
         .unwrap_or_else(|e| Err(Error::system("finish a piece of work")(std::io::Error::other(e))))
 }
 
-struct CallOff {
+/// Calls its task off when it is dropped.
+pub(crate) struct CallOff(Task);
+
+impl CallOff {
+    pub(crate) fn watched(report: impl Fn(Progress) + Send + Sync + 'static) -> Self {
+        Self(Task::watched(report))
+    }
+
+    pub(crate) fn task(&self) -> &Task {
+        &self.0
+    }
+}
+
+impl Drop for CallOff {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+struct Wait {
     task: Task,
     ended: mpsc::Receiver<()>,
 }
 
-impl Drop for CallOff {
+impl Drop for Wait {
     fn drop(&mut self) {
         self.task.cancel();
         // Nothing is ever sent: this returns when the other end is gone, with the work's end or without its beginning.

@@ -4,6 +4,7 @@
 //! when an image is looked up until a machine's record names it, nothing of it can be removed.
 
 mod program;
+mod store;
 
 use images::Task;
 use images::builtin::{BaseImage, builtin_image, find_image};
@@ -12,6 +13,7 @@ use images::oci::RunConfig;
 use images::store::{Adding, Store, StoreError};
 
 pub(crate) use program::{entrypoint, env, health, published, volumes};
+pub use store::{ImageEvent, ImageObserver};
 
 use crate::{Error, Options, Result, Root};
 

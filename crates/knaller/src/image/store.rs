@@ -1,0 +1,133 @@
+//! The images of one user, as the machines use them.
+//!
+//! The invariant: an image that a machine was made of is not removed while the machine is there.
+
+use std::sync::Arc;
+
+use images::Progress;
+use images::convert::{Limits, root_file_system};
+use images::import::{self, Imported, Source};
+use images::oci::{Digest, Platform, Reference};
+use images::registry::{self, Registries};
+use images::store::{Collected, Image, Prune, Removed, Store};
+use images::transfer;
+
+use crate::knaller::Inner;
+use crate::{Error, Knaller, Result, heal, list, task};
+
+/// What happens to an image on its way.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum ImageEvent {
+    /// Between a registry and the store.
+    Transfer(registry::Event),
+    /// A step of the work on this machine.
+    Work(Progress),
+}
+
+/// Hears of what happens, from several threads.
+pub type ImageObserver = Arc<dyn Fn(ImageEvent) + Send + Sync>;
+
+impl Knaller {
+    /// The store of images. Its functions block.
+    ///
+    /// # Errors
+    /// Its folder cannot be made or is not this user's alone.
+    pub fn images(&self) -> Result<Store> {
+        Ok(Store::open(&self.options().paths.data)?)
+    }
+
+    /// Fetches an image and makes it ready to be started from. Dropped, it leaves only what a later pull goes on with.
+    ///
+    /// # Errors
+    /// No registry serves it right, or it cannot be kept or used.
+    pub async fn pull_image(
+        &self,
+        registries: &Registries,
+        reference: &Reference,
+        platform: &Platform,
+        observer: ImageObserver,
+    ) -> Result<Image> {
+        let store = self.images()?;
+        let tell = {
+            let observer = Arc::clone(&observer);
+            move |event| observer(ImageEvent::Transfer(event))
+        };
+        let call = task::CallOff::watched(move |step| observer(ImageEvent::Work(step)));
+        Ok(transfer::pull(registries, &store, reference, platform, &tell, call.task()).await?)
+    }
+
+    /// Sends the image that `what` names to the tag `reference`, and says the digest that the tag now leads to.
+    ///
+    /// # Errors
+    /// There is no such image, or the registry does not take it.
+    pub async fn push_image(
+        &self,
+        registries: &Registries,
+        what: &str,
+        reference: &Reference,
+        observer: ImageObserver,
+    ) -> Result<Digest> {
+        let store = self.images()?;
+        let tell = move |event| observer(ImageEvent::Transfer(event));
+        let call = task::CallOff::watched(|_| ());
+        Ok(transfer::push(registries, &store, what, reference, &tell, call.task()).await?)
+    }
+
+    /// Brings an image in from elsewhere than a registry and makes it ready to be started from.
+    ///
+    /// # Errors
+    /// The source is no image, damaged or beyond the limits. Nothing of it is kept then.
+    pub async fn import_image(
+        &self,
+        source: Source,
+        options: import::Options,
+        observer: ImageObserver,
+    ) -> Result<Imported> {
+        let store = self.images()?;
+        let report = move |step| observer(ImageEvent::Work(step));
+        task::watched(report, move |task| {
+            let imported = import::import(&store, source, &options, task, |adding, image| {
+                root_file_system(adding, image, &Limits::default(), task)?;
+                Ok(())
+            })?;
+            Ok(imported)
+        })
+        .await
+    }
+
+    /// Removes a name of an image, and with its last name the image.
+    ///
+    /// # Errors
+    /// There is none, or machines use it.
+    pub async fn remove_image(&self, what: &str) -> Result<Removed> {
+        let (store, inner, what) = (self.images()?, Arc::clone(&self.inner), what.to_owned());
+        task::blocking(move |_| Ok(store.remove(&what, |image| users(&inner, image))?)).await
+    }
+
+    /// Removes what no machine needs. `None`: an image is being pulled or imported just now.
+    ///
+    /// # Errors
+    /// The store cannot be read or written.
+    pub async fn prune_images(&self, what: Prune) -> Result<Option<Collected>> {
+        let (store, inner) = (self.images()?, Arc::clone(&self.inner));
+        task::blocking(move |_| Ok(store.prune(what, |image| users(&inner, image))?)).await
+    }
+
+    /// The machines that were made of an image, by name.
+    #[must_use]
+    pub fn image_users(&self, image: &Digest) -> Vec<String> {
+        users(&self.inner, image)
+    }
+}
+
+/// The machines whose disks lie over an image. One whose record cannot be read counts: nobody knows what it needs.
+fn users(inner: &Arc<Inner>, image: &Digest) -> Vec<String> {
+    let id = image.to_string();
+    let names = heal::names(&inner.options.paths).unwrap_or_default();
+    let uses = names.into_iter().filter(|name| match list::load(inner, name) {
+        Ok((_, record)) => record.image.as_ref() == Some(&id),
+        Err(error) => !matches!(error, Error::NotFound(_)),
+    });
+    uses.map(|name| name.to_string()).collect()
+}
