@@ -155,6 +155,18 @@ async fn helpers_that_fail() {
     assert!(whole(&error).contains("no program has"), "{}", whole(&error));
 }
 
+// Its minute passes as soon as nothing else is to be done.
+#[tokio::test(start_paused = true)]
+async fn a_helper_that_does_not_answer() {
+    let user = User::new();
+    let host = "localhost:1";
+    user.write(FILE, &json!({ "credHelpers": { host: "box" } }).to_string());
+    helper(&user, "box", "exec /bin/sleep 600");
+    let error = user.pull("localhost:1/app", &Folder::new()).await.unwrap_err();
+    let all = whole(&error);
+    assert!(all.contains("has not answered within 60 s"), "{all}");
+}
+
 #[tokio::test]
 async fn names_that_are_no_registry() {
     let registries = User::new().registries();
