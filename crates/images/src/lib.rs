@@ -41,7 +41,6 @@ pub mod rootfs;
 pub mod store;
 pub mod tar;
 mod task;
-pub mod transfer;
 mod tree;
 
 pub use ext4::{Superblock, SuperblockError, ToolError};

@@ -12,10 +12,9 @@ use images::convert;
 use images::files::{CopyError, StageError};
 use images::import::ImportError;
 use images::overlay::OverlayError;
-use images::registry::RegistryError;
+use images::registry::{RegistryError, TransferError};
 use images::rootfs::{GrowError, RootfsError};
 use images::store::StoreError;
-use images::transfer::TransferError;
 
 use crate::{InvalidSpec, Name, Protocol, State};
 
@@ -439,6 +438,10 @@ impl From<ImportError> for Error {
     fn from(error: ImportError) -> Self {
         match error {
             ImportError::Store(error) => error.into(),
+            ImportError::Refused(error) => match error.downcast::<convert::RootfsError>() {
+                Ok(error) => (*error).into(),
+                Err(error) => Self::Import(Box::new(ImportError::Refused(error))),
+            },
             other => Self::Import(Box::new(other)),
         }
     }
@@ -449,8 +452,10 @@ impl From<TransferError> for Error {
         match error {
             TransferError::Registry(error) => Self::Registry(Box::new(error)),
             TransferError::Store(error) => error.into(),
-            TransferError::Rootfs(error) => error.into(),
-            TransferError::Thread(source) => Self::system("finish a piece of work")(source),
+            TransferError::Refused(error) => match error.downcast::<convert::RootfsError>() {
+                Ok(error) => (*error).into(),
+                Err(error) => Self::system("take the image")(io::Error::other(error)),
+            },
         }
     }
 }

@@ -6,11 +6,10 @@ use std::sync::Arc;
 
 use images::Progress;
 use images::convert::{Limits, root_file_system};
-use images::import::{self, Imported, Source};
+use images::import::{self, CheckError, Imported, Source};
 use images::oci::{Digest, Platform, Reference};
 use images::registry::{self, Registries};
-use images::store::{Collected, Image, Prune, Removed, Store};
-use images::transfer;
+use images::store::{Adding, Collected, Image, Prune, Removed, Store};
 
 use crate::knaller::Inner;
 use crate::{Error, Knaller, Result, heal, list, task};
@@ -54,7 +53,14 @@ impl Knaller {
             move |event| observer(ImageEvent::Transfer(event))
         };
         let call = task::CallOff::watched(move |step| observer(ImageEvent::Work(step)));
-        Ok(transfer::pull(registries, &store, reference, platform, &tell, call.task()).await?)
+        let task = call.task().clone();
+        let make = move |adding: &Adding, image: &Image| -> std::result::Result<(), CheckError> {
+            root_file_system(adding, image, &Limits::default(), &task)?;
+            Ok(())
+        };
+        Ok(registries
+            .pull_into(&store, reference, platform, make, &tell)
+            .await?)
     }
 
     /// Sends the image that `what` names to the tag `reference`, and says the digest that the tag now leads to.
@@ -70,8 +76,9 @@ impl Knaller {
     ) -> Result<Digest> {
         let store = self.images()?;
         let tell = move |event| observer(ImageEvent::Transfer(event));
-        let call = task::CallOff::watched(|_| ());
-        Ok(transfer::push(registries, &store, what, reference, &tell, call.task()).await?)
+        let (from, what) = (store.clone(), what.to_owned());
+        let image = task::blocking(move |_| Ok(from.resolve(&what)?)).await?;
+        Ok(registries.push_from(&store, &image, reference, &tell).await?)
     }
 
     /// Brings an image in from elsewhere than a registry and makes it ready to be started from.
