@@ -11,6 +11,15 @@ use crate::files;
 /// Files longer than this are not read to their end, in bytes.
 const MAX_FILE: u64 = 4 * 1024 * 1024;
 
+/// The highest uid and gid; container engines know no higher ones either. The very highest number means "none" to the kernel:
+/// to become it would be to stay root.
+const MAX_ID: u32 = i32::MAX.cast_unsigned();
+
+/// A uid or gid in decimal digits.
+fn id(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|id| *id <= MAX_ID)
+}
+
 /// The shell of an account that names none, passwd(5).
 pub const DEFAULT_SHELL: &str = "/bin/sh";
 
@@ -49,8 +58,8 @@ impl User {
         let or = |value: &str, default: &str| PathBuf::from(if value.is_empty() { default } else { value });
         Some(Self {
             name: name.into(),
-            uid: uid.parse().ok()?,
-            gid: gid.parse().ok()?,
+            uid: id(uid)?,
+            gid: id(gid)?,
             home: or(home, "/"),
             shell: or(shell.trim_end(), DEFAULT_SHELL),
         })
@@ -75,7 +84,7 @@ impl Group {
         }
         Some(Self {
             name: name.into(),
-            gid: gid.parse().ok()?,
+            gid: id(gid)?,
             members: members
                 .split(',')
                 .map(|m| m.trim().to_owned())
@@ -140,7 +149,7 @@ impl Accounts {
     pub fn login(&self, who: &str) -> Option<User> {
         self.user(who).or_else(|| {
             let digits = who.bytes().all(|byte| byte.is_ascii_digit());
-            let uid: u32 = digits.then(|| who.parse().ok()).flatten()?;
+            let uid = digits.then(|| id(who)).flatten()?;
             let found = self.users.iter().find(|user| user.uid == uid).cloned();
             found.or_else(|| (uid == 0).then(User::root))
         })
@@ -192,14 +201,12 @@ impl Accounts {
             None => (spec, None),
         };
         let user = if user.is_empty() { "root" } else { user };
-        let account = self
-            .user(user)
-            .or_else(|| user.parse().ok().map(|uid| self.numbered(uid)));
+        let account = self.user(user).or_else(|| id(user).map(|uid| self.numbered(uid)));
         let account = account.ok_or_else(|| Unknown::User(user.into()))?;
         let Some(group) = group else {
             return Ok(self.identity(account));
         };
-        let gid = self.group(group).or_else(|| group.parse().ok());
+        let gid = self.group(group).or_else(|| id(group));
         let gid = gid.ok_or_else(|| Unknown::Group(group.into()))?;
         Ok(Identity {
             user: account,
@@ -282,6 +289,11 @@ mod tests {
         assert_eq!(who("4711:4712"), (4711, 4712, vec![4712]));
         assert_eq!(who("4711"), (4711, 0, vec![0]));
         assert_eq!(who("33"), (33, 33, vec![33]));
+        for nobody in ["4294967295", "2147483648", "4294967296", "-1"] {
+            assert_eq!(accounts.resolve(nobody), Err(Unknown::User(nobody.into())));
+            let group = format!("alice:{nobody}");
+            assert_eq!(accounts.resolve(&group), Err(Unknown::Group(nobody.into())));
+        }
         assert_eq!(accounts.resolve("carol"), Err(Unknown::User("carol".into())));
         assert_eq!(
             accounts.resolve("alice:wheel"),
