@@ -3,8 +3,10 @@
 //! The invariant: an image is foreign. Reading never hangs (on a FIFO or a terminal put where a file belongs) and never takes
 //! more than its limit; writing replaces a name with a new regular file, and never follows what stood there before.
 
+use std::ffi::OsString;
 use std::io::{Error, ErrorKind, Read, Result, Write};
-use std::path::{Path, PathBuf};
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
@@ -69,17 +71,63 @@ pub(crate) fn replace_or_cover(path: &Path, content: &[u8], mode: Mode) -> Resul
 
 /// The name under which a new version of `path` is written.
 fn beside(path: &Path) -> Option<PathBuf> {
-    let mut name = std::ffi::OsString::from(".");
+    let mut name = OsString::from(".");
     name.push(path.file_name()?);
     name.push(".powerunit");
     Some(path.with_file_name(name))
 }
 
-/// Makes the folder `path` with that mode, its parents (0755) too. Says whether it was made.
+/// The most links on the way to one file; the kernel's own limit (path_resolution(7)).
+const MAX_LINKS: usize = 40;
+
+/// Where `path` leads below `root`: links are followed and `..` climbs as if `root` were `/`, so that nothing leads out. What
+/// is not there is taken as it is named.
+pub(crate) fn within(root: &Path, path: &Path) -> Result<PathBuf> {
+    let (mut found, mut links) = (PathBuf::new(), 0);
+    let mut left = names(path);
+    while let Some(name) = left.pop() {
+        if name == ".." {
+            found.pop();
+            continue;
+        }
+        let Ok(target) = rustix::fs::readlink(root.join(&found).join(&name), Vec::new()) else {
+            found.push(name);
+            continue;
+        };
+        links += 1;
+        if links > MAX_LINKS {
+            return Err(Errno::LOOP.into());
+        }
+        let target = PathBuf::from(OsString::from_vec(target.into_bytes()));
+        if target.is_absolute() {
+            found.clear();
+        }
+        left.extend(names(&target));
+    }
+    Ok(root.join(found))
+}
+
+/// The names in a path, the last one first.
+fn names(path: &Path) -> Vec<OsString> {
+    let named = |part| matches!(part, Component::Normal(_) | Component::ParentDir).then_some(part);
+    let names = path.components().filter_map(named);
+    names.rev().map(|part| part.as_os_str().to_owned()).collect()
+}
+
+/// Makes the folder `path` with that mode, its parents (0755) too, also where a link leads into nowhere. Says whether it was
+/// made.
 pub(crate) fn make_folder(path: &Path, mode: Mode) -> Result<bool> {
     match rustix::fs::mkdir(path, mode) {
         Ok(()) => Ok(true),
         Err(Errno::EXIST) if path.is_dir() => Ok(false),
+        Err(Errno::EXIST) if path.is_symlink() => {
+            let real = within(Path::new("/"), path)?;
+            // What is there is no folder, or it would have been found above.
+            if real.is_symlink() || real.exists() {
+                return Err(Errno::NOTDIR.into());
+            }
+            make_folder(&real, mode)
+        }
         Err(Errno::NOENT) => {
             let parent = path.parent().ok_or(ErrorKind::NotFound)?;
             make_folder(parent, Mode::from_raw_mode(0o755))?;
@@ -199,6 +247,47 @@ mod tests {
         assert!(!make_folder(&deep, Mode::from_raw_mode(0o700)).unwrap());
         std::fs::write(folder.path().join("file"), "").unwrap();
         assert!(make_folder(&folder.path().join("file"), Mode::empty()).is_err());
+    }
+
+    #[test]
+    fn a_link_into_nowhere_becomes_a_way_to_a_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let [run, wrong, ring] = ["run", "wrong", "ring"].map(|name| folder.path().join(name));
+        symlink("var/run", &run).unwrap();
+        assert!(make_folder(&run, Mode::from_raw_mode(0o755)).unwrap());
+        assert!(folder.path().join("var/run").is_dir() && run.is_symlink());
+        std::fs::write(folder.path().join("file"), "").unwrap();
+        symlink("file", &wrong).unwrap();
+        symlink("ring", &ring).unwrap();
+        assert!(make_folder(&wrong, Mode::empty()).is_err());
+        assert!(make_folder(&ring, Mode::empty()).is_err());
+    }
+
+    #[test]
+    fn nothing_leads_out_of_a_root() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        std::fs::create_dir(root.join("etc")).unwrap();
+        symlink("/etc", root.join("absolute")).unwrap();
+        symlink("../../../..", root.join("etc/up")).unwrap();
+        symlink("/absolute/new", root.join("chain")).unwrap();
+        symlink("b", root.join("a")).unwrap();
+        symlink("a", root.join("b")).unwrap();
+        let leads = |path: &str| within(root, Path::new(path)).unwrap();
+        for (path, place) in [
+            ("/", ""),
+            ("/../../x", "x"),
+            ("/absolute/passwd", "etc/passwd"),
+            ("/etc/up/etc/up/x", "x"),
+            ("chain/x", "etc/new/x"),
+            ("/none/../there/./x", "there/x"),
+        ] {
+            assert_eq!(leads(path), root.join(place), "{path}");
+        }
+        assert_eq!(
+            within(root, Path::new("/a")).unwrap_err().raw_os_error(),
+            Some(libc::ELOOP)
+        );
     }
 
     #[test]

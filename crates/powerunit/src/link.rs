@@ -24,6 +24,12 @@ pub(crate) enum Notice {
         running: bool,
         exit: Option<Exit>,
     },
+    /// Everything is up since then, on the guest's monotonic clock.
+    Ready {
+        since_us: u64,
+    },
+    /// The machine is about to go down: nothing new is to be started.
+    Ending,
     /// End every session and exit: the machine goes down.
     Stop,
 }

@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::clock;
 use crate::console::{chain, say};
+use crate::health::Health;
 use crate::link::Notice;
 use crate::listen::Listener;
 use crate::machine::{Call, Handle, Root};
@@ -76,6 +77,7 @@ async fn serve(inheritance: Inheritance) -> Result<()> {
         asked,
         root,
         entrypoint: (false, None),
+        health: Health::new(&config),
         init_folder: rustix::fs::open("/proc/1", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?,
     };
     let mut settings = ssh::Settings::new(&config.host_key, &config.authorized_keys).map_err(Error::other)?;
@@ -97,6 +99,7 @@ struct View {
     root: watch::Sender<Root>,
     /// Whether it runs, and how it ended.
     entrypoint: (bool, Option<Exit>),
+    health: Health,
     /// PID 1's folder of /proc, opened while /proc could be reached: it moves into the root with everything else.
     init_folder: OwnedFd,
 }
@@ -139,6 +142,8 @@ impl View {
                 self.root.send_replace(root);
             }
             Notice::Entrypoint { running, exit } => self.entrypoint = (running, exit),
+            Notice::Ready { since_us } => self.health.start(since_us),
+            Notice::Ending => self.health.stop(),
             Notice::Stop => {}
         }
     }
@@ -162,6 +167,7 @@ impl View {
             Request::Status => {
                 let mut status = figures::read();
                 (status.entrypoint_running, status.entrypoint_exit) = self.entrypoint.clone();
+                status.health = self.health.seen();
                 Reply::Status(status)
             }
             Request::SetClock { clock_ns } => match clock::set(clock_ns) {

@@ -3,8 +3,8 @@
 //! 1. /dev, /proc, /sys; the console; signals.
 //! 2. Kernel modules until vsock answers, and the config.
 //! 3. Entropy, the clock, the SSH listeners, the worker: from here on a login is taken, and waits.
-//! 4. The network and the root file system, each with the modules it needs, and the mounts: logins go through.
-//! 5. Names; the modules that are left; the entrypoint, or the image's own init; ready. Where there is nothing to start, the
+//! 4. The network and the root file system, each with the modules it needs, the mounts and volumes: logins go through.
+//! 5. Names (in a root that is to be read-only before the logins); the modules that are left; the entrypoint, or the image's own init; ready. Where there is nothing to start, the
 //!    modules that are left come last, one between two looks at what is asked of PID 1.
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -14,21 +14,21 @@ use std::time::Duration;
 
 use guest_protocol::{Config, Exit, Init as Who, Root, SSH_PORT};
 use rustix::fs::{Mode, OFlags};
+use rustix::mount::MountFlags;
 use rustix::process::{Resource, Rlimit};
 
 use super::dialogue::Dialogue;
-use super::entrypoint::{Found, Launch};
 use super::life::Event;
 use super::modules::Queue;
 use super::successor::{NoInit, OwnRoot, Successor};
-use super::supervise::{Entrypoint, SIGNALS};
-use super::{Init, entropy, handover, mounts, names, network, root, switch, uevent};
+use super::supervise::SIGNALS;
+use super::{Init, entropy, entrypoint, handover, mounts, names, network, root, switch, uevent, volumes};
 use crate::clock::{self, uptime_us};
 use crate::console::{self, chain};
 use crate::listen::Listener;
 use crate::ssh::Settings;
+use crate::sys;
 use crate::users::Accounts;
-use crate::{figures, sys};
 
 /// How many files a process may have open: at first, and when it asks for more. systemd's own defaults.
 const OPEN_FILES: Rlimit = Rlimit {
@@ -47,6 +47,20 @@ enum NoRoot {
     Mount(#[from] root::Error),
     #[error(transparent)]
     Switch(#[from] switch::Error),
+    #[error(transparent)]
+    Volume(#[from] volumes::Error),
+    #[error("cannot make the root file system read-only")]
+    Seal(#[source] std::io::Error),
+}
+
+impl NoRoot {
+    /// What the host is told has failed.
+    fn step(&self) -> &'static str {
+        match self {
+            Self::Volume(_) => "volumes",
+            Self::Mount(_) | Self::Switch(_) | Self::Seal(_) => "root",
+        }
+    }
 }
 
 impl Init {
@@ -71,26 +85,26 @@ impl Init {
             self.report.warning("network", &e);
         }
         self.report.phase("network up");
-        self.load_until(&mut modules, || root::can_mount(&config.root));
-        if let Err(end) = self.wait_until(|| root::is_settled(&config.root)) {
+        self.load_until(&mut modules, || root::can_mount(&config.root, &config.volumes));
+        if let Err(end) = self.wait_until(|| root::is_settled(&config.root, &config.volumes)) {
             return Some(end);
         }
         let successor = match self.enter_root(&config) {
             Ok(successor) => successor,
             Err(e) => {
                 self.settle_root(Err(&e));
-                self.report.failed("root", &e);
+                self.report.failed(e.step(), &e);
                 return None;
             }
         };
         self.settle_root(Ok(()));
         self.report.phase("root file system up");
-        for e in names::write_files(&config.hostname, config.network.as_ref()) {
-            self.report.warning("names", &e);
+        if !config.read_only {
+            self.write_names(&config);
         }
         // A program of the image may rely on any of the modules; somebody who logs in can wait for the last of them.
         if matches!(successor, Ok(None)) && config.entrypoint.is_none() {
-            self.report.ready(Who::Powerunit, figures::memory_available_kib());
+            self.ready(Who::Powerunit);
             self.leftover = Some(modules);
             return None;
         }
@@ -244,7 +258,7 @@ impl Init {
             .is_ok_and(|fs| !fs.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY));
         let successor = Successor::choose(config, &Accounts::load(Path::new("/etc")), &OwnRoot);
         let run = image_run();
-        for mount in mounts::late(writable) {
+        for mount in mounts::late(!writable && !config.read_only) {
             if let Err(e) = mounts::apply(&mount) {
                 self.report.warning("mounts", &e);
             }
@@ -256,19 +270,28 @@ impl Init {
         for e in mounts::finish() {
             self.report.warning("mounts", &e);
         }
+        volumes::mount(&config.volumes, config.read_only)?;
+        if config.read_only && config.root != Root::Initramfs {
+            self.write_names(config);
+            let read_only = MountFlags::BIND.union(MountFlags::RDONLY);
+            rustix::mount::mount_remount("/", read_only, c"").map_err(|e| NoRoot::Seal(e.into()))?;
+        }
         Ok(successor)
     }
 
+    fn write_names(&mut self, config: &Config) {
+        for e in names::write_files(&config.hostname, config.network.as_ref()) {
+            self.report.warning("names", &e);
+        }
+    }
+
     fn start_entrypoint(&mut self, config: &Config, wanted: &guest_protocol::Entrypoint) -> Option<Event> {
-        let accounts = Accounts::load(Path::new("/etc"));
-        let started = Launch::resolve(config, wanted, &accounts, Found::at)
-            .and_then(|launch| Ok((launch.start()?, launch.stop_signal)));
-        match started {
-            Ok((pid, stop_signal)) => {
-                self.entrypoint = Some(Entrypoint { pid, stop_signal });
+        match entrypoint::start(config, wanted) {
+            Ok(entrypoint) => {
+                self.entrypoint = Some(entrypoint);
                 let notice = self.entrypoint_notice();
                 self.worker.tell(&notice);
-                self.report.ready(Who::Powerunit, figures::memory_available_kib());
+                self.ready(Who::Powerunit);
                 None
             }
             Err(e) => {
@@ -289,7 +312,7 @@ impl Init {
         {
             self.report.warning("init", &e);
         }
-        self.report.ready(Who::Image, figures::memory_available_kib());
+        self.ready(Who::Image);
         let error = handover::become_init(init, &config.env);
         self.report.failed("init", &error);
     }

@@ -11,10 +11,10 @@ use std::process::Command;
 use rustix::fs::Mode;
 use rustix::process::Pid;
 
-use super::entrypoint::DEFAULT_PATH;
 use super::root::UPPER;
 use super::successor::Successor;
 use super::switch::Below;
+use crate::launch::DEFAULT_PATH;
 use crate::{files, sys};
 
 /// The worker's control group.

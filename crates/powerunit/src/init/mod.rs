@@ -23,15 +23,18 @@ mod successor;
 mod supervise;
 mod switch;
 mod uevent;
+mod volumes;
 
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use guest_protocol::{Config, Exit};
+use guest_protocol::{Config, Exit, Init as Who};
 
+use crate::clock::uptime_us;
 use crate::console::{chain, say};
+use crate::figures;
 use crate::link::{Link, Notice};
 use crate::listen::Listener;
 use crate::machine::Root;
@@ -61,6 +64,8 @@ struct Init {
     below: Option<Below>,
     entrypoint: Option<Entrypoint>,
     exit: Option<Exit>,
+    /// When everything was up, microseconds since the kernel's start.
+    ready_us: Option<u64>,
     /// Modules that nobody waits for.
     leftover: Option<Queue>,
 }
@@ -117,7 +122,8 @@ impl Init {
         // SAFETY: PID 1 has one thread, as `run` demands, and makes no other.
         match unsafe { sys::fork() }? {
             Some(pid) => {
-                let notices = [Notice::Root(self.root.clone()), self.entrypoint_notice()];
+                let mut notices = vec![Notice::Root(self.root.clone()), self.entrypoint_notice()];
+                notices.extend(self.ready_us.map(|since_us| Notice::Ready { since_us }));
                 self.worker.started(pid, link, &notices);
                 Ok(())
             }
@@ -146,6 +152,14 @@ impl Init {
     fn grace(&self) -> Duration {
         let ms = self.config.as_ref().map_or(0, |config| config.stop_grace_ms);
         Duration::from_millis(ms).min(LONGEST_GRACE)
+    }
+
+    /// Everything is up, under `who` as PID 1: tells the host and the worker.
+    fn ready(&mut self, who: Who) {
+        let since_us = uptime_us();
+        self.ready_us = Some(since_us);
+        self.worker.tell(&Notice::Ready { since_us });
+        self.report.ready(who, figures::memory_available_kib());
     }
 
     /// Settles what becomes of the root file system, and tells the worker.

@@ -124,9 +124,9 @@ const LINKS: [(&str, &str); 5] = [
 /// Folders that any user may write to, each its own files. `/run/lock` is new with every `/run`.
 const SHARED_FOLDERS: [&str; 3] = ["/tmp", "/var/tmp", "/run/lock"];
 
-/// What is mounted in a root that can be written to, or not.
-pub(super) fn late(writable: bool) -> impl Iterator<Item = Mount> {
-    LATE.into_iter().chain((!writable).then_some(TMP))
+/// What is mounted in the root file system; with a `/tmp` of its own for one that has nothing to write to.
+pub(super) fn late(tmp: bool) -> impl Iterator<Item = Mount> {
+    LATE.into_iter().chain(tmp.then_some(TMP))
 }
 
 /// Mounts `mount`, making its folder where there is none.
@@ -164,6 +164,8 @@ pub(super) fn fill_run(image: &OwnedFd) {
 
 /// Makes what the mounts do not bring: links in /dev, and the folders that everybody may write to. Gives what failed.
 pub(super) fn finish() -> Vec<Error> {
+    // For /etc/mtab; a root without /etc that cannot be written to is as its maker wanted it.
+    let _ = files::make_folder(Path::new("/etc"), Mode::from_raw_mode(0o755));
     let links = LINKS.into_iter().map(|(path, target)| (path, link(path, target)));
     let ptmx = Path::new("/dev/ptmx").exists();
     let ptmx = (!ptmx).then(|| ("/dev/ptmx", link("/dev/ptmx", "pts/ptmx")));
@@ -193,8 +195,12 @@ fn share(path: &Path) -> std::io::Result<()> {
         Err(e) => return Err(e.into()),
     }
     let stat = rustix::fs::lstat(path)?;
-    let folder = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-    if !folder || Mode::from_raw_mode(stat.st_mode) == all {
+    let kind = FileType::from_raw_mode(stat.st_mode);
+    if kind == FileType::Symlink && !path.exists() {
+        files::make_folder(path, all)?;
+        return Ok(rustix::fs::chmod(path, all)?);
+    }
+    if kind != FileType::Directory || Mode::from_raw_mode(stat.st_mode) == all {
         return Ok(());
     }
     match rustix::fs::chmod(path, all) {
@@ -211,7 +217,7 @@ mod tests {
 
     #[test]
     fn parents_come_before_what_is_mounted_inside_them() {
-        let all: Vec<Mount> = EARLY.into_iter().chain(late(false)).collect();
+        let all: Vec<Mount> = EARLY.into_iter().chain(late(true)).collect();
         for (index, mount) in all.iter().enumerate() {
             let mut later = all.iter().skip(index + 1);
             assert!(
@@ -219,12 +225,6 @@ mod tests {
                 "{mount:?}"
             );
         }
-    }
-
-    #[test]
-    fn a_writable_root_keeps_the_images_tmp() {
-        assert!(late(false).any(|mount| mount.target == "/tmp"));
-        assert!(!late(true).any(|mount| mount.target == "/tmp"));
     }
 
     #[test]
@@ -239,6 +239,10 @@ mod tests {
         symlink("private", &link).unwrap();
         share(&link).unwrap();
         assert_eq!(mode(&folder.path().join("private")), 0o700);
+        let nowhere = folder.path().join("nowhere");
+        symlink("var/tmp", &nowhere).unwrap();
+        share(&nowhere).unwrap();
+        assert_eq!(mode(&folder.path().join("var/tmp")), 0o1777);
         share(&folder.path().join("no/parent")).unwrap();
     }
 }

@@ -35,11 +35,11 @@ fn unmount(below: &Below) {
         return make_read_only(Path::new("/"));
     }
     let mounts = std::fs::read_to_string(format!("{ROOT}/proc/self/mounts")).unwrap_or_default();
-    for target in order(&mounts) {
+    for Mounted { target, disk } in order(&mounts) {
         if rustix::mount::unmount(&target, UnmountFlags::NOFOLLOW).is_ok() {
             continue;
         }
-        if is_disk(&target) {
+        if disk || is_disk(&target) {
             make_read_only(&target);
         }
         // Its users, PID 1's console among them, keep it; nobody finds it any more.
@@ -57,20 +57,29 @@ fn is_disk(target: &Path) -> bool {
     [ROOT, BASE, UPPER].iter().any(|disk| target == Path::new(disk))
 }
 
+/// A file system that is mounted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Mounted {
+    target: PathBuf,
+    /// It is on a device.
+    disk: bool,
+}
+
 /// What is to be unmounted, first things first: the deeper before what they are in, the later before what they cover, and the
 /// parts of an overlay after it. The kernel lists mounts in the order they were made in.
-fn order(mounts: &str) -> Vec<PathBuf> {
-    let targets = mounts
-        .lines()
-        .filter_map(|line| line.split(' ').nth(1))
-        .map(unescape);
-    let mut targets: Vec<PathBuf> = targets
-        .filter(|target| target.starts_with(ROOT) || is_disk(target))
-        .collect();
-    targets.reverse();
+fn order(mounts: &str) -> Vec<Mounted> {
+    let mounted = mounts.lines().filter_map(|line| {
+        let (source, rest) = line.split_once(' ')?;
+        let target = unescape(rest.split(' ').next()?);
+        let disk = source.starts_with("/dev/");
+        (target.starts_with(ROOT) || is_disk(&target)).then_some(Mounted { target, disk })
+    });
+    let mut mounted: Vec<Mounted> = mounted.collect();
+    mounted.reverse();
     let part = |target: &Path| !target.starts_with(ROOT);
-    targets.sort_by_key(|target| (part(target), std::cmp::Reverse(target.components().count())));
-    targets
+    mounted
+        .sort_by_key(|Mounted { target, .. }| (part(target), std::cmp::Reverse(target.components().count())));
+    mounted
 }
 
 /// Undoes the octal escapes of /proc/self/mounts (space, tab, newline, backslash; proc_pid_mounts(5)).
@@ -107,16 +116,20 @@ mod tests {
     fn what_is_inside_goes_first_and_the_disks_last() {
         let mounts = "rootfs / rootfs rw 0 0\nproc /sysroot/proc proc rw 0 0\n/dev/vda /base squashfs ro 0 0\n\
             /dev/vdb /upper ext4 rw 0 0\noverlay /sysroot overlay rw 0 0\ntmpfs /sysroot/my\\040disk tmpfs rw 0 0\n\
-            tmpfs /sysroot/my\\040disk/deep tmpfs rw 0 0\n";
+            /dev/vdc /sysroot/my\\040disk/deep ext4 rw 0 0\n";
         let expected = [
-            "/sysroot/my disk/deep",
-            "/sysroot/my disk",
-            "/sysroot/proc",
-            "/sysroot",
-            "/upper",
-            "/base",
+            ("/sysroot/my disk/deep", true),
+            ("/sysroot/my disk", false),
+            ("/sysroot/proc", false),
+            ("/sysroot", false),
+            ("/upper", true),
+            ("/base", true),
         ];
-        assert_eq!(order(mounts), expected.map(PathBuf::from));
+        let expected = expected.map(|(target, disk)| Mounted {
+            target: target.into(),
+            disk,
+        });
+        assert_eq!(order(mounts), expected);
     }
 
     proptest! {

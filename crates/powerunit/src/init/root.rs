@@ -7,7 +7,7 @@ use std::ffi::CString;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use guest_protocol::{Disk, Root};
+use guest_protocol::{Disk, Root, Volume, VolumeSource};
 use rustix::fs::{Gid, Mode, Uid};
 use rustix::io::Errno;
 use rustix::mount::MountFlags;
@@ -85,32 +85,40 @@ pub(super) fn mount(root: &Root) -> Result<bool, Error> {
                 disk,
                 read_only,
                 target,
-            } => mount_disk(disk, *read_only, target)?,
+            } => {
+                folder(target, 0o755)?;
+                mount_disk(disk, *read_only, Path::new(target))?;
+            }
             Step::Overlay => join()?,
         }
     }
     Ok(!steps.is_empty())
 }
 
-/// Whether the kernel has everything for `root`: the disks' drivers and the file systems.
-pub(super) fn can_mount(root: &Root) -> bool {
+/// Whether the kernel has everything for `root` and `volumes`: the disks' drivers and the file systems.
+pub(super) fn can_mount(root: &Root, volumes: &[Volume]) -> bool {
     let known = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
     let there =
-        |disk: &&Disk| Path::new("/dev").join(&disk.device).exists() && knows(&known, &disk.filesystem);
-    disks(root).iter().all(there) && (!matches!(root, Root::Overlay { .. }) || knows(&known, "overlay"))
+        |disk: &Disk| Path::new("/dev").join(&disk.device).exists() && knows(&known, &disk.filesystem);
+    disks(root, volumes).all(there) && (!matches!(root, Root::Overlay { .. }) || knows(&known, "overlay"))
 }
 
-/// Whether no disk of `root` is to be waited for.
-pub(super) fn is_settled(root: &Root) -> bool {
-    disks(root).iter().all(|disk| device::is_settled(&disk.device))
+/// Whether no disk of `root` and `volumes` is to be waited for.
+pub(super) fn is_settled(root: &Root, volumes: &[Volume]) -> bool {
+    disks(root, volumes).all(|disk| device::is_settled(&disk.device))
 }
 
-fn disks(root: &Root) -> Vec<&Disk> {
-    match root {
-        Root::Initramfs => Vec::new(),
-        Root::Disk { disk } => vec![disk],
-        Root::Overlay { base, upper } => vec![base, upper],
-    }
+fn disks<'a>(root: &'a Root, volumes: &'a [Volume]) -> impl Iterator<Item = &'a Disk> {
+    let root = match root {
+        Root::Initramfs => [None, None],
+        Root::Disk { disk } => [Some(disk), None],
+        Root::Overlay { base, upper } => [Some(base), Some(upper)],
+    };
+    let volumes = volumes.iter().filter_map(|volume| match &volume.source {
+        VolumeSource::Folder => None,
+        VolumeSource::Disk(disk) => Some(disk),
+    });
+    root.into_iter().flatten().chain(volumes)
 }
 
 /// Whether /proc/filesystems lists a file system: `nodev` or nothing, a tab, the name.
@@ -122,11 +130,7 @@ fn knows(filesystems: &str, name: &str) -> bool {
 
 fn plan(root: &Root) -> Result<Vec<Step>, Error> {
     let disk = |disk: &Disk, read_only: bool, target: &'static str| {
-        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
-        if disk.filesystem.is_empty() || !disk.filesystem.bytes().all(plain) {
-            return Err(Error::Filesystem(disk.filesystem.clone()));
-        }
-        Ok(Step::Mount {
+        check(disk).map(|()| Step::Mount {
             disk: disk.clone(),
             read_only,
             target,
@@ -144,11 +148,20 @@ fn plan(root: &Root) -> Result<Vec<Step>, Error> {
     }
 }
 
-/// A fresh ext4 is mounted without filling its unused inode tables in the background: that would write a sparse disk full
+/// The name of a file system is a word, which says what /proc/filesystems is searched for.
+fn check(disk: &Disk) -> Result<(), Error> {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    if disk.filesystem.is_empty() || !disk.filesystem.bytes().all(plain) {
+        return Err(Error::Filesystem(disk.filesystem.clone()));
+    }
+    Ok(())
+}
+
+/// Mounts a disk on a folder. A fresh ext4 is mounted without filling its unused inode tables in the background: that would write a sparse disk full
 /// of zeros, and take the disk's time while the VM starts (Documentation/admin-guide/ext4.rst).
-fn mount_disk(disk: &Disk, read_only: bool, target: &'static str) -> Result<(), Error> {
+pub(super) fn mount_disk(disk: &Disk, read_only: bool, target: &Path) -> Result<(), Error> {
+    check(disk)?;
     let device = device::find(&disk.device)?;
-    folder(target, 0o755)?;
     let flags = if read_only {
         MountFlags::RDONLY
     } else {
@@ -275,7 +288,15 @@ mod tests {
         let known = "nodev\tsysfs\nnodev\toverlay\n\text4\n";
         assert!(knows(known, "ext4") && knows(known, "overlay"));
         assert!(!knows(known, "ext") && !knows(known, "nodev") && !knows(known, ""));
-        assert!(can_mount(&Root::Initramfs));
+        assert!(can_mount(&Root::Initramfs, &[]));
+        let volume = |source| Volume {
+            path: "/data".into(),
+            source,
+            read_only: false,
+        };
+        assert!(can_mount(&Root::Initramfs, &[volume(VolumeSource::Folder)]));
+        let missing = [volume(VolumeSource::Disk(disk("vdzz", "ext4", false)))];
+        assert!(!can_mount(&Root::Initramfs, &missing) && !is_settled(&Root::Initramfs, &missing));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use guest_protocol::{Config, Init};
 
-use super::entrypoint::Found;
+use crate::launch::Found;
 use crate::users::Accounts;
 
 /// Where an init is looked for: what the kernel itself would try (init/main.c), and where systemd is without its link.

@@ -157,6 +157,7 @@ impl Init {
             Action::StopEntrypoint => self.signal_entrypoint(None),
             Action::KillEntrypoint => self.signal_entrypoint(Some(libc::SIGKILL)),
             Action::TerminateOthers => {
+                self.worker.tell(&Notice::Ending);
                 let worker = self.worker.pid().map(|pid| pid.as_raw_nonzero().get());
                 for process in processes::others(worker) {
                     // A process that has just ended needs no signal.

@@ -5,6 +5,7 @@
 //! root be unmounted in order.
 
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -12,6 +13,7 @@ use rustix::mount::{MoveMountFlags, OpenTreeFlags};
 
 use super::modules::FOLDER;
 use super::mounts;
+use crate::files;
 
 /// Where the switch failed. Before `Enter` nothing has changed that a session could not live with.
 #[derive(Debug, thiserror::Error)]
@@ -38,16 +40,12 @@ pub(super) fn switch(root: &str) -> Result<Below, Error> {
         .map_err(|e| Error::Open(e.into()))?;
     for mount in mounts::EARLY {
         let target = mount.target;
-        let inside = format!("{root}{target}");
-        let moved = match rustix::fs::mkdir(&inside, Mode::from_raw_mode(0o755)) {
-            // A read-only root that lacks the folder is found out by the move.
-            Ok(()) | Err(Errno::EXIST | Errno::ROFS) => rustix::mount::mount_move(target, &inside),
-            Err(e) => Err(e),
-        };
-        moved.map_err(|e| Error::Move {
-            target,
-            source: e.into(),
-        })?;
+        // A link in the image is meant inside it, and not in the initramfs, where this process still is.
+        let moved = files::within(Path::new(root), Path::new(target)).and_then(|inside| {
+            files::make_folder(&inside, Mode::from_raw_mode(0o755))?;
+            Ok(rustix::mount::mount_move(target, &inside)?)
+        });
+        moved.map_err(|source| Error::Move { target, source })?;
     }
     let enter = || {
         rustix::process::chdir(root)?;

@@ -241,7 +241,7 @@ impl Connection {
             Answer::Success(login) => {
                 tracing::debug!(user = login.user, peer = %self.peer, "logged in");
                 self.hub.send(|out| out.put_u8(message::USERAUTH_SUCCESS))?;
-                self.stage = Stage::Inside(Arc::new(login));
+                self.stage = Stage::Inside(login);
                 self.check = Instant::now() + self.door.settings.limits.keepalive;
                 std::mem::replace(&mut self.on_login, Box::new(|| {}))();
             }

@@ -30,6 +30,8 @@ const FILES: [&str; 2] = [".ssh/authorized_keys", ".ssh/authorized_keys2"];
 pub(super) struct Login {
     pub user: String,
     pub permissions: Permissions,
+    /// By a key of the host's config, not by one of the account's own.
+    pub by_host: bool,
     settings: Arc<Settings>,
     machine: machine::Handle,
 }
@@ -39,8 +41,15 @@ pub(super) struct Login {
 pub(super) enum Answer {
     /// That key would do.
     KeyAccepted,
-    Success(Login),
+    Success(Arc<Login>),
     Failure,
+}
+
+/// Whom a key lets in.
+struct Admitted {
+    user: String,
+    permissions: Permissions,
+    by_host: bool,
 }
 
 /// What decides on logins.
@@ -64,7 +73,12 @@ impl Door {
         if !key.signs_with(offer.algorithm) {
             return Answer::Failure;
         }
-        let Some((user, permissions)) = self.admit(user, offer.key).await else {
+        let Some(Admitted {
+            user,
+            permissions,
+            by_host,
+        }) = self.admit(user, offer.key).await
+        else {
             return Answer::Failure;
         };
         let Method::Signed {
@@ -85,24 +99,29 @@ impl Door {
                 );
                 Answer::Failure
             }
-            Some(_) => Answer::Success(Login {
+            Some(_) => Answer::Success(Arc::new(Login {
                 user,
                 permissions,
+                by_host,
                 settings: self.settings.clone(),
                 machine: self.machine.clone(),
-            }),
+            })),
             None => Answer::Failure,
         }
     }
 
     /// Whom that key lets in as `user`, which is an account's name or uid, and what it may do; if anything.
-    async fn admit(&self, user: &str, key: &[u8]) -> Option<(String, Permissions)> {
+    async fn admit(&self, user: &str, key: &[u8]) -> Option<Admitted> {
         let configured = self.admitted(&self.settings.keys, key);
         // Root is there before its file system: the host must get in whatever becomes of that.
         if user == "root"
             && let Some(permissions) = configured
         {
-            return Some((user.to_owned(), permissions));
+            return Some(Admitted {
+                user: user.to_owned(),
+                permissions,
+                by_host: true,
+            });
         }
         self.machine.root().await.ok()?;
         let accounts = Accounts::load(&self.settings.etc);
@@ -114,12 +133,18 @@ impl Door {
             tracing::info!(user, shell = %identity.user.shell.display(), "the account's shell lets nobody in");
             return None;
         }
-        if configured.is_some() || !self.settings.user_keys {
-            return configured.map(|permissions| (user, permissions));
-        }
-        let entries = act_as(&identity, || own_entries(&identity));
-        self.admitted(&entries.ok()?, key)
-            .map(|permissions| (user, permissions))
+        let by_host = configured.is_some();
+        let permissions = if by_host || !self.settings.user_keys {
+            configured?
+        } else {
+            let entries = act_as(&identity, || own_entries(&identity));
+            self.admitted(&entries.ok()?, key)?
+        };
+        Some(Admitted {
+            user,
+            permissions,
+            by_host,
+        })
     }
 
     /// The first line with that key whose conditions hold.

@@ -18,7 +18,7 @@
 //! | host key | ssh-ed25519 |
 //! | login | public keys only: ed25519, ECDSA on P-256 and P-384, RSA of 2,048 to 8,192 bits with SHA-2, security keys; host-bound |
 //! | `authorized_keys` | every option of sshd(8) is honoured, but for those of certificates and host names in `from`, which refuse the key |
-//! | sessions | shell, command, sftp; with and without a terminal; `env` but for names that change which code runs; signals, break, resizing |
+//! | sessions | shell, command, sftp; with and without a terminal; for the host, programs as the image runs its own ([`guest_protocol::exec`]); `env` but for names that change which code runs; signals, break, resizing |
 //! | forwards | direct-tcpip, tcpip-forward, both also of Unix sockets (OpenSSH's extension); agents |
 //! | SFTP | version 3 with OpenSSH's extensions |
 //! | global | keepalives both ways, pings; for root the control subsystem ([`guest_protocol::control`]) |

@@ -19,7 +19,7 @@ use serde_json::json;
 use testkit::Sandbox;
 
 /// Long enough for an emulated guest on a host with other work.
-const PATIENCE: Duration = Duration::from_secs(180);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 
 /// What a guest is made of.
 pub(crate) struct Plan {
@@ -213,8 +213,7 @@ impl Guest {
 
     /// Waits until the machine is off; gives all that its console showed.
     pub(crate) fn off(mut self) -> String {
-        let pid = rustix::process::Pid::from_child(&self.sparkler);
-        let ended = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap();
+        let ended = self.ended();
         let patience = Timespec {
             tv_sec: PATIENCE.as_secs().cast_signed(),
             tv_nsec: 0,
@@ -223,6 +222,33 @@ impl Guest {
         assert_eq!(ready, 1, "the machine stays on. Its console:\n{}", self.console());
         assert!(self.sparkler.wait().unwrap().success(), "{}", self.log());
         self.console()
+    }
+
+    /// Where its sockets are.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Waits until the console shows that text.
+    pub(crate) fn console_when(&self, wanted: &str) {
+        let start = Instant::now();
+        let ended = self.ended();
+        // Nothing announces a console's text: it is looked at until the machine goes off.
+        let look_again = Timespec {
+            tv_sec: 0,
+            tv_nsec: 50_000_000,
+        };
+        while !self.console().contains(wanted) {
+            let off =
+                rustix::event::poll(&mut [PollFd::new(&ended, PollFlags::IN)], Some(&look_again)).unwrap();
+            assert!(off == 0 && start.elapsed() < PATIENCE, "{}", self.console());
+        }
+    }
+
+    /// Readable when the machine is off.
+    fn ended(&self) -> std::os::fd::OwnedFd {
+        let pid = rustix::process::Pid::from_child(&self.sparkler);
+        rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap()
     }
 
     pub(crate) fn console(&self) -> String {
@@ -383,18 +409,50 @@ pub(crate) fn debugfs(file: &Path, commands: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
+/// An image that holds what `fill` puts into a folder; root's, whoever runs the tests.
+pub(crate) fn tree(sandbox: &Sandbox, fill: impl FnOnce(&Path)) -> PathBuf {
+    let (folder, file) = (sandbox.path().join("tree"), sandbox.path().join("tree.ext4"));
+    std::fs::create_dir(&folder).unwrap();
+    fill(&folder);
+    let status = Command::new("mke2fs")
+        .args(["-q", "-t", "ext4", "-E", "root_owner=0:0", "-d"])
+        .arg(&folder)
+        .arg(&file)
+        .arg("32M")
+        .status();
+    assert!(status.unwrap().success());
+    file
+}
+
+/// A disk with an empty file system.
+pub(crate) fn blank(sandbox: &Sandbox, name: &str) -> PathBuf {
+    let file = sandbox.path().join(name).with_extension("ext4");
+    images::overlay::create_overlay(&store(), &file, 64 << 20, &Task::new()).unwrap();
+    file
+}
+
+/// Whether the file system on a disk was unmounted in order, or made read-only.
+pub(crate) fn journal_is_closed(disk: &Path) -> bool {
+    let state = Command::new("dumpe2fs").arg("-h").arg(disk).output().unwrap();
+    assert!(state.status.success());
+    !String::from_utf8_lossy(&state.stdout).contains("needs_recovery")
+}
+
 /// A host key, made once.
 fn host_key() -> String {
     static KEY: OnceLock<String> = OnceLock::new();
-    let make = || {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("key");
-        let made = Command::new("ssh-keygen")
-            .args(["-q", "-t", "ed25519", "-N", "", "-f"])
-            .arg(&file)
-            .status();
-        assert!(made.unwrap().success());
-        std::fs::read_to_string(file).unwrap()
-    };
-    KEY.get_or_init(make).clone()
+    KEY.get_or_init(|| make_key().0).clone()
+}
+
+/// A key pair: the private key's file and the public key's line.
+pub(crate) fn make_key() -> (String, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("key");
+    let made = Command::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+        .arg(&file)
+        .status();
+    assert!(made.unwrap().success());
+    let read = |path: &Path| std::fs::read_to_string(path).unwrap();
+    (read(&file), read(&file.with_extension("pub")))
 }

@@ -1,12 +1,12 @@
 //! From up to off: who may ask for it, and what is left on the disk; and the worker's second life.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
-use guest_protocol::Exit;
+use guest_protocol::{Exit, Init};
 use testkit::Sandbox;
 
-use crate::guest::{Answer, Guest, Plan, debugfs, image};
+use crate::guest::{Answer, Guest, Plan, debugfs, image, journal_is_closed};
 
 #[test]
 fn the_images_own_commands_end_the_machine() {
@@ -41,12 +41,6 @@ fn what_was_written_is_there_at_the_next_boot_and_the_disk_is_clean() {
     guest.off();
 }
 
-fn journal_is_closed(disk: &Path) -> bool {
-    let state = Command::new("dumpe2fs").arg("-h").arg(disk).output().unwrap();
-    assert!(state.status.success());
-    !String::from_utf8_lossy(&state.stdout).contains("needs_recovery")
-}
-
 #[test]
 fn the_last_words_reach_the_console_however_quickly_the_machine_goes_off() {
     let sandbox = Sandbox::new();
@@ -58,13 +52,13 @@ fn the_last_words_reach_the_console_however_quickly_the_machine_goes_off() {
     assert!(console.contains(&format!("{reason}\n")), "{console}");
 }
 
-/// Runs an image's own init to the machine's end. Gives the console, and the disk above the image.
-fn life_of_an_own_init(sandbox: &Sandbox, base: PathBuf) -> (String, PathBuf) {
+/// Runs an image's own init, chosen by `init`, to the machine's end. Gives the console, and the disk above the image.
+fn life_of_an_own_init(sandbox: &Sandbox, base: PathBuf, init: Init) -> (String, PathBuf) {
     let mut plan = Plan::overlay(sandbox, "");
     plan.disks[0].0 = base;
-    plan.config.init = guest_protocol::Init::Image;
+    plan.config.init = init;
     let mut guest = Guest::start(sandbox, &plan);
-    guest.ready();
+    assert_eq!(guest.ready().init, Init::Image);
     (guest.off(), plan.disks[1].0.clone())
 }
 
@@ -78,7 +72,7 @@ fn an_image_with_its_own_init_can_close_the_disk_under_the_overlay() {
     std::fs::write(&init, script).unwrap();
     let write = format!("write {} sbin/init", init.display());
     let base = image(&sandbox, &["rm sbin/init", &write, "sif sbin/init mode 0100755"]);
-    let (console, upper) = life_of_an_own_init(&sandbox, base);
+    let (console, upper) = life_of_an_own_init(&sandbox, base, Init::Image);
     assert!(console.contains("shown 700"), "{console}");
     assert!(journal_is_closed(&upper), "{console}");
     assert_eq!(
@@ -107,7 +101,7 @@ fn systemd_closes_the_disk_under_the_overlay() {
             .to_owned(),
     ];
     debugfs(&base, &commands.each_ref().map(String::as_str));
-    let (console, upper) = life_of_an_own_init(&sandbox, base);
+    let (console, upper) = life_of_an_own_init(&sandbox, base, Init::Auto);
     assert!(
         debugfs(&upper, &["ls upper/var/lib/systemd"]).contains("random-seed"),
         "{console}"

@@ -8,8 +8,12 @@
 )]
 
 mod dialogue;
+mod door;
 mod entrypoint;
 mod guest;
+mod health;
+mod images;
 mod life;
 mod network;
 mod roots;
+mod volumes;

@@ -9,6 +9,7 @@
 
 mod exec;
 mod forward;
+mod image;
 mod keys;
 mod limits;
 mod machine;

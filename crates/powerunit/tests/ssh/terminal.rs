@@ -22,14 +22,14 @@ fn readable(file: &impl AsFd) -> bool {
 }
 
 /// An ssh client whose standard streams are a terminal.
-struct Client {
+pub(crate) struct Client {
     screen: File,
     seen: String,
     ssh: Child,
 }
 
 impl Client {
-    fn start(mut command: Command) -> Self {
+    pub(crate) fn start(mut command: Command) -> Self {
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY;
         let master = openpt(flags).unwrap();
         grantpt(&master).unwrap();
@@ -59,13 +59,13 @@ impl Client {
         }
     }
 
-    fn write(&mut self, text: &str) {
+    pub(crate) fn write(&mut self, text: &str) {
         self.screen.write_all(text.as_bytes()).unwrap();
     }
 
     /// Reads the screen until `wanted` is on it, and gives all that came before its end.
     #[track_caller]
-    fn until(&mut self, wanted: &str) -> String {
+    pub(crate) fn until(&mut self, wanted: &str) -> String {
         loop {
             if let Some(at) = self.seen.find(wanted) {
                 let rest = self.seen.split_off(at + wanted.len());
@@ -87,7 +87,7 @@ impl Client {
         }
     }
 
-    fn end(mut self) -> ExitStatus {
+    pub(crate) fn end(mut self) -> ExitStatus {
         let mut buffer = [0; 4096];
         while let Ok(1..) = self.screen.read(&mut buffer) {}
         self.ssh.wait().unwrap()

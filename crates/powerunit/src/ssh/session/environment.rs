@@ -8,9 +8,9 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::Path;
 
+use crate::launch::DEFAULT_PATH;
 use crate::users::User;
 
-const ROOT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const USER_PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games";
 
 /// The most variables a client may set in a session, and the most bytes all of them may have.
@@ -118,7 +118,7 @@ impl Sources<'_> {
     /// Puts the sources together.
     pub(super) fn environment(self) -> BTreeMap<OsString, OsString> {
         let user = self.user;
-        let path = if user.uid == 0 { ROOT_PATH } else { USER_PATH };
+        let path = if user.uid == 0 { DEFAULT_PATH } else { USER_PATH };
         let mut all: BTreeMap<OsString, OsString> = BTreeMap::new();
         all.insert("PATH".into(), path.into());
         let mut extend = |pairs: &mut dyn Iterator<Item = (&str, &str)>| {

@@ -7,8 +7,10 @@
 pub(super) mod command;
 mod control;
 mod environment;
+mod image;
 mod process;
 mod pty;
+mod refusal;
 mod request;
 
 use std::ffi::OsString;
@@ -23,6 +25,7 @@ use self::command::Program;
 use self::environment::{Asked, Sources};
 use self::process::{Process, Start, Streams};
 use self::pty::{Pty, Terminal};
+use self::refusal::{NOT_FOUND, Refusal};
 use self::request::Ask;
 pub(super) use self::request::Request;
 use super::channel::Channel;
@@ -31,10 +34,7 @@ use super::forward::agent::Agent;
 use super::login::Login;
 use super::peer::Peer;
 use super::pump;
-use crate::users::{Accounts, Identity};
-
-/// What a shell says of a program that it cannot find.
-const NOT_FOUND: u32 = 127;
+use crate::users::{Accounts, Identity, User};
 
 /// A session that waits to be told what to run.
 #[derive(Debug)]
@@ -86,6 +86,9 @@ impl Session {
                     control::serve(&self.channel, self.login.machine()).await;
                     return;
                 }
+                Ask::Subsystem(name) if image::is_asked(&name) && self.may_run_as_image() => {
+                    return self.execute_as_image(&name, want_reply).await;
+                }
                 other => {
                     let done = self.prepare(other);
                     self.answer(want_reply, done);
@@ -118,6 +121,10 @@ impl Session {
         self.login.user == "root" && self.login.permissions.command.is_none()
     }
 
+    fn may_run_as_image(&self) -> bool {
+        self.may_control() && self.login.by_host
+    }
+
     /// A request that comes before the program starts. `false`: refused.
     fn prepare(&mut self, ask: Ask) -> bool {
         let permissions = &self.login.permissions;
@@ -146,25 +153,48 @@ impl Session {
             identity = self.login.identity() => identity,
             () = self.channel.closed() => return,
         };
-        let started = match identity {
-            Ok(identity) => self.start(&want, &identity),
-            Err(why) => Err(why),
-        };
+        let started = identity.and_then(|identity| self.start(&want, &identity));
+        self.answer(want_reply, true);
         match started {
             Ok((process, agent)) => {
-                self.answer(want_reply, true);
-                self.serve(process).await;
+                let left = self.serve(process).await;
                 drop(agent);
-            }
-            Err(why) => {
-                self.answer(want_reply, true);
-                let line = if self.terminal.is_some() { "\r\n" } else { "\n" };
-                let text = format!("powerunit: {why}{line}");
-                if self.channel.send(text.as_bytes(), true).await.is_ok() {
-                    self.channel.exit_status(NOT_FOUND);
-                    self.channel.eof();
+                // What outlives its session is waited for all the same, so that no dead process is left over.
+                if let Some(mut child) = left {
+                    tokio::spawn(async move { child.wait().await });
                 }
             }
+            Err(why) => self.refuse(Refusal { why, code: NOT_FOUND }).await,
+        }
+    }
+
+    /// The same for a program as the image's own is run ([`guest_protocol::exec`]).
+    async fn execute_as_image(mut self, subsystem: &str, want_reply: bool) {
+        let root = tokio::select! {
+            root = self.login.machine().root() => root,
+            () = self.channel.closed() => return,
+        };
+        let started = root
+            .map_err(Refusal::not_run)
+            .and_then(|()| self.start_as_image(subsystem));
+        self.answer(want_reply, true);
+        match started {
+            Ok(process) => {
+                if let Some(child) = self.serve(process).await {
+                    tokio::spawn(image::end(child));
+                }
+            }
+            Err(refusal) => self.refuse(refusal).await,
+        }
+    }
+
+    /// Tells the client why nothing runs.
+    async fn refuse(&self, Refusal { why, code }: Refusal) {
+        let line = if self.terminal.is_some() { "\r\n" } else { "\n" };
+        let text = format!("powerunit: {why}{line}");
+        if self.channel.send(text.as_bytes(), true).await.is_ok() {
+            self.channel.exit_status(code.into());
+            self.channel.eof();
         }
     }
 
@@ -202,9 +232,7 @@ impl Session {
         };
         let pty = match &self.terminal {
             Some(terminal) if !matches!(want, Want::Sftp) => {
-                let tty = Accounts::load(&settings.etc).group("tty");
-                let pty =
-                    Pty::open(terminal, user.uid, tty).map_err(|error| format!("no terminal: {error}"))?;
+                let pty = self.open_terminal(terminal, user)?;
                 session.push(("SSH_TTY", pty.path.clone()));
                 session.push(("TERM", terminal.name.clone()));
                 Some(pty)
@@ -234,16 +262,36 @@ impl Session {
             program: &program,
             identity,
             environment: sources.environment(),
-            terminal: pty,
         };
         let process = start
-            .start()
+            .command()
+            .and_then(|command| Process::start(command, pty))
             .map_err(|error| format!("cannot execute {}: {error}", program.path.display()))?;
         Ok((process, agent))
     }
 
-    /// Connects the client and the program until both are done.
-    async fn serve(&mut self, process: Process) {
+    fn open_terminal(&self, terminal: &Terminal, user: &User) -> Result<Pty, String> {
+        let tty = Accounts::load(&self.login.settings().etc).group("tty");
+        Pty::open(terminal, user.uid, tty).map_err(|error| format!("no terminal: {error}"))
+    }
+
+    fn start_as_image(&self, subsystem: &str) -> Result<Process, Refusal> {
+        let mut launch = image::launch(subsystem, self.login.settings())?;
+        let pty = match &self.terminal {
+            Some(terminal) => {
+                let name = terminal.name.to_string_lossy().into_owned();
+                launch.env.entry("TERM".into()).or_insert(name);
+                let pty = self.open_terminal(terminal, &launch.identity.user);
+                Some(pty.map_err(Refusal::not_run)?)
+            }
+            None => None,
+        };
+        let command = launch.command()?;
+        Process::start(command, pty).map_err(|error| launch.failed(error).into())
+    }
+
+    /// Connects the client and the program until both are done, or the client is gone: then gives the program.
+    async fn serve(&mut self, process: Process) -> Option<Child> {
         let Process { mut child, streams } = process;
         let channel = &self.channel;
         match streams {
@@ -280,10 +328,7 @@ impl Session {
                 until_over(channel, life, output, input).await;
             }
         }
-        // What outlives its session is waited for all the same, so that no dead process is left over.
-        if child.id().is_some() {
-            tokio::spawn(async move { child.wait().await });
-        }
+        child.id().is_some().then_some(child)
     }
 }
 

@@ -6,13 +6,14 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use rustix::fs::{Gid, Uid};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal};
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 
 use super::command::Program;
 use super::pty::Pty;
@@ -34,13 +35,12 @@ pub(super) struct Process {
     pub streams: Streams,
 }
 
-/// How a program is started.
+/// How a login's program is started.
 #[derive(Debug)]
 pub(super) struct Start<'a> {
     pub program: &'a Program,
     pub identity: &'a Identity,
     pub environment: BTreeMap<OsString, OsString>,
-    pub terminal: Option<Pty>,
 }
 
 /// The child's side of what becomes its standard streams.
@@ -51,39 +51,21 @@ struct Ends {
 }
 
 impl Start<'_> {
-    /// Starts it as the leader of its own session, in the user's home.
-    pub(super) fn start(self) -> io::Result<Process> {
-        let controls = self.terminal.is_some();
-        let (ends, streams) = match self.terminal {
-            Some(pty) => {
-                let ends = Ends {
-                    stdin: pty.slave.try_clone()?,
-                    stdout: pty.slave.try_clone()?,
-                    stderr: pty.slave,
-                };
-                (ends, Streams::Terminal(Fd::new(pty.master)?))
-            }
-            None => pipes()?,
-        };
+    /// The command: the leader of its own session, in the user's home.
+    pub(super) fn command(self) -> io::Result<Command> {
         let user = &self.identity.user;
         let mut command = Command::new(&self.program.path);
         command
             .arg0(&self.program.argv0)
             .args(&self.program.arguments)
             .env_clear()
-            .envs(&self.environment)
-            .stdin(Stdio::from(ends.stdin))
-            .stdout(Stdio::from(ends.stdout))
-            .stderr(Stdio::from(ends.stderr));
+            .envs(&self.environment);
         let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(self.identity.gid));
         let groups = groups(self.identity);
         let home = c_path(&user.home)?;
         let prepare = move || {
             crate::sys::default_signals()?;
             rustix::process::setsid()?;
-            if controls {
-                rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())?;
-            }
             become_for_good(&groups, gid, uid)?;
             rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
             // As the user, whose home may be closed to others; who has none starts in the root folder.
@@ -94,8 +76,33 @@ impl Start<'_> {
         };
         // SAFETY: between fork and exec only system calls are made: nothing allocates, locks or unwinds.
         unsafe { command.pre_exec(prepare) };
-        let child = command.spawn()?;
-        Ok(Process { child, streams })
+        Ok(command)
+    }
+}
+
+impl Process {
+    /// Starts `command`, which becomes the leader of a session, at the end of a terminal or of pipes.
+    pub(super) fn start(mut command: Command, terminal: Option<Pty>) -> io::Result<Self> {
+        let (ends, streams) = match terminal {
+            Some(pty) => {
+                let control = || Ok(rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())?);
+                // SAFETY: a system call, as above; it comes after those that made the session.
+                unsafe { command.pre_exec(control) };
+                let ends = Ends {
+                    stdin: pty.slave.try_clone()?,
+                    stdout: pty.slave.try_clone()?,
+                    stderr: pty.slave,
+                };
+                (ends, Streams::Terminal(Fd::new(pty.master)?))
+            }
+            None => pipes()?,
+        };
+        command
+            .stdin(Stdio::from(ends.stdin))
+            .stdout(Stdio::from(ends.stdout))
+            .stderr(Stdio::from(ends.stderr));
+        let child = tokio::process::Command::from(command).spawn()?;
+        Ok(Self { child, streams })
     }
 }
 
