@@ -4,14 +4,16 @@
 
 use std::error::Error;
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{Cursor, Read, Write};
 use std::path::Path;
 use std::process::Command;
 
 use images::Task;
 use images::builtin::builtin_image;
 use images::bundle::{KernelStore, Source};
+use images::import::{Options, import};
 use images::overlay::create_overlay;
+use images::store::Store;
 
 /// What the test below runs in a process of its own, where a folder is a disk of 24 MiB.
 #[test]
@@ -34,6 +36,8 @@ fn everything_on_a_small_disk() {
     }
     assert_eq!(fs::read_dir(data.join("kernels")).unwrap().count(), 2);
 
+    image_on_a_small_disk(&data);
+
     let mut filler = File::create(small.join("filler")).unwrap();
     while filler.write(&[1; 4096]).is_ok() {}
     assert_full(&builtin_image(&data, &Task::new()).unwrap_err());
@@ -41,6 +45,31 @@ fn everything_on_a_small_disk() {
     assert_full(&create_overlay(&data, &disk, 1 << 30, &Task::new()).unwrap_err());
     assert!(!disk.exists());
     println!("all said");
+}
+
+/// A root file system of 40 MiB that nothing makes smaller.
+fn image_on_a_small_disk(data: &Path) {
+    const SIZE: u64 = 40 << 20;
+    let store = Store::open(data).unwrap();
+    let mut header = tar::Header::new_gnu();
+    header.set_path("noise").unwrap();
+    header.set_size(SIZE);
+    header.set_mode(0o644);
+    header.set_cksum();
+    let noise = File::open("/dev/urandom").unwrap().take(SIZE);
+    let stream = Cursor::new(*header.as_bytes())
+        .chain(noise)
+        .chain(Cursor::new([0; 1024]));
+    let from = images::import::Source::Stream(Box::new(stream));
+    let imported = import(&store, from, &Options::default(), &Task::new(), |_, _| Ok(()));
+    assert_full(&imported.unwrap_err());
+    for folder in ["blobs/sha256", "ingest", "rootfs"] {
+        assert_eq!(
+            fs::read_dir(store.path().join(folder)).unwrap().count(),
+            0,
+            "{folder}"
+        );
+    }
 }
 
 fn assert_full(error: &dyn Error) {
