@@ -10,15 +10,15 @@ use serde::{Deserialize, Serialize};
 use tokio::net::UnixStream;
 
 use crate::copy::{self, CopyEvent, CopyOptions};
-use crate::exec::{ExecRequest, Output, Session, SessionEvent};
+use crate::exec::{ExecRequest, Output, Pty, Session, SessionEvent};
 use crate::forwarding::Forwarding;
 use crate::knaller::Inner;
 use crate::layout::{self, Files};
 use crate::logs::{LogSource, Logs};
 use crate::ssh::{config, control};
 use crate::{
-    Error, ExecExit, Exit, MachineInfo, Name, Result, StartEvent, StartOptions, Timeline, heal, list, start,
-    stop, vsock,
+    Error, ExecExit, Exit, MachineInfo, Name, Result, StartEvent, StartOptions, Timeline, heal, image, list,
+    start, stop, task, vsock,
 };
 
 /// The most bytes of each stream that [`Machine::output`] keeps.
@@ -104,6 +104,26 @@ impl Machine {
     /// Runs a command or a shell in it.
     pub async fn exec(&self, request: ExecRequest) -> Result<Session> {
         Session::open(&self.running()?, &self.name, request).await
+    }
+
+    /// Runs the machine's own command, as its image's entrypoint would be run, with its input and output here: for a machine
+    /// that was made to be [`crate::MachineSpec::attached`]. A shell where it has none.
+    pub async fn program(&self, pty: Option<Pty>) -> Result<Session> {
+        let (_, record) = list::load(&self.inner, &self.name)?;
+        let inner = Arc::clone(&self.inner);
+        let exec = task::blocking(move |_| {
+            let run = image::run_config(&inner.options, &record.spec.root, record.image.as_deref())?;
+            Ok(image::attached(&record.spec, &run))
+        });
+        let mut request = match exec.await? {
+            None => ExecRequest::shell(),
+            Some(exec) => ExecRequest::subsystem(exec.subsystem().map_err(|error| Error::Ssh {
+                name: self.name.clone(),
+                reason: error.to_string(),
+            })?),
+        };
+        request.pty = pty;
+        self.exec(request).await
     }
 
     /// Runs a command with no input and collects what it says, up to 16 MiB of each stream.

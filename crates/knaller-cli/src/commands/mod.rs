@@ -16,6 +16,7 @@ mod machine;
 mod manual;
 mod proxy;
 mod rm;
+mod run;
 mod ssh;
 mod ssh_config;
 mod start;
@@ -32,6 +33,7 @@ use crate::ui::Ui;
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Start(Box<start::StartArgs>),
+    Run(Box<run::RunArgs>),
     #[command(visible_alias = "ls")]
     List(list::ListArgs),
     Stop(stop::StopArgs),
@@ -71,6 +73,7 @@ impl Command {
     async fn run_with(self, context: Context) -> Result<u8, CommandError> {
         match self {
             Self::Start(command) => Box::pin(command.run(context)).await,
+            Self::Run(command) => Box::pin(command.run(context)).await,
             Self::List(command) => command.run(context).await.map(|()| 0),
             Self::Stop(command) => command.run(context).await,
             Self::Kill(command) => command.run(context).await,

@@ -10,9 +10,9 @@ use images::Task;
 use images::builtin::{BaseImage, builtin_image, find_image};
 use images::convert::{Limits, root_file_system};
 use images::oci::RunConfig;
-use images::store::{Adding, Store, StoreError};
+use images::store::{Adding, Image, Store, StoreError};
 
-pub(crate) use program::{entrypoint, env, health, published, volumes};
+pub(crate) use program::{attached, entrypoint, env, health, published, volumes};
 pub use store::{ImageEvent, ImageObserver};
 
 use crate::{Error, Options, Result, Root};
@@ -55,10 +55,7 @@ fn stored(options: &Options, name: &str, kept: Option<&str>, task: &Task) -> Res
     let hold = store.adding(task)?;
     let image = match kept {
         None => store.resolve(name)?,
-        Some(digest) => store.resolve(digest).map_err(|error| match error {
-            StoreError::Unknown(_) => Error::NoImage(name.to_owned()),
-            other => other.into(),
-        })?,
+        Some(digest) => of_digest(&store, name, digest)?,
     };
     let rootfs = root_file_system(&hold, &image, &Limits::default(), task)?;
     Ok(Base {
@@ -69,5 +66,22 @@ fn stored(options: &Options, name: &str, kept: Option<&str>, task: &Task) -> Res
         },
         run: image.config.run,
         _hold: Some(hold),
+    })
+}
+
+/// What the image of a machine says of itself, by what its record names. Blocks.
+pub(crate) fn run_config(options: &Options, root: &Root, kept: Option<&str>) -> Result<RunConfig> {
+    let (Root::Image(name), Some(digest)) = (root, kept) else {
+        return Ok(RunConfig::default());
+    };
+    let store = Store::open(&options.paths.data)?;
+    Ok(of_digest(&store, name, digest)?.config.run)
+}
+
+/// The image that a machine belongs to, whatever its name stands for by now.
+fn of_digest(store: &Store, name: &str, digest: &str) -> Result<Image> {
+    store.resolve(digest).map_err(|error| match error {
+        StoreError::Unknown(_) => Error::NoImage(name.to_owned()),
+        other => other.into(),
     })
 }

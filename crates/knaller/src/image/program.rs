@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use guest_protocol::exec::Exec;
 use guest_protocol::{Entrypoint, Health, HealthTest, Volume, VolumeSource};
 use images::oci::{self, RunConfig};
 
@@ -16,16 +17,31 @@ const SHELLS: [&str; 7] = ["sh", "bash", "ash", "dash", "zsh", "fish", "ksh"];
 pub(crate) fn entrypoint(spec: &MachineSpec, image: &RunConfig) -> Option<Entrypoint> {
     let own = !spec.command.is_empty() || spec.entrypoint.is_some();
     let argv = argv(spec, image);
-    if argv.is_empty() || !own && is_shell(&argv) {
+    if spec.attached || argv.is_empty() || !own && is_shell(&argv) {
         return None;
     }
-    let or = |own: &str, image: &str| if own.is_empty() { image } else { own }.to_owned();
     Some(Entrypoint {
         argv,
         user: or(&spec.user, &image.user),
         workdir: or(&spec.workdir, &image.working_dir),
         stop_signal: or(&spec.stop_signal, &image.stop_signal),
     })
+}
+
+/// The program, to be run over SSH in the place of the guest's init. None: there is nothing to run but a shell.
+pub(crate) fn attached(spec: &MachineSpec, image: &RunConfig) -> Option<Exec> {
+    let argv = argv(spec, image);
+    // The variables are the guest's own already.
+    (!argv.is_empty()).then(|| Exec {
+        argv,
+        env: BTreeMap::new(),
+        user: or(&spec.user, &image.user),
+        workdir: or(&spec.workdir, &image.working_dir),
+    })
+}
+
+fn or(own: &str, image: &str) -> String {
+    if own.is_empty() { image } else { own }.to_owned()
 }
 
 /// The entrypoint and its arguments. An entrypoint of the spec's own is not given the image's arguments.
@@ -83,7 +99,6 @@ pub(crate) fn volumes(image: &RunConfig) -> Vec<Volume> {
 pub(crate) fn health(spec: &MachineSpec, image: &RunConfig) -> Option<Health> {
     let check = image.healthcheck.as_ref()?;
     let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    let or = |own: &str, image: &str| if own.is_empty() { image } else { own }.to_owned();
     Some(Health {
         test: HealthTest::Exec(check.command.clone()),
         interval_ms: milliseconds(check.interval),

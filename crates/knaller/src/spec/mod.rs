@@ -56,6 +56,8 @@ pub struct MachineSpec {
     pub command: Vec<String>,
     /// Stands before the command, instead of the image's entrypoint, which then gives no command either. Empty: there is none.
     pub entrypoint: Option<Vec<String>>,
+    /// Whether the machine idles until somebody runs the command in it: see [`crate::Machine::program`].
+    pub attached: bool,
     /// Who runs the command: `name`, `uid`, `name:group` or `uid:gid`. Empty: the image's user, or root.
     pub user: String,
     /// Where the command runs. Empty: the image's working folder, or `/`.
@@ -154,6 +156,7 @@ impl Default for MachineSpec {
             workdir: String::new(),
             stop_signal: String::new(),
             entrypoint: None,
+            attached: false,
             hostname: None,
             read_only: false,
             publish_all: false,

@@ -69,6 +69,14 @@ pub(crate) struct StartArgs {
     #[arg(short, long, value_enum, value_name = "FORMAT")]
     pub(super) output: Option<Format>,
 
+    /// The image the machine starts from: its name or id; `builtin` is BusyBox, `initramfs` nothing but the guest's init
+    #[arg(short, long, value_name = "IMAGE", default_value = BUILTIN, help_heading = "Machine")]
+    image: String,
+
+    /// A raw ext4 file to start from, copied for this machine
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "image", help_heading = "Machine")]
+    rootfs: Option<PathBuf>,
+
     #[command(flatten, next_help_heading = "Machine")]
     machine: MachineOptions,
 
@@ -80,7 +88,7 @@ pub(crate) struct StartArgs {
 }
 
 #[derive(Args, Debug)]
-struct MachineOptions {
+pub(in crate::commands) struct MachineOptions {
     /// Virtual CPUs
     #[arg(short, long, value_name = "N", default_value_t = 1)]
     cpus: u8,
@@ -92,14 +100,6 @@ struct MachineOptions {
     /// The machine's own disk space: 2G
     #[arg(long, value_name = "SIZE", value_parser = size::mebibytes)]
     disk: Option<u32>,
-
-    /// The image the machine starts from: its name or id; `builtin` is BusyBox, `initramfs` nothing but the guest's init
-    #[arg(short, long, value_name = "IMAGE", default_value = BUILTIN)]
-    image: String,
-
-    /// A raw ext4 file to start from, copied for this machine
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "image")]
-    rootfs: Option<PathBuf>,
 
     /// The kernel: its id, version or name, or a kernel file
     #[arg(long, value_name = "KERNEL", value_hint = ValueHint::FilePath, add = ArgValueCandidates::new(complete::kernels))]
@@ -119,7 +119,7 @@ struct MachineOptions {
 }
 
 #[derive(Args, Debug)]
-struct GuestOptions {
+pub(in crate::commands) struct GuestOptions {
     #[command(flatten)]
     environment: EnvironmentArgs,
 
@@ -169,7 +169,7 @@ struct GuestOptions {
 }
 
 #[derive(Args, Debug)]
-struct NetworkOptions {
+pub(in crate::commands) struct NetworkOptions {
     /// How the machine is connected
     #[arg(long, value_name = "MODE", value_enum, default_value_t)]
     network: NetworkChoice,
@@ -227,14 +227,13 @@ impl StartArgs {
         spec.name = self.name.clone().or_else(|| self.named.clone());
         spec.remove_on_exit = self.rm;
         spec.command.clone_from(&self.command);
+        spec.root = match &self.rootfs {
+            Some(file) => Root::File(file.clone()),
+            None => root(&self.image),
+        };
         self.machine.apply(&mut spec);
         self.guest.apply(&mut spec)?;
-        spec.network = match self.network.network {
-            NetworkChoice::Pasta => Network::Pasta,
-            NetworkChoice::None => Network::None,
-        };
-        spec.forwards.clone_from(&self.network.publish);
-        spec.publish_all = self.network.publish_all;
+        self.network.apply(&mut spec);
         Ok(spec)
     }
 
@@ -243,17 +242,31 @@ impl StartArgs {
     }
 }
 
+/// What an image's name stands for.
+pub(in crate::commands) fn root(image: &str) -> Root {
+    match image {
+        BUILTIN => Root::Builtin,
+        INITRAMFS => Root::Initramfs,
+        image => Root::Image(image.to_owned()),
+    }
+}
+
+impl NetworkOptions {
+    pub(in crate::commands) fn apply(&self, spec: &mut MachineSpec) {
+        spec.network = match self.network {
+            NetworkChoice::Pasta => Network::Pasta,
+            NetworkChoice::None => Network::None,
+        };
+        spec.forwards.clone_from(&self.publish);
+        spec.publish_all = self.publish_all;
+    }
+}
+
 impl MachineOptions {
-    fn apply(&self, spec: &mut MachineSpec) {
+    pub(in crate::commands) fn apply(&self, spec: &mut MachineSpec) {
         spec.cpus = self.cpus;
         spec.memory_mib = self.memory;
         spec.disk_mib = self.disk.map(u64::from);
-        spec.root = match (&self.rootfs, &*self.image) {
-            (Some(file), _) => Root::File(file.clone()),
-            (None, BUILTIN) => Root::Builtin,
-            (None, INITRAMFS) => Root::Initramfs,
-            (None, image) => Root::Image(image.to_owned()),
-        };
         spec.kernel = match &self.kernel {
             None => Kernel::Default,
             Some(path) if path.contains('/') || Path::new(path).is_file() => Kernel::Path(path.into()),
@@ -270,7 +283,7 @@ impl MachineOptions {
 }
 
 impl GuestOptions {
-    fn apply(&self, spec: &mut MachineSpec) -> Result<(), CommandError> {
+    pub(in crate::commands) fn apply(&self, spec: &mut MachineSpec) -> Result<(), CommandError> {
         spec.env = self.environment.read()?;
         spec.entrypoint = self.entrypoint.as_ref().map(|program| match &**program {
             "" => Vec::new(),

@@ -12,6 +12,7 @@ use knaller::{Kernel, Knaller, Machine, MachineSpec, Root, StartEvent, StartOpti
 use tokio::sync::oneshot;
 
 pub(crate) use args::StartArgs;
+pub(super) use args::{GuestOptions, MachineOptions, NetworkOptions, root};
 
 use crate::context::Context;
 use crate::error::CommandError;
@@ -83,7 +84,7 @@ async fn stopped(knaller: &Knaller, spec: &MachineSpec) -> Option<Machine> {
     (info.state == State::Stopped).then_some(machine)
 }
 
-fn absolute(path: &Path) -> Result<PathBuf, CommandError> {
+pub(super) fn absolute(path: &Path) -> Result<PathBuf, CommandError> {
     std::path::absolute(path)
         .map_err(|error| CommandError::host(format!("cannot find {}", path.display()), &error))
 }

@@ -1,0 +1,124 @@
+//! `knaller run`: a machine for one command.
+//!
+//! The invariant: when this ends, the machine is gone, and so is what was written to its disk.
+
+use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
+use knaller::{Kernel, Machine, MachineSpec, Name, StartEvent, StartOptions};
+
+use super::exec::pty;
+use super::start::{GuestOptions, MachineOptions, NetworkOptions, absolute, root};
+use crate::context::Context;
+use crate::error::CommandError;
+use crate::session::{Attach, attach};
+use crate::signals::{Signal, Signals};
+use crate::terminal;
+use crate::ui::Progress;
+
+/// Run a command in a machine of its own, which is gone afterwards
+#[derive(Args, Debug)]
+#[command(after_help = "\
+CMD takes the place of what the image runs, or is given to its entrypoint; without both it is a shell. Standard input, output \
+and error are the command's; its exit code is passed on, and signals are. It gets a terminal if all three are one; -t and \
+-T decide otherwise. Ports (-p) are forwarded while it runs.
+
+Examples:
+  knaller run debian:12
+  knaller run debian:12 sh -c 'apt-get update && apt-get --simulate upgrade'
+  knaller run python:3 python -c 'print(6 * 7)'
+  tar c . | knaller run -T alpine tar tv")]
+pub(crate) struct RunArgs {
+    /// The image: its name or id; `builtin` is BusyBox
+    #[arg(value_name = "IMAGE", value_parser = NonEmptyStringValueParser::new())]
+    image: String,
+
+    /// The command, as it is: no shell of yours or the guest's takes it apart
+    #[arg(value_name = "CMD", trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<String>,
+
+    /// The machine's name while it is there; two words are made up if there is none
+    #[arg(long, value_name = "NAME")]
+    name: Option<Name>,
+
+    /// Give the command a terminal
+    #[arg(short, long, overrides_with = "no_tty")]
+    tty: bool,
+
+    /// Give the command no terminal
+    #[arg(short = 'T', long, overrides_with = "tty")]
+    no_tty: bool,
+
+    /// Remove the machine afterwards; it always is
+    #[arg(long, hide = true)]
+    rm: bool,
+
+    #[command(flatten, next_help_heading = "Machine")]
+    machine: MachineOptions,
+
+    #[command(flatten, next_help_heading = "Guest")]
+    guest: GuestOptions,
+
+    #[command(flatten, next_help_heading = "Network")]
+    network: NetworkOptions,
+}
+
+impl RunArgs {
+    pub(crate) async fn run(self, context: Context) -> Result<u8, CommandError> {
+        let spec = self.spec()?;
+        let machine = start(&context, spec).await?;
+        let tty = !self.no_tty && (self.tty || terminal::is_interactive());
+        let ended = async {
+            let session = machine.program(tty.then(pty)).await?;
+            attach(context.ui, session, Attach { stdin: true, tty }).await
+        };
+        let ended = ended.await;
+        let ends = end(&machine).await;
+        let code = ended?;
+        ends?;
+        Ok(code)
+    }
+
+    fn spec(&self) -> Result<MachineSpec, CommandError> {
+        let mut spec = MachineSpec::new();
+        spec.name.clone_from(&self.name);
+        spec.root = root(&self.image);
+        spec.command.clone_from(&self.command);
+        spec.attached = true;
+        spec.remove_on_exit = true;
+        self.machine.apply(&mut spec);
+        self.guest.apply(&mut spec)?;
+        self.network.apply(&mut spec);
+        if let Kernel::Path(path) = &mut spec.kernel {
+            *path = absolute(path)?;
+        }
+        Ok(spec)
+    }
+}
+
+/// The machine, up. Of what happens on the way only the present step is shown, for as long as it lasts.
+async fn start(context: &Context, spec: MachineSpec) -> Result<Machine, CommandError> {
+    let mut signals = Signals::watch(&Signal::ENDINGS)?;
+    let progress = Progress::start(context.ui, "starting");
+    let mut observer = |event| match event {
+        StartEvent::Claimed { name, .. } => progress.doing(&format!("starting {name}")),
+        StartEvent::Warning { step, message } => {
+            progress.warning(&format!("the guest went on without {step}: {message}"));
+        }
+        _ => {}
+    };
+    let started = tokio::select! {
+        started = context.knaller.start(spec, StartOptions::default(), &mut observer) => started?,
+        // Dropping the start undoes it.
+        signal = signals.next() => return Err(CommandError::Ended(signal)),
+    };
+    Ok(started.0)
+}
+
+/// Nobody misses what is on the machine's disk.
+async fn end(machine: &Machine) -> Result<(), CommandError> {
+    match machine.kill().await {
+        // It was quicker.
+        Ok(()) | Err(knaller::Error::NotRunning(_) | knaller::Error::NotFound(_)) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
