@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap_complete::CompleteEnv;
 use clap_complete::engine::CompletionCandidate;
 use images::bundle::KernelStore;
-use knaller::{Knaller, MachineInfo, Options};
+use knaller::{Knaller, MachineInfo, Options, VolumeInfo};
 
 /// Set by the shell's script to the shell's name.
 pub(crate) const VARIABLE: &str = "KNALLER_COMPLETE";
@@ -34,6 +34,13 @@ pub(crate) fn machines() -> Vec<CompletionCandidate> {
         CompletionCandidate::new(machine.name.as_str()).help(Some(machine.state.as_str().into()))
     };
     machines.into_iter().map(candidate).collect()
+}
+
+/// The names of all volumes.
+pub(crate) fn volumes() -> Vec<CompletionCandidate> {
+    let volumes: Vec<VolumeInfo> = ask(|knaller| async move { knaller.volumes().await });
+    let names = volumes.iter().map(|volume| volume.name.as_str());
+    names.map(CompletionCandidate::new).collect()
 }
 
 /// The kernels, by version and name.

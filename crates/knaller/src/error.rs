@@ -130,6 +130,12 @@ pub enum Error {
     Running(Name),
     #[error("another command is working on {0}")]
     Busy(Name),
+    #[error("a volume named {0} exists already")]
+    VolumeExists(Name),
+    #[error("there is no volume named {0}")]
+    NoVolume(Name),
+    #[error("the volume {volume} is in use by {}", users.join(", "))]
+    VolumeInUse { volume: String, users: Vec<String> },
 
     #[error("{protocol} port {port} of {} is taken by {}", bind.map_or_else(|| "the host".to_owned(), |a| a.to_string()), by.as_ref().map_or_else(|| "another program".to_owned(), |name| format!("machine {name}")))]
     PortTaken {
@@ -260,10 +266,14 @@ impl Error {
             | Self::NoFile(_)
             | Self::NoGuestFile { .. }
             | Self::NoUser { .. }
+            | Self::NoVolume(_)
             | Self::UnknownKernel(_) => Class::NotFound,
-            Self::NameTaken { .. } | Self::NotRunning(_) | Self::Running(_) | Self::Busy(_) => {
-                Class::Conflict
-            }
+            Self::NameTaken { .. }
+            | Self::NotRunning(_)
+            | Self::Running(_)
+            | Self::Busy(_)
+            | Self::VolumeExists(_)
+            | Self::VolumeInUse { .. } => Class::Conflict,
             Self::PortTaken { .. } | Self::PortReserved { .. } | Self::NotOurAddress { .. } => Class::Port,
             Self::ProgramMissing { .. } | Self::UserNamespaces { .. } | Self::Network { .. } => {
                 Class::Missing
@@ -327,6 +337,11 @@ impl Error {
             Self::NotRunning(name) => format!("start it with `knaller start {name}`"),
             Self::Running(name) => format!("stop it first with `knaller stop {name}`"),
             Self::Busy(_) => "wait for it to end".to_owned(),
+            Self::VolumeInUse { .. } => {
+                "a disk that is written to belongs to one machine: stop that first; several may share it if all add `:ro`"
+                    .to_owned()
+            }
+            Self::NoVolume(_) => "`knaller volume ls` shows what there is".to_owned(),
             Self::PortTaken { by: Some(name), .. } => {
                 format!("take another port, or 0 for a free one, or stop {name} with `knaller stop {name}`")
             }

@@ -82,6 +82,7 @@ mod stop;
 mod tail;
 mod task;
 mod vmm;
+mod volume;
 mod vsock;
 mod watch;
 
@@ -98,6 +99,8 @@ pub use machine::{Machine, StopOptions, StopOutcome};
 pub use name::{InvalidName, MAX_LEN as MAX_NAME_LEN, Name};
 pub use options::{Options, Paths, Programs};
 pub use spec::{
-    Forward, Init, InvalidForward, InvalidSpec, Kernel, MachineSpec, Network, Protocol, Root, Vmm,
+    Forward, Init, InvalidForward, InvalidSpec, InvalidVolume, Kernel, MachineSpec, Network, Protocol, Root,
+    Vmm, Volume, VolumeSource,
 };
 pub use start::{Side, StartEvent, StartOptions, Step, Timeline, Wait};
+pub use volume::VolumeInfo;

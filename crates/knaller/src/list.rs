@@ -64,7 +64,7 @@ pub(crate) async fn one(inner: &Arc<Inner>, name: &Name) -> Result<MachineInfo> 
 }
 
 /// A machine's record, and its files where this boot has them.
-pub(crate) fn load(inner: &Arc<Inner>, name: &Name) -> Result<(Files, Record)> {
+pub(crate) fn load(inner: &Inner, name: &Name) -> Result<(Files, Record)> {
     let files = layout::files(&inner.options.paths, name);
     match Record::load(&files.record()) {
         Ok(record) => Ok((

@@ -22,6 +22,7 @@ mod ssh_config;
 mod start;
 mod stop;
 mod version;
+mod volume;
 mod wait;
 
 use clap::Subcommand;
@@ -49,6 +50,7 @@ pub(crate) enum Command {
     SshConfig(ssh_config::SshConfigArgs),
     Doctor(doctor::DoctorArgs),
     Kernel(kernel::KernelArgs),
+    Volume(volume::VolumeArgs),
     Completion(completion::CompletionArgs),
     Version(version::VersionArgs),
     Help(help::HelpArgs),
@@ -88,6 +90,7 @@ impl Command {
             Self::SshConfig(command) => command.run(context).await.map(|()| 0),
             Self::Doctor(command) => command.run(context).await,
             Self::Kernel(command) => command.run(context).await.map(|()| 0),
+            Self::Volume(command) => command.run(context).await.map(|()| 0),
             Self::Proxy(command) => command.run(context).await.map(|()| 0),
             Self::Completion(_) | Self::Version(_) | Self::Help(_) | Self::Manual(_) => Ok(0),
         }

@@ -4,10 +4,10 @@
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
-use knaller::{Kernel, Machine, MachineSpec, Name, StartEvent, StartOptions};
+use knaller::{Machine, MachineSpec, Name, StartEvent, StartOptions, StopOptions};
 
 use super::exec::pty;
-use super::start::{GuestOptions, MachineOptions, NetworkOptions, absolute, root};
+use super::start::{GuestOptions, MachineOptions, NetworkOptions, make_absolute, root};
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::session::{Attach, attach};
@@ -88,9 +88,7 @@ impl RunArgs {
         self.machine.apply(&mut spec);
         self.guest.apply(&mut spec)?;
         self.network.apply(&mut spec);
-        if let Kernel::Path(path) = &mut spec.kernel {
-            *path = absolute(path)?;
-        }
+        make_absolute(&mut spec)?;
         Ok(spec)
     }
 }
@@ -114,9 +112,15 @@ async fn start(context: &Context, spec: MachineSpec) -> Result<Machine, CommandE
     Ok(started.0)
 }
 
-/// Nobody misses what is on the machine's disk.
+/// Nobody misses what is on the machine's own disk; volumes are left in order.
 async fn end(machine: &Machine) -> Result<(), CommandError> {
-    match machine.kill().await {
+    let spec = machine.info().await?.spec;
+    let ended = if spec.volumes.is_empty() {
+        machine.kill().await
+    } else {
+        machine.stop(StopOptions::default()).await.map(drop)
+    };
+    match ended {
         // It was quicker.
         Ok(()) | Err(knaller::Error::NotRunning(_) | knaller::Error::NotFound(_)) => Ok(()),
         Err(error) => Err(error.into()),

@@ -80,19 +80,25 @@ pub(crate) fn env(spec: &MachineSpec, image: &RunConfig) -> BTreeMap<String, Str
     env
 }
 
-/// The folders that the image wants to live on.
-pub(crate) fn volumes(image: &RunConfig) -> Vec<Volume> {
-    let folder = |path: &String| Volume {
-        path: path.clone(),
-        source: VolumeSource::Folder,
-        read_only: false,
+/// Volumes on disks, and the folders that the image wants to live on where no disk is mounted.
+pub(crate) fn volumes(image: &RunConfig, disks: Vec<Volume>) -> Vec<Volume> {
+    let names = |path: &str| -> Vec<String> {
+        let names = path.split('/').filter(|name| !name.is_empty());
+        names.map(str::to_owned).collect()
     };
-    // `/` as a volume says nothing.
-    let named = image
-        .volumes
-        .iter()
-        .filter(|path| !path.trim_matches('/').is_empty());
-    named.map(folder).collect()
+    let mut volumes = disks;
+    for path in &image.volumes {
+        let there = |volume: &Volume| names(&volume.path) == names(path);
+        // `/` as a volume says nothing.
+        if !names(path).is_empty() && !volumes.iter().any(there) {
+            volumes.push(Volume {
+                path: path.clone(),
+                source: VolumeSource::Folder,
+                read_only: false,
+            });
+        }
+    }
+    volumes
 }
 
 /// The image's check, run by whom its program is run by.

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 
 use images::overlay;
 
+use super::volume::check_path;
 use super::{Forward, Kernel, MachineSpec, Network, Root};
 
 /// The fewest MiB of memory that a guest boots with.
@@ -18,6 +19,9 @@ const DISK_MIB: RangeInclusive<u64> = overlay::MIN_SIZE >> 20..=overlay::MAX_SIZ
 
 /// The most forwards of one machine.
 const MAX_FORWARDS: usize = 256;
+
+/// The most volumes of one machine: each is a disk, and QEMU's microvm has 24 places for devices.
+const MAX_VOLUMES: usize = 16;
 
 /// The most bytes of keys, variables and command together: half of what the guest's config may have.
 const MAX_TEXT: usize = 512 * 1024;
@@ -51,6 +55,10 @@ pub enum InvalidSpec {
     SshKey(String),
     #[error("keys, environment and command have {0} bytes together: {MAX_TEXT} are possible")]
     TooLong(usize),
+    #[error("{0} volumes: {MAX_VOLUMES} are possible")]
+    TooManyVolumes(usize),
+    #[error("volume at {path}: {reason}")]
+    Volume { path: String, reason: &'static str },
     #[error("metadata must be a JSON object")]
     Metadata,
     #[error(
@@ -88,6 +96,7 @@ impl MachineSpec {
         if matches!(&self.root, Root::Image(name) if name.is_empty()) {
             return Err(InvalidSpec::Empty("the image"));
         }
+        self.check_volumes()?;
         let unnamed = match &self.kernel {
             Kernel::Default => false,
             Kernel::Id(id) => id.is_empty(),
@@ -95,6 +104,30 @@ impl MachineSpec {
         };
         if unnamed {
             return Err(InvalidSpec::Empty("the kernel"));
+        }
+        Ok(())
+    }
+
+    fn check_volumes(&self) -> Result<(), InvalidSpec> {
+        if self.volumes.len() > MAX_VOLUMES {
+            return Err(InvalidSpec::TooManyVolumes(self.volumes.len()));
+        }
+        let mut paths = HashSet::new();
+        let mut sources = Vec::new();
+        for volume in &self.volumes {
+            let wrong = |reason| InvalidSpec::Volume {
+                path: volume.path.clone(),
+                reason,
+            };
+            check_path(&volume.path).map_err(wrong)?;
+            let names: Vec<&str> = volume.path.split('/').filter(|name| !name.is_empty()).collect();
+            if !paths.insert(names) {
+                return Err(wrong("two volumes cannot be mounted on one folder"));
+            }
+            if sources.contains(&&volume.source) {
+                return Err(wrong("one disk cannot be mounted twice"));
+            }
+            sources.push(&volume.source);
         }
         Ok(())
     }

@@ -11,10 +11,12 @@ use crate::Name;
 
 mod check;
 mod forward;
+mod volume;
 
 pub use check::InvalidSpec;
 pub use forward::{Forward, InvalidForward, Protocol};
 pub use guest_protocol::Init;
+pub use volume::{InvalidVolume, Volume, VolumeSource};
 
 /// A machine to start. Everything has a default; set what matters and hand it to [`crate::Knaller::start`].
 ///
@@ -66,6 +68,8 @@ pub struct MachineSpec {
     pub stop_signal: String,
     /// The guest's host name. The machine's name if none.
     pub hostname: Option<String>,
+    /// Further disks, mounted in the guest. At most 16.
+    pub volumes: Vec<Volume>,
     /// Whether the root file system can be written to by nobody.
     pub read_only: bool,
     /// Forwards each port that the image exposes to a free one of the host.
@@ -158,6 +162,7 @@ impl Default for MachineSpec {
             entrypoint: None,
             attached: false,
             hostname: None,
+            volumes: Vec::new(),
             read_only: false,
             publish_all: false,
             init: Init::Auto,
@@ -226,6 +231,13 @@ impl MachineSpec {
     #[must_use]
     pub fn forward(mut self, forward: Forward) -> Self {
         self.forwards.push(forward);
+        self
+    }
+
+    /// Adds a volume.
+    #[must_use]
+    pub fn volume(mut self, volume: Volume) -> Self {
+        self.volumes.push(volume);
         self
     }
 

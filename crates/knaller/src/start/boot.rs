@@ -28,6 +28,7 @@ use crate::layout::Files;
 use crate::network::pasta::Pasta;
 use crate::network::ports::{self, Reserved};
 use crate::record::Record;
+use crate::volume::{self, Hold};
 use crate::watch::Watch;
 use crate::{Error, Result, list, runtime_folder, tail, task};
 
@@ -89,7 +90,10 @@ impl Start<'_> {
         if let Some(ports) = &ports {
             record.forwards.clone_from(&ports.forwards);
         }
+        let volumes = self.volumes(record).await?;
         record.save(&files.record())?;
+        // Who looks from here on sees in the record what this machine has.
+        drop(volumes);
         let socket = files.config_socket();
         let listener = UnixListener::bind(&socket).map_err(Error::io("listen on", &socket))?;
         let watch = Watch::folder(&files.runtime).map_err(Error::io("watch", &files.runtime))?;
@@ -151,6 +155,12 @@ impl Start<'_> {
             .map(Some)
     }
 
+    /// Makes the machine's volumes ready.
+    async fn volumes(&self, record: &Record) -> Result<Option<Hold>> {
+        let (inner, record) = (Arc::clone(self.inner), record.clone());
+        task::blocking(move |task| volume::prepare(&inner, &record, task)).await
+    }
+
     /// What the image says of itself.
     fn run(&self) -> RunConfig {
         let base = self.means.base.as_ref();
@@ -184,7 +194,7 @@ impl Start<'_> {
         configure::disks(&client, &disks.disks)
             .await
             .map_err(|e| self.refused(&e))?;
-        let config = guest::config(record, &self.run(), &keys, disks.root)?;
+        let config = guest::config(record, &self.run(), &keys, disks.root, disks.volumes)?;
         self.clock.guest_runs();
         started.store(true, Ordering::Relaxed);
         configure::go(&client).await.map_err(|e| self.refused(&e))?;

@@ -86,7 +86,7 @@ async fn network(client: &Client, spec: &MachineSpec) -> Result<(), firecracker_
 pub(super) async fn disks(client: &Client, disks: &[Disk]) -> Result<(), firecracker_api::Error> {
     for disk in disks {
         let drive = Drive {
-            drive_id: disk.id.to_owned(),
+            drive_id: disk.id.clone(),
             path_on_host: Some(disk.path.to_string_lossy().into_owned()),
             is_root_device: false,
             is_read_only: Some(disk.read_only),

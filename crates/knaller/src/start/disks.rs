@@ -12,7 +12,7 @@ use images::{Task, rootfs};
 use super::given;
 use crate::layout::Files;
 use crate::record::Record;
-use crate::{Error, Options, Result, Root};
+use crate::{Error, Options, Paths, Result, Root, Volume, volume};
 
 /// What an overlay has room for if the spec does not say, in MiB: it is sparse.
 const OVERLAY_MIB: u64 = 8 * 1024;
@@ -21,7 +21,7 @@ const OVERLAY_MIB: u64 = 8 * 1024;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Disk {
     /// The VMM's name for it.
-    pub(super) id: &'static str,
+    pub(super) id: String,
     pub(super) path: PathBuf,
     pub(super) read_only: bool,
 }
@@ -31,10 +31,49 @@ pub(super) struct Disk {
 pub(super) struct Disks {
     pub(super) disks: Vec<Disk>,
     pub(super) root: guest::Root,
+    /// Those that have a disk.
+    pub(super) volumes: Vec<guest::Volume>,
 }
 
-/// Makes the disks that the machine does not have yet. Blocks.
+impl Disks {
+    /// Attaches the volumes of the spec after all others.
+    fn with_volumes(mut self, volumes: &[Volume], paths: &Paths) -> Self {
+        for (number, volume) in volumes.iter().enumerate() {
+            let device = device(self.disks.len());
+            self.disks.push(Disk {
+                id: format!("volume{number}"),
+                path: volume::path(paths, &volume.source),
+                read_only: volume.read_only,
+            });
+            self.volumes.push(guest::Volume {
+                path: volume.path.clone(),
+                source: guest::VolumeSource::Disk(disk(&device, "ext4", volume.read_only)),
+                read_only: volume.read_only,
+            });
+        }
+        self
+    }
+}
+
+/// What the guest's kernel calls the disk that was attached after `before` others: there are never more than the alphabet has.
+fn device(before: usize) -> String {
+    let letter = u8::try_from(before).map_or('z', |before| char::from(b'a' + before.min(25)));
+    format!("vd{letter}")
+}
+
+/// Makes the disks that the machine does not have yet, but for those of its volumes. Blocks.
 pub(super) fn prepare(
+    options: &Options,
+    files: &Files,
+    record: &Record,
+    base: Option<&BaseImage>,
+    task: &Task,
+) -> Result<Disks> {
+    let disks = root(options, files, record, base, task)?;
+    Ok(disks.with_volumes(&record.spec.volumes, &options.paths))
+}
+
+fn root(
     options: &Options,
     files: &Files,
     record: &Record,
@@ -52,11 +91,12 @@ pub(super) fn prepare(
             };
             Ok(Disks {
                 disks: vec![Disk {
-                    id: "rootfs",
+                    id: "rootfs".to_owned(),
                     path,
                     read_only: false,
                 }],
                 root,
+                volumes: Vec::new(),
             })
         }
         (Root::Builtin | Root::Image(_), Some(base)) => {
@@ -74,7 +114,7 @@ pub(super) fn prepare(
                 upper: disk("vdb", "ext4", false),
             };
             let base = Disk {
-                id: "base",
+                id: "base".to_owned(),
                 path: base.path.clone(),
                 read_only: true,
             };
@@ -82,17 +122,19 @@ pub(super) fn prepare(
                 disks: vec![
                     base,
                     Disk {
-                        id: "overlay",
+                        id: "overlay".to_owned(),
                         path,
                         read_only: false,
                     },
                 ],
                 root,
+                volumes: Vec::new(),
             })
         }
         _ => Ok(Disks {
             disks: Vec::new(),
             root: guest::Root::Initramfs,
+            volumes: Vec::new(),
         }),
     }
 }

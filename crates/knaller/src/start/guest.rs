@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use guest_protocol::{Config, Interface, Network, Root, Route, VERSION};
+use guest_protocol::{Config, Interface, Network, Root, Route, VERSION, Volume};
 
 use super::configure::INTERFACE;
 use super::keys::{Keys, fill_random};
@@ -20,8 +20,14 @@ use images::oci::RunConfig;
 /// to spare.
 const ENTROPY: usize = 64;
 
-/// `image` is what the image says of itself.
-pub(super) fn config(record: &Record, image: &RunConfig, keys: &Keys, root: Root) -> Result<Config> {
+/// `image` is what the image says of itself, `disks` are the volumes that have one.
+pub(super) fn config(
+    record: &Record,
+    image: &RunConfig,
+    keys: &Keys,
+    root: Root,
+    disks: Vec<Volume>,
+) -> Result<Config> {
     let spec = &record.spec;
     let mut entropy = [0; ENTROPY];
     fill_random(&mut entropy)?;
@@ -44,7 +50,7 @@ pub(super) fn config(record: &Record, image: &RunConfig, keys: &Keys, root: Root
         stop_grace_ms: spec.stop_grace_ms,
         env: image::env(spec, image),
         read_only: spec.read_only,
-        volumes: image::volumes(image),
+        volumes: image::volumes(image, disks),
         health: image::health(spec, image),
     })
 }
@@ -115,8 +121,8 @@ mod tests {
             host_key: "k".into(),
             authorized: "a".into(),
         };
-        let [one, two] =
-            [0, 1].map(|_| config(&record, &RunConfig::default(), &keys, Root::Initramfs).unwrap());
+        let [one, two] = [0, 1]
+            .map(|_| config(&record, &RunConfig::default(), &keys, Root::Initramfs, Vec::new()).unwrap());
         assert_ne!(one.entropy, two.entropy);
         assert_eq!(one.entropy.len(), 2 * ENTROPY);
         assert_eq!(one.authorized_keys, ["a"]);

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum, ValueHint};
 use clap_complete::engine::ArgValueCandidates;
-use knaller::{Forward, Init, Kernel, MachineSpec, Name, Network, Root, Vmm};
+use knaller::{Forward, Init, Kernel, MachineSpec, Name, Network, Root, Vmm, Volume};
 
 use crate::args::environment::EnvironmentArgs;
 use crate::args::{file, size};
@@ -100,6 +100,10 @@ pub(in crate::commands) struct MachineOptions {
     /// The machine's own disk space: 2G
     #[arg(long, value_name = "SIZE", value_parser = size::mebibytes)]
     disk: Option<u32>,
+
+    /// Mount a further disk: a volume's name, made if it is new, or a raw ext4 file's path
+    #[arg(short = 'V', long = "volume", value_name = "NAME|FILE:FOLDER[:ro]")]
+    volumes: Vec<Volume>,
 
     /// The kernel: its id, version or name, or a kernel file
     #[arg(long, value_name = "KERNEL", value_hint = ValueHint::FilePath, add = ArgValueCandidates::new(complete::kernels))]
@@ -267,6 +271,7 @@ impl MachineOptions {
         spec.cpus = self.cpus;
         spec.memory_mib = self.memory;
         spec.disk_mib = self.disk.map(u64::from);
+        spec.volumes.clone_from(&self.volumes);
         spec.kernel = match &self.kernel {
             None => Kernel::Default,
             Some(path) if path.contains('/') || Path::new(path).is_file() => Kernel::Path(path.into()),

@@ -8,7 +8,10 @@ mod transcript;
 
 use std::path::{Path, PathBuf};
 
-use knaller::{Kernel, Knaller, Machine, MachineSpec, Root, StartEvent, StartOptions, State, Timeline, Wait};
+use knaller::{
+    Kernel, Knaller, Machine, MachineSpec, Root, StartEvent, StartOptions, State, Timeline, VolumeSource,
+    Wait,
+};
 use tokio::sync::oneshot;
 
 pub(crate) use args::StartArgs;
@@ -22,12 +25,7 @@ use report::Report;
 impl StartArgs {
     pub(crate) async fn run(self, context: Context) -> Result<u8, CommandError> {
         let mut spec = self.spec()?;
-        if let Root::File(path) = &mut spec.root {
-            *path = absolute(path)?;
-        }
-        if let Kernel::Path(path) = &mut spec.kernel {
-            *path = absolute(path)?;
-        }
+        make_absolute(&mut spec)?;
         let stays = !self.detach && !self.no_wait;
         let mut signals = Signals::watch(&Signal::ENDINGS)?;
         let (named, name) = oneshot::channel();
@@ -84,7 +82,23 @@ async fn stopped(knaller: &Knaller, spec: &MachineSpec) -> Option<Machine> {
     (info.state == State::Stopped).then_some(machine)
 }
 
-pub(super) fn absolute(path: &Path) -> Result<PathBuf, CommandError> {
+/// Paths in a spec hold whatever folder a later command is called in.
+pub(super) fn make_absolute(spec: &mut MachineSpec) -> Result<(), CommandError> {
+    if let Root::File(path) = &mut spec.root {
+        *path = absolute(path)?;
+    }
+    if let Kernel::Path(path) = &mut spec.kernel {
+        *path = absolute(path)?;
+    }
+    for volume in &mut spec.volumes {
+        if let VolumeSource::File(path) = &mut volume.source {
+            *path = absolute(path)?;
+        }
+    }
+    Ok(())
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, CommandError> {
     std::path::absolute(path)
         .map_err(|error| CommandError::host(format!("cannot find {}", path.display()), &error))
 }

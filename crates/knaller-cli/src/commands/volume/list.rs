@@ -1,0 +1,77 @@
+//! `knaller volume list`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use knaller::VolumeInfo;
+use serde::Serialize;
+
+use crate::context::Context;
+use crate::error::CommandError;
+use crate::ui::table::{Cell, Column, Tone};
+use crate::ui::{Listed, OutputArgs, human};
+
+/// List the volumes
+#[derive(Args, Debug)]
+pub(crate) struct ListArgs {
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl ListArgs {
+    pub(crate) async fn run(self, context: Context) -> Result<(), CommandError> {
+        let volumes = context.knaller.volumes().await?;
+        let views: Vec<VolumeView> = volumes.into_iter().map(VolumeView::from).collect();
+        context.ui.list(
+            &views,
+            self.output.output,
+            "There is no volume yet: `knaller volume create` makes one, and so does `knaller start --volume`.",
+        )
+    }
+}
+
+/// A volume as the list shows it. Programs rely on its field names.
+#[derive(Debug, Serialize)]
+struct VolumeView {
+    name: String,
+    /// What it has room for, bytes.
+    size: u64,
+    /// What it takes of the host's disk, bytes.
+    taken: u64,
+    users: Vec<String>,
+    path: PathBuf,
+}
+
+impl From<VolumeInfo> for VolumeView {
+    fn from(info: VolumeInfo) -> Self {
+        Self {
+            name: info.name.to_string(),
+            size: info.size,
+            taken: info.taken,
+            users: info.users,
+            path: info.path,
+        }
+    }
+}
+
+impl Listed for VolumeView {
+    const COLUMNS: &'static [Column] = &[
+        Column::new("NAME", 0),
+        Column::new("SIZE", 1),
+        Column::new("TAKEN", 0),
+        Column::new("USED BY", 0),
+    ];
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn cells(&self) -> Vec<Cell> {
+        vec![
+            Cell::new(&self.name, Tone::Strong),
+            human::bytes(self.size).into(),
+            human::bytes(self.taken).into(),
+            self.users.join(", ").into(),
+        ]
+    }
+}

@@ -1,0 +1,183 @@
+//! Volumes: disks with a name that outlive the machines they are mounted in.
+//!
+//! The invariant: a disk that somebody writes to is in one running machine, and one that several machines read nobody writes to.
+//! Whether a machine runs is seen from its processes; who starts one looks under a lock (`DATA/volumes`, flock(2)), and what he
+//! found holds until his machine's record says what it has.
+
+mod users;
+
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use images::Task;
+use images::files::private_folder;
+use images::overlay::create_overlay;
+use images::rootfs::Rootfs;
+
+use crate::knaller::Inner;
+use crate::record::Record;
+use crate::{Error, Knaller, Name, Paths, Result, VolumeSource, task};
+
+use users::of as users_of;
+
+const ENDING: &str = "ext4";
+
+/// What a volume that nobody has sized has room for: it is sparse.
+const DEFAULT_MIB: u64 = 8 * 1024;
+
+/// A volume, as it is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VolumeInfo {
+    pub name: Name,
+    /// The disk: a raw ext4 file.
+    pub path: PathBuf,
+    /// What it has room for, in bytes.
+    pub size: u64,
+    /// What it takes of the host's disk, in bytes.
+    pub taken: u64,
+    /// Machines that have it in their spec, running or not.
+    pub users: Vec<String>,
+}
+
+impl Knaller {
+    /// All volumes, by name.
+    ///
+    /// # Errors
+    /// Their folder cannot be read.
+    pub async fn volumes(&self) -> Result<Vec<VolumeInfo>> {
+        let inner = std::sync::Arc::clone(&self.inner);
+        task::blocking(move |_| {
+            let folder = folder(&inner.options.paths)?;
+            let entries = fs::read_dir(&folder).map_err(Error::io("list", &folder))?;
+            let mut found: Vec<VolumeInfo> = entries
+                .flatten()
+                .filter_map(|entry| info(&inner, &entry.path()))
+                .collect();
+            found.sort_by(|a, b| a.name.cmp(&b.name));
+            Ok(found)
+        })
+        .await
+    }
+
+    /// Makes an empty volume with room for `size_mib` MiB.
+    ///
+    /// # Errors
+    /// There is one of this name, the size cannot be, or the disk is full.
+    pub async fn create_volume(&self, name: &Name, size_mib: Option<u64>) -> Result<PathBuf> {
+        let (options, name) = (self.options().clone(), name.clone());
+        task::blocking(move |task| {
+            let path = folder(&options.paths)?.join(file_name(&name));
+            if path.exists() {
+                return Err(Error::VolumeExists(name));
+            }
+            make(&options.paths, &path, size_mib.unwrap_or(DEFAULT_MIB), task)?;
+            Ok(path)
+        })
+        .await
+    }
+
+    /// Removes a volume and all that is on it.
+    ///
+    /// # Errors
+    /// There is none, or a machine has it in its spec.
+    pub async fn remove_volume(&self, name: &Name) -> Result<()> {
+        let (inner, name) = (std::sync::Arc::clone(&self.inner), name.clone());
+        task::blocking(move |_| {
+            let folder = folder(&inner.options.paths)?;
+            let _lock = lock(&folder)?;
+            let path = folder.join(file_name(&name));
+            if !path.exists() {
+                return Err(Error::NoVolume(name));
+            }
+            let users = users_of(&inner, &path);
+            if !users.is_empty() {
+                return Err(Error::VolumeInUse {
+                    volume: name.to_string(),
+                    users,
+                });
+            }
+            fs::remove_file(&path).map_err(Error::io("remove", &path))
+        })
+        .await
+    }
+}
+
+fn info(inner: &Inner, path: &Path) -> Option<VolumeInfo> {
+    let name = path
+        .file_name()?
+        .to_str()?
+        .strip_suffix(ENDING)?
+        .strip_suffix('.')?;
+    let metadata = path.symlink_metadata().ok().filter(fs::Metadata::is_file)?;
+    Some(VolumeInfo {
+        name: name.parse().ok()?,
+        path: path.to_owned(),
+        size: metadata.len(),
+        taken: metadata.blocks().saturating_mul(512),
+        users: users_of(inner, path),
+    })
+}
+
+/// Where the volumes are.
+fn folder(paths: &Paths) -> Result<PathBuf> {
+    let folder = paths.data.join("volumes");
+    private_folder(&folder).map_err(|error| Error::Folder {
+        path: folder.clone(),
+        reason: error.to_string(),
+    })?;
+    Ok(folder)
+}
+
+fn file_name(name: &Name) -> String {
+    format!("{name}.{ENDING}")
+}
+
+fn make(paths: &Paths, path: &Path, size_mib: u64, task: &Task) -> Result<()> {
+    // Whole or not there: a start that is killed must not leave half a disk to the next.
+    let fresh = path.with_extension("new");
+    let _ = fs::remove_file(&fresh);
+    create_overlay(&paths.data, &fresh, size_mib.saturating_mul(1 << 20), task)?;
+    fs::rename(&fresh, path).map_err(Error::io("rename", &fresh))
+}
+
+/// Held while it is looked who has which volume.
+fn lock(folder: &Path) -> Result<File> {
+    let file = File::open(folder).map_err(Error::io("open", folder))?;
+    file.lock().map_err(Error::io("lock", folder))?;
+    Ok(file)
+}
+
+/// While it lives, nobody else looks who has which volume. To be held until a machine's record says what it has.
+#[derive(Debug)]
+pub(crate) struct Hold(#[expect(dead_code, reason = "held, never looked at")] File);
+
+/// Makes the volumes of a machine ready: those with a name are made where they are not there, and nobody else may be using one
+/// in a way that does harm (see [`users::check`]).
+pub(crate) fn prepare(inner: &Inner, record: &Record, task: &Task) -> Result<Option<Hold>> {
+    if record.spec.volumes.is_empty() {
+        return Ok(None);
+    }
+    let paths = &inner.options.paths;
+    let folder = folder(paths)?;
+    let lock = lock(&folder)?;
+    for volume in &record.spec.volumes {
+        let path = path(paths, &volume.source);
+        match &volume.source {
+            VolumeSource::Name(_) if !path.exists() => make(paths, &path, DEFAULT_MIB, task)?,
+            VolumeSource::Name(_) => {}
+            // Whole, clean, and nothing that can be told writes to it.
+            VolumeSource::File(_) => drop(Rootfs::open(&path)?),
+        }
+        users::check(inner, &record.name, volume, &path)?;
+    }
+    Ok(Some(Hold(lock)))
+}
+
+/// Where the disk of a volume is.
+pub(crate) fn path(paths: &Paths, source: &VolumeSource) -> PathBuf {
+    match source {
+        VolumeSource::Name(name) => paths.data.join("volumes").join(file_name(name)),
+        VolumeSource::File(path) => path.clone(),
+    }
+}
