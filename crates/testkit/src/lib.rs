@@ -9,6 +9,8 @@
     reason = "only tests run it: a panic is how they fail"
 )]
 
+#[cfg(feature = "images")]
+pub mod images;
 mod kernel;
 mod leaks;
 mod programs;

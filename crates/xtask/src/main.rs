@@ -11,6 +11,7 @@ mod check;
 mod command;
 mod demo;
 mod fuzz;
+mod images;
 mod soak;
 mod stage;
 mod suites;
@@ -40,6 +41,8 @@ enum Xtask {
     },
     /// The main job, unattended.
     Demo,
+    /// Makes the images of tests, demo and benchmarks, or those named, and says how long each took.
+    Images { names: Vec<String> },
     /// Measures, writes docs/benchmarks.md.
     Bench,
     /// Every fuzz target for FUZZ_SECONDS (60).
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         Xtask::Check => check::run(),
         Xtask::Test { suites, arguments } => suites::run_suites(&suites, &arguments),
         Xtask::Demo => demo::run_all(),
+        Xtask::Images { names } => images::make(&names),
         Xtask::Bench => bench::run(),
         Xtask::Fuzz { seconds } => fuzz::run_all(seconds),
         Xtask::SoakBoot { boots } => soak::run(boots),
