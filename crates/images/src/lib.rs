@@ -21,13 +21,14 @@
 //! # }
 //! ```
 
+mod acl;
 pub mod builtin;
 pub mod bundle;
 pub mod convert;
 pub mod cpio;
 pub mod deb;
 pub mod export;
-mod ext4;
+pub mod ext4;
 pub mod files;
 pub mod import;
 pub mod kernel;

@@ -1,12 +1,10 @@
 //! Which of an entry's extended attributes the image keeps, and what they say about its permissions.
 
 use super::error::Problem;
-use crate::ext4::write::{acl, xattrs_fit};
+use crate::acl::{ACCESS, Acl, DEFAULT};
+use crate::ext4::write::xattrs_fit;
 use crate::tar::{Entry, Kind};
 use crate::tree::Xattr;
-
-const ACCESS: &[u8] = b"system.posix_acl_access";
-const DEFAULT: &[u8] = b"system.posix_acl_default";
 
 /// What is kept of an entry.
 pub(super) struct Kept {
@@ -23,7 +21,7 @@ pub(super) fn keep(entry: &Entry) -> Result<Kept, Problem> {
     let mut kept = Kept {
         xattrs: Vec::new(),
         mode: if symlink { 0o777 } else { entry.mode & 0o7777 },
-        left_out: 0,
+        left_out: entry.untold_acls.into(),
     };
     if matches!(entry.kind, Kind::HardLink { .. }) {
         return Ok(kept);
@@ -34,7 +32,7 @@ pub(super) fn keep(entry: &Entry) -> Result<Kept, Problem> {
             continue;
         }
         if name == ACCESS || name == DEFAULT {
-            let list = acl::parse(value).ok_or(Problem::Acl)?;
+            let list = Acl::from_xattr(value).ok_or(Problem::Acl)?;
             if name == ACCESS {
                 kept.mode = kept.mode & 0o7000 | list.mode();
                 if list.is_minimal() {

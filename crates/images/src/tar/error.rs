@@ -67,8 +67,6 @@ pub enum Problem {
     Xattr(Name),
     #[error("the ACL is damaged")]
     Acl,
-    #[error("the ACL names {0} without a number: archive with `tar --acls --numeric-owner`")]
-    AclName(Name),
     #[error("{0} are not supported")]
     Unsupported(&'static str),
     #[error("entries of type '{}' are not supported", .0.escape_ascii())]

@@ -19,7 +19,6 @@
 //! extended attributes, an attribute may have an empty value, and a GNU volume label is passed over. Multi-volume
 //! archives and incremental dumps are refused by name.
 
-mod acl;
 mod block;
 mod body;
 mod error;
@@ -54,6 +53,8 @@ pub struct Entry {
     /// Names and values as Linux has them, each name once, in the archive's order. ACLs are among them as
     /// `system.posix_acl_access` and `system.posix_acl_default`.
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    /// ACLs that name somebody without a number and are therefore not among the attributes.
+    pub untold_acls: u32,
 }
 
 /// What an entry is, with what only such an entry has.

@@ -4,7 +4,8 @@ use super::error::{Bound, Name, Problem};
 use super::number::{decimal, natural, time};
 use super::sparse::Announced;
 use super::xattr::Xattrs;
-use super::{Limits, Time, acl};
+use super::{Limits, Time};
+use crate::acl::{self, Acl, TextError};
 
 /// What pax headers said of an entry. `None` leaves to the entry's own header what it says.
 #[derive(Clone, Debug, Default)]
@@ -23,8 +24,29 @@ pub(super) struct Records {
     xattrs: Xattrs,
     /// LIBARCHIVE.xattr: libarchive writes each attribute twice, and SCHILY.xattr is what all others read.
     encoded_xattrs: Xattrs,
-    access_acl: Option<Vec<u8>>,
-    default_acl: Option<Vec<u8>>,
+    access_acl: List,
+    default_acl: List,
+}
+
+/// What a record says of an ACL.
+#[derive(Clone, Debug, Default)]
+enum List {
+    #[default]
+    None,
+    Some(Vec<u8>),
+    /// GNU tar writes users' names, and no option of it makes numbers of them: nobody else can tell who is meant.
+    Named,
+}
+
+impl List {
+    fn from_text(text: &[u8]) -> Result<Self, Problem> {
+        match Acl::from_text(text) {
+            Ok(None) => Ok(Self::None),
+            Ok(Some(list)) => Ok(Self::Some(list.to_xattr())),
+            Err(TextError::Named) => Ok(Self::Named),
+            Err(TextError::Damaged) => Err(Problem::Acl),
+        }
+    }
 }
 
 impl Records {
@@ -73,8 +95,8 @@ impl Records {
             b"ctime" => self.ctime = given(value, time, "ctime")?,
             b"SCHILY.devmajor" => self.device_major = given(value, decimal, "SCHILY.devmajor")?,
             b"SCHILY.devminor" => self.device_minor = given(value, decimal, "SCHILY.devminor")?,
-            b"SCHILY.acl.access" => self.access_acl = acl::from_text(value)?,
-            b"SCHILY.acl.default" => self.default_acl = acl::from_text(value)?,
+            b"SCHILY.acl.access" => self.access_acl = List::from_text(value)?,
+            b"SCHILY.acl.default" => self.default_acl = List::from_text(value)?,
             // Names are bytes, whichever of the two it is.
             b"hdrcharset" if !matches!(value, b"" | b"BINARY" | b"ISO-IR 10646 2000 UTF-8") => {
                 return Err(Problem::Charset(Name(value.to_vec())));
@@ -92,22 +114,22 @@ impl Records {
         Ok(())
     }
 
-    /// All extended attributes, ACLs among them. What was given plainly comes first and counts.
-    pub(super) fn into_xattrs(self, limits: &Limits) -> Result<Xattrs, Problem> {
-        let mut xattrs = self.xattrs;
-        let acls = [
-            ("system.posix_acl_access", self.access_acl),
-            ("system.posix_acl_default", self.default_acl),
-        ];
+    /// All extended attributes, ACLs among them, and how many ACLs could not be told. What was given plainly comes first and
+    /// counts.
+    pub(super) fn into_xattrs(self, limits: &Limits) -> Result<(Xattrs, u32), Problem> {
+        let (mut xattrs, mut untold) = (self.xattrs, 0);
+        let acls = [(acl::ACCESS, self.access_acl), (acl::DEFAULT, self.default_acl)];
         for (name, acl) in acls {
-            if let Some(acl) = acl {
-                xattrs.set_if_absent(name.as_bytes(), acl, limits)?;
+            match acl {
+                List::None => {}
+                List::Some(value) => xattrs.set_if_absent(name, value, limits)?,
+                List::Named => untold += u32::from(!xattrs.has(name)),
             }
         }
         for (name, value) in self.encoded_xattrs.into_list() {
             xattrs.set_if_absent(&name, value, limits)?;
         }
-        Ok(xattrs)
+        Ok((xattrs, untold))
     }
 }
 

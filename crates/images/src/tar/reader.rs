@@ -199,6 +199,7 @@ impl<R: Read> Reader<R> {
             atime: records.atime.or(access),
             ctime: records.ctime.or(change),
             xattrs: Vec::new(),
+            untold_acls: 0,
         };
         let stored = records.size.map_or_else(|| header.size(), Ok)?;
         entry.kind = match header.type_flag() {
@@ -238,7 +239,8 @@ impl<R: Read> Reader<R> {
             other => return Err(Problem::UnknownType(other)),
         };
         Bound::Path.check_len(entry.path.len(), self.limits.path)?;
-        entry.xattrs = records.into_xattrs(&self.limits)?.into_list();
+        let (xattrs, untold) = records.into_xattrs(&self.limits)?;
+        (entry.xattrs, entry.untold_acls) = (xattrs.into_list(), untold);
         Ok(entry)
     }
 

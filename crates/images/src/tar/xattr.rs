@@ -52,10 +52,14 @@ impl Xattrs {
         value: Vec<u8>,
         limits: &Limits,
     ) -> Result<(), Problem> {
-        if self.list.iter().any(|(known, _)| known == name) {
+        if self.has(name) {
             return Ok(());
         }
         self.set(name, value, limits)
+    }
+
+    pub(super) fn has(&self, name: &[u8]) -> bool {
+        self.list.iter().any(|(known, _)| known == name)
     }
 
     pub(super) fn into_list(self) -> Vec<(Vec<u8>, Vec<u8>)> {

@@ -197,10 +197,11 @@ fn device(mut contents: Contents, major: u32, minor: u32) -> Contents {
     contents
 }
 
-/// Seconds, and a field of two more bits of them and the nanoseconds. From 1901 to 2446; other times become the nearest.
+/// Seconds, and a field of two more bits of them and the nanoseconds. From 1901 to 2310; other times become the nearest: the
+/// field could tell those up to 2446 too, but e2fsck takes them for old kernels' mistakes with times before 1970.
 fn encode(time: Time) -> (u32, u32) {
     const FIRST: i64 = i32::MIN as i64;
-    const LAST: i64 = (4 << 32) + FIRST - 1;
+    const LAST: i64 = (3 << 32) + FIRST - 1;
     let clamped = time.seconds.clamp(FIRST, LAST);
     let nanoseconds = if clamped == time.seconds {
         time.nanoseconds.min(999_999_999)

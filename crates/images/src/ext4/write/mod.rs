@@ -16,7 +16,6 @@
 //!
 //! There is no journal and no backup of the superblock (`sparse_super2`): nobody writes to it, and what is broken is made anew.
 
-pub(crate) mod acl;
 mod bitmaps;
 mod blocks;
 mod bytes;

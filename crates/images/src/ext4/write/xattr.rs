@@ -3,9 +3,9 @@
 //! The source: fs/ext4/xattr.h and xattr.c.
 
 use super::BLOCK;
-use super::acl;
 use super::bytes::{put, put16, put32};
 use super::inode::EXTRA;
+use crate::acl::{self, Acl};
 use crate::tree::Xattr;
 
 const MAGIC: u32 = 0xea02_0000;
@@ -44,11 +44,13 @@ impl Kept {
         let acl = |prefix| Self {
             prefix,
             name: Vec::new(),
-            value: acl::parse(value).map(|list| list.to_disk()).unwrap_or_default(),
+            value: Acl::from_xattr(value)
+                .map(|list| list.to_disk())
+                .unwrap_or_default(),
         };
         match &**name {
-            b"system.posix_acl_access" => return acl(2),
-            b"system.posix_acl_default" => return acl(3),
+            acl::ACCESS => return acl(2),
+            acl::DEFAULT => return acl(3),
             _ => {}
         }
         let known = PREFIXES

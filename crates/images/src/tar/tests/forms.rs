@@ -254,6 +254,24 @@ fn extended_attributes_come_from_every_writer_once() {
     assert_eq!(xattrs[3].1, b"\0\xff");
 }
 
+/// GNU tar writes names whatever it is told.
+#[test]
+fn an_acl_that_only_its_writer_could_tell_is_left_out_and_counted() {
+    let stream = archive(&[
+        pax(&[
+            ("SCHILY.acl.access", b"user::rw-,group::r--,other::---"),
+            (
+                "SCHILY.acl.default",
+                b"user::rwx,user:daemon:r-x,group::r-x,mask::r-x,other::---",
+            ),
+        ]),
+        Header::ustar(b"a", b'5').end(),
+    ]);
+    let entry = only(&stream).0;
+    assert_eq!((entry.xattrs.len(), entry.untold_acls), (1, 1));
+    assert_eq!(entry.xattrs[0].0, b"system.posix_acl_access");
+}
+
 #[test]
 fn the_sum_may_be_of_signed_bytes() {
     let mut header = Header::v7(b"\xe4\xf6", b'0').end();

@@ -41,6 +41,7 @@ prop_compose! {
             atime: None,
             ctime: None,
             xattrs: xattrs.into_iter().map(|(name, value)| (name.into_bytes(), value)).collect(),
+            untold_acls: 0,
         }
     }
 }
