@@ -5,6 +5,7 @@
 
 mod mkfs;
 mod populate;
+pub mod read;
 mod superblock;
 mod tools;
 pub(crate) mod write;
