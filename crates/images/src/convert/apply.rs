@@ -269,7 +269,7 @@ impl<'a> Applier<'a> {
         Ok(())
     }
 
-    fn target(&mut self, path: &[u8]) -> Result<NodeId, Refusal> {
+    fn target(&self, path: &[u8]) -> Result<NodeId, Refusal> {
         let found = self.tree.look_up(path).map_err(|error| self.unresolved(error))?;
         let node = found.ok_or(Problem::LinkTarget)?;
         if self.tree.node(node).is_directory() {

@@ -82,12 +82,12 @@ impl Tree {
         if name.len() > 255 {
             return Err(ResolveError::Name);
         }
-        let directory = self.walk(parents, Some(walk))?.ok_or(ResolveError::Loop)?;
+        let directory = self.walk(parents, walk)?;
         Ok(Place::In { directory, name })
     }
 
     /// The inode that a path names, if there is one; the last name is not followed.
-    pub(crate) fn look_up(&mut self, path: &[u8]) -> Result<Option<NodeId>, ResolveError> {
+    pub(crate) fn look_up(&self, path: &[u8]) -> Result<Option<NodeId>, ResolveError> {
         Ok(match self.locate(path)? {
             None => None,
             Some(Place::Root) => Some(DirectoryId::ROOT.node()),
@@ -96,76 +96,98 @@ impl Tree {
     }
 
     /// As [`Self::place`], but makes nothing: `None` where the folder is not there.
-    pub(crate) fn locate<'a>(&mut self, path: &'a [u8]) -> Result<Option<Place<'a>>, ResolveError> {
+    pub(crate) fn locate<'a>(&self, path: &'a [u8]) -> Result<Option<Place<'a>>, ResolveError> {
         let names = components(path);
         let Some((name, parents)) = names.split_last() else {
             return Ok(Some(Place::Root));
         };
-        let directory = self.walk(parents, None)?;
+        let Reached { at, missing, .. } = self.reach(parents)?;
+        let directory = missing.is_empty().then_some(at);
         Ok(directory.map(|directory| Place::In { directory, name }))
     }
 
-    /// Follows folders and links from the root.
-    fn walk(
-        &mut self,
-        names: &[&[u8]],
-        mut make: Option<&mut Walk<'_>>,
-    ) -> Result<Option<DirectoryId>, ResolveError> {
+    /// Follows folders and links from the root, and makes what is missing.
+    fn walk(&mut self, names: &[&[u8]], walk: &mut Walk<'_>) -> Result<DirectoryId, ResolveError> {
+        let Reached { at, depth, missing } = self.reach(names)?;
+        // The entry itself is one deeper.
+        if depth + missing.len() + 1 > walk.max_depth {
+            return Err(ResolveError::Depth);
+        }
+        let mut directory = at;
+        for name in missing {
+            if name.len() > 255 {
+                return Err(ResolveError::Name);
+            }
+            if let Some(file) = self.find(directory, &name) {
+                self.remove(file, walk.freed);
+            }
+            self.touch_directory(directory, walk.layer);
+            let made = self.create(
+                directory,
+                &name,
+                walk.layer,
+                Body::Directory,
+                walk.implied.clone(),
+            )?;
+            directory = self.directory(made).ok_or(ResolveError::Full)?;
+        }
+        Ok(directory)
+    }
+
+    /// Follows names as far as they lead. As in the reference, `..` behind a name that is missing takes that name back.
+    fn reach(&self, names: &[&[u8]]) -> Result<Reached, ResolveError> {
         // Names still to go, the next one last.
-        let mut ahead: Vec<Vec<u8>> = names.iter().rev().map(|name| name.to_vec()).collect();
-        let (mut at, mut depth, mut links, mut steps) = (DirectoryId::ROOT, 0_usize, 0_usize, 0_usize);
+        let mut ahead: Vec<&[u8]> = names.iter().rev().copied().collect();
+        let (mut at, mut depth, mut missing) = (DirectoryId::ROOT, 0_usize, Vec::new());
+        let (mut links, mut steps) = (0_usize, 0_usize);
         while let Some(name) = ahead.pop() {
             steps += 1;
             if steps > MAX_STEPS {
                 return Err(ResolveError::Loop);
             }
-            match &*name {
+            match name {
                 b"" | b"." => continue,
                 b".." => {
-                    at = self.parent(at);
-                    depth = depth.saturating_sub(1);
+                    if missing.pop().is_none() {
+                        at = self.parent(at);
+                        depth = depth.saturating_sub(1);
+                    }
                     continue;
                 }
                 _ => {}
             }
-            let found = self.find(at, &name).map(|id| (id, self.entry(id).node));
-            if let Some((_, node)) = found {
-                if let Some(directory) = self.directory(node) {
-                    (at, depth) = (directory, depth + 1);
-                    continue;
-                }
-                if let Body::Symlink { target } = &self.node(node).body {
+            let found = if missing.is_empty() {
+                self.find(at, name).map(|id| self.entry(id).node)
+            } else {
+                None
+            };
+            if let Some(directory) = found.and_then(|node| self.directory(node)) {
+                (at, depth) = (directory, depth + 1);
+                continue;
+            }
+            match found.map(|node| &self.node(node).body) {
+                Some(Body::Symlink { target }) => {
                     links += 1;
                     if links > MAX_LINKS {
                         return Err(ResolveError::Loop);
                     }
-                    ahead.extend(target.split(|byte| *byte == b'/').rev().map(<[u8]>::to_vec));
+                    ahead.extend(target.split(|byte| *byte == b'/').rev());
                     if target.first() == Some(&b'/') {
                         (at, depth) = (DirectoryId::ROOT, 0);
                     }
-                    continue;
                 }
+                _ => missing.push(name.to_vec()),
             }
-            let Some(walk) = make.as_deref_mut() else {
-                return Ok(None);
-            };
-            if let Some((entry, _)) = found {
-                self.remove(entry, walk.freed);
-            }
-            if depth + 1 > walk.max_depth {
-                return Err(ResolveError::Depth);
-            }
-            if name.len() > 255 {
-                return Err(ResolveError::Name);
-            }
-            let made = self.create(at, &name, walk.layer, Body::Directory, walk.implied.clone())?;
-            (at, depth) = (self.directory(made).ok_or(ResolveError::Full)?, depth + 1);
         }
-        if let Some(walk) = make
-            && depth + 1 > walk.max_depth
-        {
-            return Err(ResolveError::Depth);
-        }
-        Ok(Some(at))
+        Ok(Reached { at, depth, missing })
     }
+}
+
+/// How far names lead.
+struct Reached {
+    at: DirectoryId,
+    /// Folders that `at` is in.
+    depth: usize,
+    /// What would have to be made in there, the first one perhaps in the place of what is no folder.
+    missing: Vec<Vec<u8>>,
 }
