@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use guest_protocol::control::Health;
 use serde::{Deserialize, Serialize};
 
 use crate::{Forward, MachineSpec, Name};
@@ -58,4 +59,8 @@ pub struct MachineInfo {
     pub addresses: Vec<IpAddr>,
     /// The kernel bundle's id.
     pub kernel: String,
+    /// What it was made of: the digest of the image's manifest, or the built-in image's id. None where it shares nothing.
+    pub image: Option<String>,
+    /// What the image's health check has shown. None where there is none, or the guest did not say in time.
+    pub health: Option<Health>,
 }

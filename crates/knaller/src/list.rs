@@ -6,6 +6,7 @@ use std::time::Duration;
 use firecracker_api::Client;
 use firecracker_api::models::InstanceState;
 use futures_util::{StreamExt as _, stream};
+use guest_protocol::control::Health;
 use tokio::net::UnixStream;
 
 use crate::claim::Claim;
@@ -13,6 +14,7 @@ use crate::knaller::Inner;
 use crate::layout::{self, Files};
 use crate::network::addresses;
 use crate::record::Record;
+use crate::ssh::control;
 use crate::{Error, MachineInfo, Name, Network, Result, State, heal};
 
 /// How many machines are asked at once: each takes two files of the caller's.
@@ -43,6 +45,10 @@ pub(crate) async fn all(inner: &Arc<Inner>) -> Result<Vec<MachineInfo>> {
 pub(crate) async fn one(inner: &Arc<Inner>, name: &Name) -> Result<MachineInfo> {
     let (files, record) = load(inner, name)?;
     let answer = ask(&files, &record).await;
+    let health = match answer.state {
+        State::Running if record.checked => health(&files, &record).await,
+        _ => None,
+    };
     let addresses = match record.spec.network {
         Network::Pasta => addresses::guest(record.ipv6),
         Network::None => Vec::new(),
@@ -60,7 +66,15 @@ pub(crate) async fn one(inner: &Arc<Inner>, name: &Name) -> Result<MachineInfo> 
         forwards: record.forwards,
         addresses,
         kernel: record.kernel,
+        image: record.image,
+        health,
     })
+}
+
+/// What the guest's checks have shown, if it says so soon.
+async fn health(files: &Files, record: &Record) -> Option<Health> {
+    let asked = tokio::time::timeout(PATIENCE, control::status(files, record)).await;
+    asked.ok()?.ok()?.health
 }
 
 /// A machine's record, and its files where this boot has them.

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use guest_protocol::Exit;
+use guest_protocol::control::{Check, CheckResult, HealthState};
 use jiff::Timestamp;
 use knaller::{Forward, MachineInfo, MachineSpec, Protocol, Root, State};
 use serde::Serialize;
@@ -16,7 +18,12 @@ use crate::ui::{Inspected, Listed, Timeline};
 pub(crate) struct MachineView {
     name: String,
     state: &'static str,
+    /// `starting`, `healthy` or `unhealthy`, as the image's own check found it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    health: Option<HealthState>,
     image: String,
+    /// What the machine was made of, whatever the name stands for by now.
+    image_id: Option<String>,
     cpus: u8,
     memory_mib: u32,
     forwards: Vec<ForwardView>,
@@ -104,7 +111,9 @@ impl MachineView {
         Self {
             name: info.name.to_string(),
             state: info.state.as_str(),
+            health: info.health.map(|health| health.state),
             image: image(&info.spec.root),
+            image_id: info.image,
             cpus: info.spec.cpus,
             memory_mib: info.spec.memory_mib,
             forwards: info.forwards.iter().map(ForwardView::new).collect(),
@@ -126,7 +135,12 @@ impl MachineView {
             state if state == State::Stopped.as_str() => Tone::Faint,
             _ => Tone::Warning,
         };
-        Cell::new(self.state, tone)
+        match self.health {
+            None => Cell::new(self.state, tone),
+            Some(HealthState::Healthy) => Cell::new(format!("{} (healthy)", self.state), tone),
+            Some(HealthState::Starting) => Cell::new(format!("{} (health: starting)", self.state), tone),
+            Some(HealthState::Unhealthy) => Cell::new(format!("{} (unhealthy)", self.state), Tone::Warning),
+        }
     }
 
     /// A file without its folder.
@@ -189,6 +203,7 @@ impl Inspected for MachineView {
             ("name", Cell::new(&self.name, Tone::Strong)),
             ("state", self.state_cell()),
             ("image", self.image.as_str().into()),
+            ("image id", self.image_id.as_deref().unwrap_or_default().into()),
             ("cpus", self.cpus.to_string().into()),
             ("memory", human::mebibytes(self.memory_mib.into()).into()),
             ("ports", self.ports().into()),
@@ -237,8 +252,25 @@ impl Details {
                 ),
                 ("processes", guest.processes.to_string().into()),
             ]);
+            if let Some(check) = guest.health.as_ref().and_then(|health| health.last.as_ref()) {
+                facts.push(("last check", last_check(check).into()));
+            }
         }
         facts
+    }
+}
+
+/// How the last health check ended, and the last line of what it said.
+fn last_check(check: &Check) -> String {
+    let result = match &check.result {
+        CheckResult::TimedOut => "took too long".to_owned(),
+        CheckResult::Exit(Exit::Code(code)) => format!("exit code {code}"),
+        CheckResult::Exit(Exit::Signal(signal)) => format!("ended by signal {signal}"),
+        CheckResult::Exit(Exit::NotStarted(why)) => format!("not started: {why}"),
+    };
+    match check.output.trim_end().lines().last() {
+        None => result,
+        Some(line) => format!("{result}: {line}"),
     }
 }
 

@@ -27,6 +27,8 @@ fn info(name: &str, state: State, started: u64) -> MachineInfo {
             "[::1]:5353:53/udp".parse().unwrap(),
         ],
         addresses: vec!["10.0.2.15".parse().unwrap(), "fd00::2".parse().unwrap()],
+        image: Some("builtin-0".to_owned()),
+        health: None,
         kernel: "6.1.0-49-cloud-amd64-0123abcd".to_owned(),
     }
 }
