@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use guest_protocol::Exit;
-use guest_protocol::control::{Check, CheckResult, HealthState};
+use guest_protocol::control::{Check, CheckResult, Health, HealthState};
 use jiff::Timestamp;
 use knaller::{Forward, MachineInfo, MachineSpec, Protocol, Root, State};
 use serde::Serialize;
@@ -18,9 +18,9 @@ use crate::ui::{Inspected, Listed, Timeline};
 pub(crate) struct MachineView {
     name: String,
     state: &'static str,
-    /// `starting`, `healthy` or `unhealthy`, as the image's own check found it.
+    /// What the image's own check has found, where it has one and the machine runs.
     #[serde(skip_serializing_if = "Option::is_none")]
-    health: Option<HealthState>,
+    health: Option<Health>,
     image: String,
     /// What the machine was made of, whatever the name stands for by now.
     image_id: Option<String>,
@@ -111,7 +111,7 @@ impl MachineView {
         Self {
             name: info.name.to_string(),
             state: info.state.as_str(),
-            health: info.health.map(|health| health.state),
+            health: info.health,
             image: image(&info.spec.root),
             image_id: info.image,
             cpus: info.spec.cpus,
@@ -135,12 +135,17 @@ impl MachineView {
             state if state == State::Stopped.as_str() => Tone::Faint,
             _ => Tone::Warning,
         };
-        match self.health {
+        match self.health.as_ref().map(|health| health.state) {
             None => Cell::new(self.state, tone),
             Some(HealthState::Healthy) => Cell::new(format!("{} (healthy)", self.state), tone),
             Some(HealthState::Starting) => Cell::new(format!("{} (health: starting)", self.state), tone),
             Some(HealthState::Unhealthy) => Cell::new(format!("{} (unhealthy)", self.state), Tone::Warning),
         }
+    }
+
+    fn last_check(&self) -> String {
+        let last = self.health.as_ref().and_then(|health| health.last.as_ref());
+        last.map(last_check).unwrap_or_default()
     }
 
     /// A file without its folder.
@@ -202,6 +207,7 @@ impl Inspected for MachineView {
         let mut facts = vec![
             ("name", Cell::new(&self.name, Tone::Strong)),
             ("state", self.state_cell()),
+            ("last check", self.last_check().into()),
             ("image", self.image.as_str().into()),
             ("image id", self.image_id.as_deref().unwrap_or_default().into()),
             ("cpus", self.cpus.to_string().into()),
@@ -252,9 +258,6 @@ impl Details {
                 ),
                 ("processes", guest.processes.to_string().into()),
             ]);
-            if let Some(check) = guest.health.as_ref().and_then(|health| health.last.as_ref()) {
-                facts.push(("last check", last_check(check).into()));
-            }
         }
         facts
     }
