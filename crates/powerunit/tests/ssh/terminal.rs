@@ -129,13 +129,14 @@ fn a_login_shell_has_the_clients_terminal() {
 fn a_window_that_changes_is_told() {
     let server = Server::start();
     let mut client = Client::start(server.ssh_with(&["-tt"]));
-    client.write("PS1=; stty -echo; trap 'stty size; echo chan''ged' WINCH; echo rea''dy\n");
+    // A shell runs its traps between commands only, so there are commands all the time; its own, since one in the foreground
+    // would be told instead.
+    client.write(
+        "PS1=; stty -echo; trap 'stty size; echo chan''ged; exit' WINCH; echo rea''dy; while :; do :; done\n",
+    );
     client.until("ready\r\n");
     tcsetwinsize(client.screen.as_fd(), size(50, 132)).unwrap();
-    // Wakes a shell that runs its traps between commands only.
-    client.write("\n");
     assert!(client.until("changed").contains("50 132"));
-    client.write("exit\n");
     client.end();
 }
 
