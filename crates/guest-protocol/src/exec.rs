@@ -9,8 +9,9 @@
 //!
 //! The program's end comes back as SSH's own `exit-status` or `exit-signal`. What cannot be started ends with a line on
 //! standard error and exit code 126 (it is there and cannot be executed), 127 (there is no such program) or 125 (all else:
-//! no such user, no working folder), as by `docker run`. A client that closes the channel, or is lost, ends the program's
-//! process group: [`STOP_SIGNAL`], and SIGKILL after [`KILL_AFTER`].
+//! no such user, no working folder), as by `docker run`. What is left of its process group is killed when it ends, as a container
+//! ends with its first process. A client that closes the channel, or is lost, ends the whole group: [`STOP_SIGNAL`], and
+//! SIGKILL after [`KILL_AFTER`].
 
 use std::collections::BTreeMap;
 use std::time::Duration;

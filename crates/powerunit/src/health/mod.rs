@@ -1,7 +1,8 @@
 //! The image's health check: run now and then beside everything else, by the worker, so that it goes on whoever is PID 1.
 //!
 //! The invariant: one check at a time. Each is over, with its whole process group, before the pause to the next begins; when
-//! the watch is dropped, so is the check that runs.
+//! the watch is dropped, so is the check that runs. A worker that takes a dead one's place knows nothing of its checks and begins
+//! anew, but for the time that the start is given.
 
 mod check;
 mod monitor;

@@ -173,6 +173,15 @@ fn a_client_that_is_gone_ends_the_process_group() {
     }
 }
 
+/// As a container ends with its first process: what that left in its group would hold the output open.
+#[test]
+fn what_a_program_leaves_behind_ends_with_it() {
+    let server = Server::start();
+    let output = run(&server, &exec(&["sh", "-c", "sleep 1000 & echo $!; exit 3"]));
+    assert_eq!(output.status.code(), Some(3));
+    ended(stdout(&output).trim().parse().unwrap());
+}
+
 /// Waits for the end of a process that is not this one's child, or is one that somebody else waits for.
 fn ended(pid: i32) {
     let path = format!("/proc/{pid}/stat");

@@ -34,12 +34,17 @@ impl Agent {
         SystemRandom::new()
             .fill(&mut random)
             .map_err(|_| io::Error::other("the kernel gives no random bytes"))?;
-        let folder = PathBuf::from(format!("/tmp/ssh-{:016x}", u64::from_be_bytes(random)));
-        let path = folder.join("agent");
-        let socket = act_as(owner, || {
+        let name = format!("ssh-{:016x}", u64::from_be_bytes(random));
+        let open = |parent: &str| {
+            let folder = Path::new(parent).join(&name);
+            let path = folder.join("agent");
             // A folder that is already there is somebody else's trap.
             std::fs::DirBuilder::new().mode(0o700).create(&folder)?;
-            UnixListener::bind(&path)
+            UnixListener::bind(&path).map(|socket| (folder, path, socket))
+        };
+        let (folder, path, socket) = act_as(owner, || match open("/tmp") {
+            Err(e) if e.kind() == io::ErrorKind::ReadOnlyFilesystem => open("/dev/shm"),
+            opened => opened,
         })??;
         let task = tokio::spawn(accept(Fd::new(OwnedFd::from(socket))?, hub.clone()));
         Ok(Self {

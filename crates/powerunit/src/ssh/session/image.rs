@@ -3,6 +3,7 @@
 use guest_protocol::exec::{Exec, KILL_AFTER, STOP_SIGNAL, SUBSYSTEM};
 use tokio::process::Child;
 
+use super::process;
 use super::refusal::Refusal;
 use crate::console::chain;
 use crate::launch::{Found, Launch, Wanted};
@@ -39,13 +40,14 @@ pub(super) fn launch(subsystem: &str, settings: &Settings) -> Result<Launch, Ref
 
 /// Ends a program whose client is gone, with its process group.
 pub(super) async fn end(mut child: Child) {
-    let Some(group) = child.id().and_then(|id| i32::try_from(id).ok()) else {
+    let Some(group) = process::group(&child) else {
         return;
     };
     // A group that has just ended needs no signal.
-    let _ = sys::kill(-group, STOP_SIGNAL.into());
-    let _ = sys::kill(-group, libc::SIGCONT);
+    for signal in [STOP_SIGNAL.into(), libc::SIGCONT] {
+        let _ = sys::kill(-group.as_raw_nonzero().get(), signal);
+    }
     let _ = tokio::time::timeout(KILL_AFTER, child.wait()).await;
-    let _ = sys::kill(-group, libc::SIGKILL);
+    let _ = sys::kill(-group.as_raw_nonzero().get(), libc::SIGKILL);
     let _ = child.wait().await;
 }

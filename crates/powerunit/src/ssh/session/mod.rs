@@ -18,6 +18,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 use std::sync::Arc;
 
+use rustix::process::{Pid, Signal};
 use tokio::process::Child;
 use tokio::sync::mpsc;
 
@@ -287,16 +288,22 @@ impl Session {
             None => None,
         };
         let command = launch.command()?;
-        Process::start(command, pty).map_err(|error| launch.failed(error).into())
+        let mut process = Process::start(command, pty).map_err(|error| launch.failed(error))?;
+        process.group = process::group(&process.child);
+        Ok(process)
     }
 
     /// Connects the client and the program until both are done, or the client is gone: then gives the program.
     async fn serve(&mut self, process: Process) -> Option<Child> {
-        let Process { mut child, streams } = process;
+        let Process {
+            mut child,
+            streams,
+            group,
+        } = process;
         let channel = &self.channel;
         match streams {
             Streams::Terminal(master) => {
-                let life = attend(&mut child, &mut self.requests, channel, Some(&master));
+                let life = attend(&mut child, group, &mut self.requests, channel, Some(&master));
                 let output = pump::outward(&master, channel, false);
                 let input = async {
                     pump::inward(channel, &master).await;
@@ -309,7 +316,7 @@ impl Session {
                 stdout,
                 stderr,
             } => {
-                let life = attend(&mut child, &mut self.requests, channel, None);
+                let life = attend(&mut child, group, &mut self.requests, channel, None);
                 let output = async {
                     let (out, err) = (
                         pump::outward(&stdout, channel, false),
@@ -354,9 +361,10 @@ async fn until_over(
     }
 }
 
-/// Serves requests while the program runs, then says how it ended.
+/// Serves requests while the program runs, then ends its group with it and says how it ended.
 async fn attend(
     child: &mut Child,
+    group: Option<Pid>,
     requests: &mut mpsc::Receiver<Request>,
     channel: &Channel,
     terminal: Option<&Fd>,
@@ -376,6 +384,10 @@ async fn attend(
             channel.reply(done);
         }
     };
+    if let Some(group) = group {
+        // Mostly nobody is left in it.
+        let _ = rustix::process::kill_process_group(group, Signal::KILL);
+    }
     match status {
         Ok(status) => report(channel, status),
         Err(error) => tracing::warn!(%error, "a session's program is lost"),

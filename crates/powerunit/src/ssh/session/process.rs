@@ -33,6 +33,14 @@ pub(super) enum Streams {
 pub(super) struct Process {
     pub child: Child,
     pub streams: Streams,
+    /// The process group that ends with the program, if it is to.
+    pub group: Option<Pid>,
+}
+
+/// The process group that `child` leads, until it has been waited for.
+pub(super) fn group(child: &Child) -> Option<Pid> {
+    let id = child.id().and_then(|id| i32::try_from(id).ok());
+    id.and_then(Pid::from_raw)
 }
 
 /// How a login's program is started.
@@ -102,7 +110,11 @@ impl Process {
             .stdout(Stdio::from(ends.stdout))
             .stderr(Stdio::from(ends.stderr));
         let child = tokio::process::Command::from(command).spawn()?;
-        Ok(Self { child, streams })
+        Ok(Self {
+            child,
+            streams,
+            group: None,
+        })
     }
 }
 
@@ -151,12 +163,8 @@ const SIGNALS: [(&str, Signal); 13] = [
 /// Sends the signal of that name to the process group of `child`. `false`: there is no such signal or process.
 pub(super) fn signal(child: &Child, name: &str) -> bool {
     let signal = SIGNALS.iter().find(|(known, _)| *known == name);
-    let pid = child
-        .id()
-        .and_then(|id| i32::try_from(id).ok())
-        .and_then(Pid::from_raw);
-    match (signal, pid) {
-        (Some((_, signal)), Some(pid)) => rustix::process::kill_process_group(pid, *signal).is_ok(),
+    match (signal, group(child)) {
+        (Some((_, signal)), Some(group)) => rustix::process::kill_process_group(group, *signal).is_ok(),
         _ => false,
     }
 }
