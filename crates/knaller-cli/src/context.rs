@@ -11,9 +11,19 @@ pub(crate) struct Context {
     pub(crate) knaller: Knaller,
 }
 
+/// Sets limits on images: see [`images::convert::Limits`].
+const IMAGE_LIMITS: &str = "KNALLER_IMAGE_LIMITS";
+
 impl Context {
     pub(crate) fn open(ui: Ui) -> Result<Self, CommandError> {
-        let knaller = Knaller::open(Options::from_env())?;
+        let mut options = Options::from_env();
+        if let Ok(limits) = std::env::var(IMAGE_LIMITS) {
+            let limits = limits
+                .parse()
+                .map_err(|error| CommandError::usage(format!("{IMAGE_LIMITS}: {error}")))?;
+            options.image_limits = limits;
+        }
+        let knaller = Knaller::open(options)?;
         Ok(Self { ui, knaller })
     }
 

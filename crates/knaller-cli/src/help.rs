@@ -19,7 +19,7 @@ const OTHER_CODES: [(&str, &str); 3] = [
 ];
 
 /// What the environment may say.
-const VARIABLES: [(&str, &str); 15] = [
+const VARIABLES: [(&str, &str); 16] = [
     (
         "KNALLER_DATA",
         "kernels, images and machines; else $XDG_DATA_HOME/knaller, ~/.local/share/knaller",
@@ -27,6 +27,10 @@ const VARIABLES: [(&str, &str); 15] = [
     (
         "KNALLER_RUNTIME",
         "sockets; else $XDG_RUNTIME_DIR/knaller, /tmp/knaller-UID",
+    ),
+    (
+        "KNALLER_IMAGE_LIMITS",
+        "what an image may have: total=100G,entries=5000000; also file, depth, path, xattr, ratio, memory",
     ),
     ("KNALLER_LOG", "what is logged to standard error, as --log"),
     ("FIRECRACKER", "the firecracker program"),

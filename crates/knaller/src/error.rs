@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use images::builtin::BuiltinError;
-use images::convert;
+use images::convert::{self, ConvertError};
 use images::files::{CopyError, StageError};
 use images::import::ImportError;
 use images::overlay::OverlayError;
@@ -354,6 +354,13 @@ impl Error {
             Self::ProgramMissing { .. } | Self::Network { .. } => {
                 "`knaller doctor` checks what a start needs and names the remedy".to_owned()
             }
+            Self::Convert(error) => match &**error {
+                convert::RootfsError::Convert {
+                    source: ConvertError::Limit { name, .. },
+                    ..
+                } => format!("set KNALLER_IMAGE_LIMITS to a higher limit: {name}=NUMBER"),
+                _ => return None,
+            },
             Self::NoKernel => "make one from the host's own with `knaller kernel import`".to_owned(),
             Self::UnknownKernel(_) => "`knaller kernel ls` shows what there is".to_owned(),
             Self::Memory { .. } => "ask for less with --memory, or stop another machine".to_owned(),

@@ -4,6 +4,8 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use images::convert::Limits;
+
 /// The two folders that hold everything.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Paths {
@@ -47,6 +49,8 @@ pub struct Options {
     pub search_path: OsString,
     /// The folder of the running program, where its companions are.
     pub beside: Option<PathBuf>,
+    /// What an image may have.
+    pub image_limits: Limits,
     /// What a machine's processes get as their environment, beside `PATH`.
     pub environment: Vec<(String, OsString)>,
 }
@@ -63,6 +67,7 @@ impl Options {
             programs: Programs::default(),
             search_path: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into(),
             beside: None,
+            image_limits: Limits::default(),
             environment: Vec::new(),
         }
     }

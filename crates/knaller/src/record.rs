@@ -35,6 +35,9 @@ pub(crate) struct Record {
     pub(crate) forwards: Vec<Forward>,
     /// Whether the guest has IPv6.
     pub(crate) ipv6: bool,
+    /// Whether the guest's console tells how its program ended: there is one, and powerunit runs it.
+    #[serde(default)]
+    pub(crate) tells: bool,
     /// Whether the guest checks its health, and can be asked for it.
     #[serde(default)]
     pub(crate) checked: bool,
@@ -57,6 +60,7 @@ impl Record {
             image: None,
             forwards: spec.forwards.clone(),
             ipv6: false,
+            tells: false,
             checked: false,
             spec,
         }

@@ -132,9 +132,7 @@ pub(crate) async fn wait(inner: &Arc<Inner>, name: &Name) -> Result<Exit> {
     released(&files, &record).await;
     heal::one(inner, name).await?;
     let console = console.and_then(tail::read).unwrap_or_default();
-    // An init of the image's own says nothing of what it ran.
-    let tells = !record.spec.command.is_empty() && record.spec.init == Init::Powerunit;
-    Ok(how(&console, tells))
+    Ok(how(&console, record.tells))
 }
 
 /// Removes a machine that does not run.

@@ -98,7 +98,7 @@ impl<'a> Applier<'a> {
         blocks: &mut Blocks<'_>,
     ) -> Result<R, ConvertError> {
         let archive = |source| ConvertError::archive(number, source);
-        let mut reader = Reader::new(layer, &tar::Limits::default());
+        let mut reader = Reader::new(layer, &self.limits.tar());
         // Layer 0 is that of the root folder, which is there before the first.
         let index =
             u16::try_from(number + 1).map_err(|_| self.limit("layers", u64::from(u16::MAX), "layers"))?;
@@ -200,7 +200,7 @@ impl<'a> Applier<'a> {
         };
         let mut walk = Walk {
             layer: context.layer,
-            max_depth: self.limits.depth,
+            max_depth: usize::try_from(self.limits.depth).unwrap_or(usize::MAX),
             implied: &implied,
             freed: &mut |extent| context.blocks.free(extent),
         };
@@ -362,7 +362,7 @@ impl<'a> Applier<'a> {
     }
 
     fn full(&self, _: Full) -> Refusal {
-        Refusal::Error(self.limit("bytes of names", self.limits.memory as u64, "memory"))
+        Refusal::Error(self.limit("bytes of names", self.limits.memory, "memory"))
     }
 
     #[expect(clippy::unused_self, reason = "said as a limit of this work")]

@@ -20,7 +20,7 @@ pub enum ConvertError {
     Archive { layer: usize, source: TarError },
     #[error("layer {layer} is not what it must be")]
     Layer { layer: usize, source: LayerError },
-    #[error("the image's {what} are more than {limit}: raise the limit `{name}` if that is what you want")]
+    #[error("the image has more {what} than the {limit} that the limit `{name}` allows")]
     Limit {
         what: &'static str,
         limit: u64,

@@ -16,7 +16,7 @@ mod xattrs;
 use std::fs::File;
 
 pub use error::{ConvertError, Problem};
-pub use limits::Limits;
+pub use limits::{InvalidLimits, Limits};
 pub use stored::{RootfsError, root_file_system};
 
 use crate::ext4::write::{self, Blocks, Identity};
@@ -53,7 +53,11 @@ pub fn convert(
     task: &Task,
 ) -> Result<Converted, ConvertError> {
     let mut blocks = Blocks::new(out, limits.total);
-    let mut applier = Applier::new(Tree::new(limits.memory), limits, task);
+    let mut applier = Applier::new(
+        Tree::new(usize::try_from(limits.memory).unwrap_or(usize::MAX)),
+        limits,
+        task,
+    );
     for (number, layer) in layers.into_iter().enumerate() {
         let unfit = |source| ConvertError::Layer {
             layer: number,

@@ -1,7 +1,7 @@
 //! The root file system of an image that is in the store.
 
 use super::{ConvertError, Limits, convert};
-use crate::layer::{self, Expected, Layer, LayerError};
+use crate::layer::{Expected, Layer, LayerError};
 use crate::oci::Digest;
 use crate::store::{Adding, Image, Rootfs, StoreError};
 use crate::task::Task;
@@ -36,7 +36,7 @@ pub fn root_file_system(
                 diff_id: Some(diff_id.clone()),
                 size: Some(blob.size),
             };
-            Layer::open(file, expected, &layer::Limits::default())
+            Layer::open(file, expected, &limits.layer())
         });
         let converted = convert(opened, identity(&image.config.chain_id()), limits, out, task);
         let converted = converted.map_err(|source| RootfsError::Convert {

@@ -8,11 +8,11 @@ mod store;
 
 use images::Task;
 use images::builtin::{BaseImage, builtin_image, find_image};
-use images::convert::{Limits, root_file_system};
+use images::convert::root_file_system;
 use images::oci::RunConfig;
 use images::store::{Adding, Image, Store, StoreError};
 
-pub(crate) use program::{attached, entrypoint, env, health, published, volumes};
+pub(crate) use program::{attached, entrypoint, env, health, published, tells, volumes};
 pub use store::{ImageEvent, ImageObserver};
 
 use crate::{Error, Options, Result, Root};
@@ -57,7 +57,7 @@ fn stored(options: &Options, name: &str, kept: Option<&str>, task: &Task) -> Res
         None => store.resolve(name)?,
         Some(digest) => of_digest(&store, name, digest)?,
     };
-    let rootfs = root_file_system(&hold, &image, &Limits::default(), task)?;
+    let rootfs = root_file_system(&hold, &image, &options.image_limits, task)?;
     Ok(Base {
         disk: BaseImage {
             id: image.digest.to_string(),

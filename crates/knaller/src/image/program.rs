@@ -8,7 +8,7 @@ use guest_protocol::exec::Exec;
 use guest_protocol::{Entrypoint, Health, HealthTest, Volume, VolumeSource};
 use images::oci::{self, RunConfig};
 
-use crate::{Forward, MachineSpec, Protocol};
+use crate::{Forward, Init, MachineSpec, Protocol};
 
 /// Shells that an image names for want of anything else to run: what they would be for, SSH gives.
 const SHELLS: [&str; 7] = ["sh", "bash", "ash", "dash", "zsh", "fish", "ksh"];
@@ -26,6 +26,22 @@ pub(crate) fn entrypoint(spec: &MachineSpec, image: &RunConfig) -> Option<Entryp
         workdir: or(&spec.workdir, &image.working_dir),
         stop_signal: or(&spec.stop_signal, &image.stop_signal),
     })
+}
+
+/// Whether the guest will say how its program ended: an init of the image's own says nothing of what it ran.
+pub(crate) fn tells(spec: &MachineSpec, image: &RunConfig) -> bool {
+    let Some(entrypoint) = entrypoint(spec, image) else {
+        return false;
+    };
+    match spec.init {
+        Init::Powerunit => true,
+        Init::Image => false,
+        // As the guest decides it: see `Init::Auto`.
+        Init::Auto => {
+            let program = entrypoint.argv.first().map_or("", String::as_str);
+            !(matches!(program, "/sbin/init" | "/usr/sbin/init") || program.ends_with("/systemd"))
+        }
+    }
 }
 
 /// The program, to be run over SSH in the place of the guest's init. None: there is nothing to run but a shell.

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use images::Progress;
-use images::convert::{Limits, root_file_system};
+use images::convert::root_file_system;
 use images::import::{self, CheckError, Imported, Source};
 use images::oci::{Digest, Platform, Reference};
 use images::registry::{self, Registries};
@@ -53,9 +53,9 @@ impl Knaller {
             move |event| observer(ImageEvent::Transfer(event))
         };
         let call = task::CallOff::watched(move |step| observer(ImageEvent::Work(step)));
-        let task = call.task().clone();
+        let (task, limits) = (call.task().clone(), self.options().image_limits.clone());
         let make = move |adding: &Adding, image: &Image| -> std::result::Result<(), CheckError> {
-            root_file_system(adding, image, &Limits::default(), &task)?;
+            root_file_system(adding, image, &limits, &task)?;
             Ok(())
         };
         Ok(registries
@@ -93,9 +93,10 @@ impl Knaller {
     ) -> Result<Imported> {
         let store = self.images()?;
         let report = move |step| observer(ImageEvent::Work(step));
+        let limits = self.options().image_limits.clone();
         task::watched(report, move |task| {
             let imported = import::import(&store, source, &options, task, |adding, image| {
-                root_file_system(adding, image, &Limits::default(), task)?;
+                root_file_system(adding, image, &limits, task)?;
                 Ok(())
             })?;
             Ok(imported)

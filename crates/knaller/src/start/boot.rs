@@ -86,6 +86,7 @@ impl Start<'_> {
         record.vmm = self.means.vmm.name.to_owned();
         record.kernel.clone_from(&self.means.kernel_id);
         record.image = self.means.base.as_ref().map(|base| base.disk.id.clone());
+        record.tells = image::tells(&record.spec, &self.run());
         record.checked = image::health(&record.spec, &self.run()).is_some();
         record.ipv6 = self.means.pasta.as_ref().is_some_and(|pasta| pasta.ipv6);
         if let Some(ports) = &ports {
