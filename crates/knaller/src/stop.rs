@@ -13,8 +13,8 @@ use crate::layout::{self, Files};
 use crate::record::Record;
 use crate::ssh::control;
 use crate::{
-    Error, Exit, Init, Name, Result, State, StopOptions, StopOutcome, heal, list, process, runtime_folder,
-    tail, task,
+    Error, Exit, Name, Result, State, StopOptions, StopOutcome, heal, list, process, runtime_folder, tail,
+    task,
 };
 
 /// What an orderly end takes beside the command's grace: killing the rest, syncing, unmounting.
