@@ -25,9 +25,9 @@ pub(crate) struct Attach {
     pub(crate) tty: bool,
 }
 
-/// Stays until the command has ended.
-pub(crate) async fn attach(ui: Ui, mut session: Session, attach: Attach) -> Result<u8, CommandError> {
-    let mut signals = Signals::watch(&[
+/// All signals that a guest's command gets, or is told of.
+pub(crate) fn signals() -> Result<Signals, CommandError> {
+    Ok(Signals::watch(&[
         Signal::HangUp,
         Signal::Interrupt,
         Signal::Quit,
@@ -35,7 +35,21 @@ pub(crate) async fn attach(ui: Ui, mut session: Session, attach: Attach) -> Resu
         Signal::User2,
         Signal::Terminate,
         Signal::WindowChange,
-    ])?;
+    ])?)
+}
+
+/// Stays until the command has ended.
+pub(crate) async fn attach(ui: Ui, session: Session, attach: Attach) -> Result<u8, CommandError> {
+    attach_with(ui, session, attach, signals()?).await
+}
+
+/// As [`attach`], with the [`signals`] that somebody has watched before: none is lost in between.
+pub(crate) async fn attach_with(
+    ui: Ui,
+    mut session: Session,
+    attach: Attach,
+    mut signals: Signals,
+) -> Result<u8, CommandError> {
     let raw = if attach.tty && attach.stdin {
         terminal::Raw::enter()?
     } else {

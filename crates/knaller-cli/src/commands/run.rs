@@ -10,7 +10,7 @@ use super::exec::pty;
 use super::start::{GuestOptions, MachineOptions, NetworkOptions, make_absolute, root};
 use crate::context::Context;
 use crate::error::CommandError;
-use crate::session::{Attach, attach};
+use crate::session::{Attach, attach_with, signals};
 use crate::signals::{Signal, Signals};
 use crate::terminal;
 use crate::ui::Progress;
@@ -65,16 +65,20 @@ pub(crate) struct RunArgs {
 impl RunArgs {
     pub(crate) async fn run(self, context: Context) -> Result<u8, CommandError> {
         let spec = self.spec()?;
-        let machine = start(&context, spec).await?;
+        let mut signals = signals()?;
+        let machine = start(&context, spec, &mut signals).await?;
         let tty = !self.no_tty && (self.tty || terminal::is_interactive());
         let ended = async {
-            let session = machine.program(tty.then(pty)).await?;
-            attach(context.ui, session, Attach { stdin: true, tty }).await
+            let session = tokio::select! {
+                session = machine.program(tty.then(pty)) => session?,
+                signal = ending(&mut signals) => return Err(CommandError::Ended(signal)),
+            };
+            attach_with(context.ui, session, Attach { stdin: true, tty }, signals).await
         };
         let ended = ended.await;
-        let ends = end(&machine).await;
+        let gone = end(&machine).await;
         let code = ended?;
-        ends?;
+        gone?;
         Ok(code)
     }
 
@@ -94,8 +98,7 @@ impl RunArgs {
 }
 
 /// The machine, up. Of what happens on the way only the present step is shown, for as long as it lasts.
-async fn start(context: &Context, spec: MachineSpec) -> Result<Machine, CommandError> {
-    let mut signals = Signals::watch(&Signal::ENDINGS)?;
+async fn start(context: &Context, spec: MachineSpec, signals: &mut Signals) -> Result<Machine, CommandError> {
     let progress = Progress::start(context.ui, "starting");
     let mut observer = |event| match event {
         StartEvent::Claimed { name, .. } => progress.doing(&format!("starting {name}")),
@@ -107,9 +110,19 @@ async fn start(context: &Context, spec: MachineSpec) -> Result<Machine, CommandE
     let started = tokio::select! {
         started = context.knaller.start(spec, StartOptions::default(), &mut observer) => started?,
         // Dropping the start undoes it.
-        signal = signals.next() => return Err(CommandError::Ended(signal)),
+        signal = ending(signals) => return Err(CommandError::Ended(signal)),
     };
     Ok(started.0)
+}
+
+/// The next signal that is to end us.
+async fn ending(signals: &mut Signals) -> Signal {
+    loop {
+        let signal = signals.next().await;
+        if Signal::ENDINGS.contains(&signal) {
+            return signal;
+        }
+    }
 }
 
 /// Nobody misses what is on the machine's own disk; volumes are left in order.

@@ -7,5 +7,7 @@ mod lan;
 mod life;
 mod network;
 mod openssh;
+mod run;
 mod systemd;
+mod volumes;
 mod world;

@@ -4,15 +4,20 @@
 use std::io;
 use std::path::Path;
 
-use crate::{Error, Kernel, MachineSpec, Result, Root};
+use crate::{Error, Kernel, MachineSpec, Result, Root, VolumeSource};
 
-/// Refuses a spec whose root file system or kernel is a file that is not there.
+/// Refuses a spec whose root file system, kernel or volume is a file that is not there.
 pub(super) fn check(spec: &MachineSpec) -> Result<()> {
     if let Root::File(path) = &spec.root {
         regular_file(path)?;
     }
     if let Kernel::Path(path) = &spec.kernel {
         regular_file(path)?;
+    }
+    for volume in &spec.volumes {
+        if let VolumeSource::File(path) = &volume.source {
+            regular_file(path)?;
+        }
     }
     Ok(())
 }

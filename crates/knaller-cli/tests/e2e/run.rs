@@ -1,0 +1,50 @@
+//! `knaller run`: a machine for one command, gone with it.
+
+use rustix::process::Signal;
+use testkit::run_with;
+
+use crate::world::World;
+
+const RUN: [&str; 4] = ["run", "--memory", "128M", "builtin"];
+
+#[test]
+fn the_commands_streams_and_exit_code_are_ours() {
+    let world = World::new();
+    let ran = world.run(&[&RUN[..], &["sh", "-c", "echo out; echo err >&2; exit 7"]].concat());
+    assert_eq!((ran.code(), &*ran.stdout), (7, "out\n"));
+    assert!(ran.stderr.ends_with("err\n"), "{}", ran.stderr);
+    assert_eq!(world.ok(&["list", "-o", "name"]), "");
+    world.sandbox.assert_clean();
+
+    // As it is, whatever a shell would make of it; and the input is its input.
+    let words = ["printf", "%s|", "two  words", "$HOME", "*", ""];
+    assert_eq!(world.ok(&[&RUN[..], &words].concat()), "two  words|$HOME|*||");
+    let ran = run_with(
+        &mut world.command(&[&RUN[..], &["tr", "a-z", "A-Z"]].concat()),
+        b"hello",
+    );
+    assert_eq!(ran.ok(), "HELLO");
+    world
+        .run(&[&RUN[..], &["/no/such/program"]].concat())
+        .fails(127, &["/no/such/program"]);
+    world.sandbox.assert_clean();
+}
+
+#[test]
+fn a_run_that_is_interrupted_leaves_nothing() {
+    let world = World::new();
+    // In the command, and before there is one.
+    let mut running = world.spawn(&[&RUN[..], &["sh", "-c", "echo up; exec sleep 1000"]].concat());
+    running.line("up");
+    running.signal(Signal::INT);
+    let (code, said) = running.end();
+    assert_eq!(code, 128 + 2, "{said}");
+    world.sandbox.assert_clean();
+
+    let running = world.spawn(&[&["-vv"][..], &RUN, &["true"]].concat());
+    running.signal(Signal::INT);
+    let (code, said) = running.end();
+    assert!(matches!(code, 130 | -1), "{code}: {said}");
+    assert_eq!(world.ok(&["list", "-o", "name"]), "");
+    world.sandbox.assert_clean();
+}

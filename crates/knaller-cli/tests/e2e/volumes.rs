@@ -1,0 +1,105 @@
+//! Volumes: what is on them outlives the machines, and nobody writes where another does.
+
+use crate::world::World;
+
+const RUN: [&str; 3] = ["run", "--memory", "128M"];
+
+impl World {
+    /// Runs a line in a machine of its own with this volume.
+    #[track_caller]
+    fn with_volume(&self, volume: &str, line: &str) -> String {
+        self.ok(&[&RUN[..], &["--volume", volume, "builtin", "sh", "-c", line]].concat())
+    }
+}
+
+#[test]
+fn what_is_written_outlives_the_machine() {
+    let world = World::new();
+    world.with_volume("data:/srv/data", "echo kept > /srv/data/file");
+    assert_eq!(
+        world.with_volume("data:/other/place:ro", "cat /other/place/file"),
+        "kept\n"
+    );
+    world
+        .run(
+            &[
+                &RUN[..],
+                &["--volume", "data:/srv:ro", "builtin", "touch", "/srv/x"],
+            ]
+            .concat(),
+        )
+        .fails(1, &["Read-only file system"]);
+    let listed = world.ok(&["volume", "ls", "-o", "json"]);
+    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    assert_eq!(
+        (&listed[0]["name"], &listed[0]["size"]),
+        (&"data".into(), &(8_u64 << 30).into())
+    );
+    assert!(listed[0]["taken"].as_u64().unwrap() < 1 << 20, "{listed}");
+    let _ = world.ok(&["volume", "rm", "data"]);
+    world
+        .run(&["volume", "rm", "data"])
+        .fails(3, &["there is no volume named data"]);
+    world.sandbox.assert_clean();
+}
+
+#[test]
+fn one_writes_or_several_read() {
+    let world = World::new();
+    let _ = world.ok(&["volume", "create", "data", "--size", "64M"]);
+    world
+        .run(&["volume", "create", "data"])
+        .fails(4, &["data exists already"]);
+    world.start("writer", &["--volume", "data:/data"]);
+    world
+        .run(&["start", "other", "--detach", "--volume", "data:/data:ro"])
+        .fails(4, &["data", "in use by writer", ":ro"]);
+    world
+        .run(&["volume", "rm", "data"])
+        .fails(4, &["in use by writer"]);
+    let _ = world.ok(&["stop", "writer"]);
+    world.start("first", &["--volume", "data:/data:ro"]);
+    world.start("second", &["--volume", "data:/data:ro"]);
+    world
+        .run(&["start", "writer", "--detach"])
+        .fails(4, &["in use by", "first", "second"]);
+    for name in ["first", "second"] {
+        let _ = world.ok(&["stop", name]);
+    }
+    // Stopped, a machine has no hold on the disk but keeps it from being removed.
+    let _ = world.ok(&["start", "writer", "--detach"]);
+    world
+        .run(&["volume", "rm", "data"])
+        .fails(4, &["first", "second", "writer"]);
+    let _ = world.ok(&["stop", "writer"]);
+    let _ = world.ok(&["rm", "writer", "first", "second"]);
+    let _ = world.ok(&["volume", "rm", "data"]);
+    world.sandbox.assert_clean();
+}
+
+#[test]
+fn a_file_of_ones_own_is_mounted_where_it_is() {
+    let world = World::new();
+    let _ = world.ok(&["volume", "create", "data", "--size", "32M"]);
+    world.with_volume("data:/data", "echo inside > /data/file");
+    let volume = world.sandbox.data().join("knaller/volumes/data.ext4");
+    let file = world.adopt(&volume);
+    let words = format!("{}:/mnt", file.display());
+    assert_eq!(
+        world.with_volume(&words, "cat /mnt/file; echo more >> /mnt/file"),
+        "inside\n"
+    );
+    assert_eq!(world.with_volume(&words, "cat /mnt/file"), "inside\nmore\n");
+    for (volume, code, text) in [
+        ("/no/such/file:/mnt", 3, "/no/such/file"),
+        ("/etc/hostname:/mnt", 7, "/etc/hostname"),
+        ("data:relative", 2, "absolute"),
+        ("data:/a/../b", 2, "`..`"),
+        ("data", 2, "a folder of the guest"),
+    ] {
+        world
+            .run(&["start", "x", "--detach", "--volume", volume])
+            .fails(code, &[text]);
+    }
+    world.sandbox.assert_clean();
+}
