@@ -24,6 +24,7 @@
 mod acl;
 pub mod builtin;
 pub mod bundle;
+pub mod commit;
 pub mod convert;
 pub mod cpio;
 pub mod deb;
@@ -36,6 +37,7 @@ pub mod layer;
 pub mod modules;
 pub mod oci;
 pub mod overlay;
+mod pack;
 mod powerunit;
 pub mod registry;
 pub mod rootfs;

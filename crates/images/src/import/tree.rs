@@ -5,20 +5,20 @@
 //! can hold: sockets, and names that mean a removal in a layer.
 
 use std::collections::HashMap;
-use std::ffi::OsStr;
 use std::fs::{self, File, Metadata};
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{OFlags, lgetxattr, llistxattr, major, minor};
 use rustix::io::Errno;
-use tar::{Builder, EntryType, Header};
+use tar::Builder;
 
 use super::pack::origin;
 use super::{Brought, ImportError, Options};
 use crate::files::ReadError;
+use crate::pack::{Entry, Kind, append};
 use crate::store::{Adding, LayerWriter};
 use crate::task::Task;
 
@@ -26,8 +26,6 @@ use crate::task::Task;
 const WHITEOUT: &[u8] = b".wh.";
 /// The labels of this machine's own policy.
 const SELINUX: &[u8] = b"security.selinux";
-/// What fits a header's field; longer names go into an extension.
-const NAME: usize = 100;
 /// The largest value of an extended attribute (`XATTR_SIZE_MAX`, limits.h), and list of names (`XATTR_LIST_MAX`).
 const MAX_XATTR: usize = 64 << 10;
 
@@ -107,58 +105,52 @@ impl Packer<'_> {
                 .push(format!("left out the socket {}", path.display()));
             return Ok(());
         }
-        let mut header = Header::new_ustar();
-        header.set_mode(metadata.mode() & 0o7777);
-        header.set_uid(metadata.uid().into());
-        header.set_gid(metadata.gid().into());
-        header.set_size(0);
-        let mut extension = Extension::default();
-        extension.time(&mut header, metadata);
         let name = if kind.is_dir() && name != Path::new("./") {
             name.join("")
         } else {
             name.to_owned()
         };
+        let stored = name.as_os_str().as_bytes();
         if !kind.is_dir() && metadata.nlink() > 1 {
             if let Some(first) = self.links.get(&(metadata.dev(), metadata.ino())) {
-                header.set_entry_type(EntryType::Link);
-                extension.link(&mut header, first.as_os_str());
-                return self.append(header, extension, &name, &mut std::io::empty());
+                let link = describe(stored, Kind::HardLink(first.as_os_str().as_bytes()), metadata);
+                return append(&mut self.tar, link, io::empty()).map_err(ImportError::Pack);
             }
             self.links.insert((metadata.dev(), metadata.ino()), name.clone());
         }
-        extension.xattrs(path)?;
-        if kind.is_file() {
-            return self.file(path, &name, header, extension, metadata);
-        }
-        let entry_type = if kind.is_dir() {
-            EntryType::Directory
+        let xattrs = xattrs(path)?;
+        let (major, minor) = (major(metadata.rdev()), minor(metadata.rdev()));
+        let target;
+        let kind = if kind.is_file() {
+            let file = describe(stored, Kind::File(0), metadata);
+            return self.file(
+                path,
+                Entry {
+                    xattrs: &xattrs,
+                    ..file
+                },
+                metadata,
+            );
+        } else if kind.is_dir() {
+            Kind::Directory
         } else if kind.is_symlink() {
-            let target = fs::read_link(path).map_err(|source| ReadError::new(path, source))?;
-            extension.link(&mut header, target.as_os_str());
-            EntryType::Symlink
+            target = fs::read_link(path).map_err(|source| ReadError::new(path, source))?;
+            Kind::Symlink(target.as_os_str().as_bytes())
         } else if kind.is_fifo() {
-            EntryType::Fifo
+            Kind::Fifo
+        } else if kind.is_char_device() {
+            Kind::CharDevice(major, minor)
         } else {
-            set_device(&mut header, metadata.rdev()).map_err(ImportError::Pack)?;
-            if kind.is_char_device() {
-                EntryType::Char
-            } else {
-                EntryType::Block
-            }
+            Kind::BlockDevice(major, minor)
         };
-        header.set_entry_type(entry_type);
-        self.append(header, extension, &name, &mut std::io::empty())
+        let entry = Entry {
+            xattrs: &xattrs,
+            ..describe(stored, kind, metadata)
+        };
+        append(&mut self.tar, entry, io::empty()).map_err(ImportError::Pack)
     }
 
-    fn file(
-        &mut self,
-        path: &Path,
-        name: &Path,
-        mut header: Header,
-        extension: Extension,
-        metadata: &Metadata,
-    ) -> Result<(), ImportError> {
+    fn file(&mut self, path: &Path, entry: Entry<'_>, metadata: &Metadata) -> Result<(), ImportError> {
         let broken = |source| ReadError::new(path, source);
         let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let flags = i32::try_from(flags.bits()).unwrap_or_default();
@@ -175,109 +167,60 @@ impl Packer<'_> {
         if (opened.dev(), opened.ino()) != (metadata.dev(), metadata.ino()) {
             return Err(changed());
         }
-        header.set_entry_type(EntryType::Regular);
-        header.set_size(opened.len());
         let mut data = Exact {
             inner: file,
             left: opened.len(),
             task: self.task,
         };
-        self.append(header, extension, name, &mut data)?;
+        let kind = Kind::File(opened.len());
+        append(&mut self.tar, Entry { kind, ..entry }, &mut data).map_err(ImportError::Pack)?;
         if data.left == 0 { Ok(()) } else { Err(changed()) }
     }
+}
 
-    fn append(
-        &mut self,
-        mut header: Header,
-        mut extension: Extension,
-        name: &Path,
-        data: &mut dyn Read,
-    ) -> Result<(), ImportError> {
-        let bytes = name.as_os_str().as_bytes();
-        fill(&mut header.as_old_mut().name, bytes);
-        if bytes.len() > NAME {
-            extension.0.push(("path".to_owned(), bytes.to_vec()));
-        }
-        header.set_cksum();
-        let records = extension
-            .0
-            .iter()
-            .map(|(key, value)| (key.as_str(), value.as_slice()));
-        self.tar
-            .append_pax_extensions(records)
-            .and_then(|()| self.tar.append(&header, data))
-            .map_err(ImportError::Pack)
+/// An entry without its extended attributes.
+fn describe<'a>(path: &'a [u8], kind: Kind<'a>, metadata: &Metadata) -> Entry<'a> {
+    Entry {
+        path,
+        kind,
+        mode: u16::try_from(metadata.mode() & 0o7777).unwrap_or_default(),
+        uid: metadata.uid(),
+        gid: metadata.gid(),
+        mtime: (
+            metadata.mtime(),
+            u32::try_from(metadata.mtime_nsec()).unwrap_or_default(),
+        ),
+        xattrs: &[],
     }
 }
 
-fn set_device(header: &mut Header, device: u64) -> std::io::Result<()> {
-    header.set_device_major(major(device))?;
-    header.set_device_minor(minor(device))
-}
-
-/// As much of `bytes` as the field holds.
-fn fill(field: &mut [u8], bytes: &[u8]) {
-    for (place, byte) in field.iter_mut().zip(bytes) {
-        *place = *byte;
-    }
-}
-
-/// What a header's fields cannot hold: pax records (POSIX.1-2017, XCU, pax), with star's keys for extended attributes.
-#[derive(Default)]
-struct Extension(Vec<(String, Vec<u8>)>);
-
-impl Extension {
-    fn time(&mut self, header: &mut Header, metadata: &Metadata) {
-        let (seconds, nanoseconds) = (metadata.mtime(), metadata.mtime_nsec());
-        header.set_mtime(u64::try_from(seconds).unwrap_or(0));
-        if nanoseconds == 0 && seconds >= 0 {
-            return;
-        }
-        // Half a second before 1970 is second -1 and 500,000,000 ns, and is written -0.5.
-        let total = i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds);
-        let sign = if total < 0 { "-" } else { "" };
-        let (whole, part) = (total.abs() / 1_000_000_000, total.abs() % 1_000_000_000);
-        self.0.push((
-            "mtime".to_owned(),
-            format!("{sign}{whole}.{part:09}").into_bytes(),
-        ));
-    }
-
-    fn link(&mut self, header: &mut Header, target: &OsStr) {
-        let bytes = target.as_bytes();
-        fill(&mut header.as_old_mut().linkname, bytes);
-        if bytes.len() > NAME {
-            self.0.push(("linkpath".to_owned(), bytes.to_vec()));
-        }
-    }
-
-    fn xattrs(&mut self, path: &Path) -> Result<(), ImportError> {
-        let broken = |error: Errno| ReadError::new(path, error.into());
-        let mut names = vec![0; MAX_XATTR];
-        let length = match llistxattr(path, &mut names) {
-            Ok(length) => length,
-            Err(Errno::OPNOTSUPP) => return Ok(()),
+/// A file's extended attributes whose names are text.
+fn xattrs(path: &Path) -> Result<Vec<(String, Vec<u8>)>, ImportError> {
+    let broken = |error: Errno| ReadError::new(path, error.into());
+    let mut names = vec![0; MAX_XATTR];
+    let length = match llistxattr(path, &mut names) {
+        Ok(length) => length,
+        Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
+        Err(error) => return Err(broken(error).into()),
+    };
+    names.truncate(length);
+    let mut found = Vec::new();
+    for name in names
+        .split(|byte| *byte == 0)
+        .filter(|name| !name.is_empty() && *name != SELINUX)
+    {
+        let mut value = vec![0; MAX_XATTR];
+        match lgetxattr(path, name, &mut value) {
+            Ok(length) => value.truncate(length),
+            // Removed since, or for other eyes.
+            Err(Errno::NODATA | Errno::PERM | Errno::ACCESS | Errno::OPNOTSUPP) => continue,
             Err(error) => return Err(broken(error).into()),
-        };
-        names.truncate(length);
-        for name in names
-            .split(|byte| *byte == 0)
-            .filter(|name| !name.is_empty() && *name != SELINUX)
-        {
-            let mut value = vec![0; MAX_XATTR];
-            match lgetxattr(path, name, &mut value) {
-                Ok(length) => value.truncate(length),
-                // Removed since, or for other eyes.
-                Err(Errno::NODATA | Errno::PERM | Errno::ACCESS | Errno::OPNOTSUPP) => continue,
-                Err(error) => return Err(broken(error).into()),
-            }
-            let Ok(name) = std::str::from_utf8(name) else {
-                continue;
-            };
-            self.0.push((format!("SCHILY.xattr.{name}"), value));
         }
-        Ok(())
+        if let Ok(name) = std::str::from_utf8(name) {
+            found.push((name.to_owned(), value));
+        }
     }
+    Ok(found)
 }
 
 /// As many bytes as were announced, or an early end.
@@ -288,8 +231,8 @@ struct Exact<'a> {
 }
 
 impl Read for Exact<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        self.task.check().map_err(std::io::Error::other)?;
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.task.check().map_err(io::Error::other)?;
         let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
         let count = self.inner.read(buffer.get_mut(..most).unwrap_or_default())?;
         self.left = self.left.saturating_sub(count as u64);

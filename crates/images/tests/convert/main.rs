@@ -6,6 +6,7 @@
 
 mod archive;
 mod by_hand;
+mod commit;
 mod hostile;
 mod listing;
 mod memory;
