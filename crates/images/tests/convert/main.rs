@@ -12,6 +12,7 @@ mod listing;
 mod memory;
 mod model;
 mod property;
+mod real;
 mod umoci;
 
 use std::fs::File;

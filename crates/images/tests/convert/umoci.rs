@@ -162,6 +162,7 @@ pub(crate) fn differences(layout: &Path, tag: &str) -> Option<Vec<String>> {
 
 /// Fails where an image in a layout becomes anything but what umoci makes of it.
 pub(crate) fn compare(layout: &Path, tag: &str) {
-    let differences = differences(layout, tag).unwrap_or_else(|| panic!("umoci cannot unpack {tag}"));
+    let differences =
+        differences(layout, tag).unwrap_or_else(|| panic!("umoci cannot unpack {}", layout.display()));
     assert!(differences.is_empty(), "{differences:#?}");
 }
