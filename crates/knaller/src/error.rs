@@ -179,6 +179,12 @@ pub enum Error {
     Convert(Box<images::convert::RootfsError>),
     #[error(transparent)]
     Import(Box<images::import::ImportError>),
+    #[error("{0} was not started from an image, so there is nothing that its changes could be a layer of")]
+    NoImageToCommit(Name),
+    #[error(transparent)]
+    Commit(Box<images::commit::CommitError>),
+    #[error("the machine's disk was not unmounted, and cannot be put in order")]
+    Replay(#[source] Box<images::ext4::read::ReplayError>),
     #[error(transparent)]
     Registry(Box<images::registry::RegistryError>),
     #[error(transparent)]
@@ -299,6 +305,9 @@ impl Error {
             | Self::Store(_)
             | Self::Convert(_)
             | Self::Import(_)
+            | Self::NoImageToCommit(_)
+            | Self::Commit(_)
+            | Self::Replay(_)
             | Self::Builtin(_)
             | Self::Overlay(_)
             | Self::Rootfs(_)

@@ -56,6 +56,10 @@ impl Machine {
         Self { inner, name }
     }
 
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
+        &self.inner
+    }
+
     #[must_use]
     pub fn name(&self) -> &Name {
         &self.name

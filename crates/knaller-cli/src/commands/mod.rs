@@ -1,5 +1,6 @@
 //! The commands, one file each, in the order of the help.
 
+mod commit;
 mod completion;
 mod cp;
 mod doctor;
@@ -43,6 +44,7 @@ pub(crate) enum Command {
     Ssh(ssh::SshArgs),
     Exec(exec::ExecArgs),
     Cp(cp::CpArgs),
+    Commit(commit::CommitArgs),
     Logs(logs::LogsArgs),
     Inspect(inspect::InspectArgs),
     Forward(forward::ForwardArgs),
@@ -83,6 +85,7 @@ impl Command {
             Self::Ssh(command) => command.run(context).await,
             Self::Exec(command) => command.run(context).await,
             Self::Cp(command) => command.run(context).await.map(|()| 0),
+            Self::Commit(command) => command.run(context).await.map(|()| 0),
             Self::Logs(command) => command.run(context).await.map(|()| 0),
             Self::Inspect(command) => command.run(context).await.map(|()| 0),
             Self::Forward(command) => command.run(context).await,

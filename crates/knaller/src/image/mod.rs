@@ -3,6 +3,7 @@
 //! The invariant: a machine keeps the image that it was first started from, whatever becomes of the image's name; and from
 //! when an image is looked up until a machine's record names it, nothing of it can be removed.
 
+mod commit;
 mod program;
 mod store;
 

@@ -1,0 +1,63 @@
+//! `knaller commit`.
+
+use std::sync::Arc;
+
+use clap::Args;
+use images::oci::Reference;
+use knaller::ImageEvent;
+use tokio::sync::mpsc;
+
+use crate::args::machine::MachineArg;
+use crate::context::Context;
+use crate::error::CommandError;
+use crate::signals::{Signal, Signals};
+use crate::ui::Progress;
+
+/// Make an image of a stopped machine
+#[derive(Args, Debug)]
+#[command(after_help = "\
+The new image is that of the machine with one more layer: what was changed on the machine's own disk. Volumes are no part of it. \
+`knaller image push` sends it to a registry, `knaller image export` writes it to a file.
+
+Examples:
+  knaller stop web && knaller commit web shop/web:2")]
+pub(crate) struct CommitArgs {
+    #[command(flatten)]
+    machine: MachineArg,
+
+    /// What the image is to be called
+    #[arg(value_name = "IMAGE")]
+    image: Reference,
+}
+
+impl CommitArgs {
+    pub(crate) async fn run(self, context: Context) -> Result<(), CommandError> {
+        let machine = context.machine(&self.machine.name).await?;
+        let mut signals = Signals::watch(&Signal::ENDINGS)?;
+        let progress = Progress::start(context.ui, "committing");
+        let (report, mut steps) = mpsc::unbounded_channel();
+        let observer = Arc::new(move |event| {
+            // Nobody watches any more: the work goes on.
+            let _ = report.send(event);
+        });
+        let mut commit = std::pin::pin!(machine.commit(&self.image, observer));
+        let image = loop {
+            tokio::select! {
+                biased;
+                Some(event) = steps.recv() => if let ImageEvent::Work(step) = event {
+                    progress.doing(step.step);
+                },
+                image = &mut commit => break image?,
+                // Dropped, it leaves nothing.
+                signal = signals.next() => return Err(CommandError::Ended(signal)),
+            }
+        };
+        drop(progress);
+        context.ui.note(format_args!(
+            "{} is image {}",
+            self.image.familiar(),
+            image.digest.short()
+        ));
+        Ok(())
+    }
+}
