@@ -12,8 +12,9 @@ pub(super) struct Body {
     /// Where in the file the next byte belongs, and how many of this piece are left.
     offset: u64,
     left: u64,
-    /// Stored bytes not read, with what pads them to a block.
+    /// Stored bytes not read, without what pads them to a block.
     stored: u64,
+    padding: u64,
 }
 
 impl Body {
@@ -23,7 +24,8 @@ impl Body {
             pieces: pieces.into_iter(),
             offset: 0,
             left: 0,
-            stored: stored.saturating_add(padding(stored)),
+            stored,
+            padding: padding(stored),
         }
     }
 
@@ -50,8 +52,14 @@ impl Body {
         Ok(Some((offset, bytes)))
     }
 
+    /// Passes over what is left. The stream may end where only padding would follow: umoci's `insert` closes no archive, and Go's
+    /// reader (`archive/tar`, `Reader.next`), by which all of Docker reads, minds neither.
     pub(super) fn skip<R: Read>(&mut self, input: &mut Input<R>) -> Result<(), Problem> {
-        let stored = std::mem::take(self).stored;
-        input.skip(stored)
+        let body = std::mem::take(self);
+        input.skip(body.stored)?;
+        match input.skip(body.padding) {
+            Err(Problem::Truncated) => Ok(()),
+            skipped => skipped,
+        }
     }
 }
