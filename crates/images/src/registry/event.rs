@@ -38,7 +38,8 @@ pub enum Event {
 pub enum BlobState {
     /// Others are first.
     Queued,
-    /// This many bytes have come or gone. Fewer than before, where it had to begin anew.
+    /// This many bytes have come or gone; the first time, those that an earlier attempt left. Fewer than before, where it had to
+    /// begin anew.
     Moving {
         done: u64,
     },
@@ -117,6 +118,11 @@ pub(super) struct Progress<'a> {
 }
 
 impl Progress<'_> {
+    /// An attempt begins at `done` bytes of its size: what earlier ones left.
+    pub(super) fn from(&self, done: u64) {
+        self.tell(done);
+    }
+
     /// It is at `done` bytes of its size now.
     pub(super) fn at(&self, done: u64) {
         let told = self.told.load(Ordering::Relaxed);
@@ -163,13 +169,20 @@ mod tests {
         };
         let watcher = Watcher::new(&tell, &blobs);
         let (first, second) = (watcher.blob(&blobs[0]), watcher.blob(&blobs[1]));
+        first.from(0);
         first.at(1);
         first.at(2 * STEP);
         second.end(BlobState::There);
         first.at(0);
         first.end(BlobState::Done);
         let all = 3 * STEP + 10;
-        let expected = [(2 * STEP, all), (2 * STEP + 10, all), (10, all), (all, all)];
+        let expected = [
+            (0, all),
+            (2 * STEP, all),
+            (2 * STEP + 10, all),
+            (10, all),
+            (all, all),
+        ];
         assert_eq!(*totals.lock().unwrap(), expected);
     }
 }

@@ -62,7 +62,7 @@ async fn from_place<S: BlobSink>(
         };
         // What is there may be of another place, and that one may have sent nonsense.
         let inherited = writer.position() > 0;
-        progress.at(writer.position());
+        progress.from(writer.position());
         let mut fetching = Fetching {
             place,
             blob,

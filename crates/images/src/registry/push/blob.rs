@@ -49,7 +49,7 @@ impl<S: BlobSource> Sending<'_, S> {
     }
 
     async fn attempt(&self) -> Result<BlobState, Trouble> {
-        self.progress.at(0);
+        self.progress.from(0);
         let digest = &self.blob.digest;
         let there = self.session.within(Method::HEAD, &format!("blobs/{digest}"))?;
         if self.session.send(&there).await?.status() == StatusCode::OK {
