@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap_complete::CompleteEnv;
 use clap_complete::engine::CompletionCandidate;
 use images::bundle::KernelStore;
+use images::store::Store;
 use knaller::{Knaller, MachineInfo, Options, VolumeInfo};
 
 /// Set by the shell's script to the shell's name.
@@ -59,6 +60,24 @@ pub(crate) fn kernels() -> Vec<CompletionCandidate> {
         .into_iter()
         .map(|bundle| bundle.manifest().version.clone());
     names.chain(versions).map(CompletionCandidate::new).collect()
+}
+
+/// The names of all images.
+pub(crate) fn images() -> Vec<CompletionCandidate> {
+    let Ok(store) = Store::open(&Options::from_env().paths.data) else {
+        return Vec::new();
+    };
+    let images = store.list().unwrap_or_default();
+    let names = images.iter().flat_map(|listed| &listed.image.names);
+    names
+        .map(|name| CompletionCandidate::new(name.familiar()))
+        .collect()
+}
+
+/// What a machine can start from without a registry.
+pub(crate) fn roots() -> Vec<CompletionCandidate> {
+    let always = ["builtin", "initramfs"].map(CompletionCandidate::new);
+    always.into_iter().chain(images()).collect()
 }
 
 /// What the library answers in time; nothing otherwise.

@@ -1,12 +1,12 @@
 //! The user's own terminal while a guest's program owns it.
 //!
-//! The invariant: however the command ends short of SIGKILL, the terminal is as it was before. [`Raw`] puts it back
-//! when dropped, and every signal that would end the process is taken as an event (see [`crate::signals`]), so drops
+//! The invariant: however the command ends short of SIGKILL, the terminal is as it was before. [`Raw`] and [`Hidden`] put it
+//! back when dropped, and every signal that would end the process is taken as an event (see [`crate::signals`]), so drops
 //! run.
 
 use std::io::{self, IsTerminal as _, Stdin};
 
-use rustix::termios::{self, OptionalActions, Termios};
+use rustix::termios::{self, LocalModes, OptionalActions, Termios};
 
 /// Whether standard input, output and error are all a terminal: a person sits there and nothing is captured.
 pub(crate) fn is_interactive() -> bool {
@@ -27,6 +27,32 @@ pub(crate) fn kind() -> String {
         .ok()
         .filter(|term| !term.is_empty())
         .unwrap_or_else(|| "xterm".to_owned())
+}
+
+/// While this lives, what is typed at standard input is not shown.
+#[derive(Debug)]
+pub(crate) struct Hidden {
+    stdin: Stdin,
+    before: Termios,
+}
+
+impl Hidden {
+    pub(crate) fn enter() -> io::Result<Self> {
+        let stdin = io::stdin();
+        let before = termios::tcgetattr(&stdin)?;
+        let mut hidden = before.clone();
+        hidden.local_modes.remove(LocalModes::ECHO);
+        // What was typed before the question was shown, and so was seen, is thrown away.
+        termios::tcsetattr(&stdin, OptionalActions::Flush, &hidden)?;
+        Ok(Self { stdin, before })
+    }
+}
+
+impl Drop for Hidden {
+    fn drop(&mut self) {
+        // A terminal that went away (a closed window) needs no putting back.
+        let _ = termios::tcsetattr(&self.stdin, OptionalActions::Drain, &self.before);
+    }
 }
 
 /// While this lives, standard input hands over every byte as it is typed: the guest's terminal does the editing,

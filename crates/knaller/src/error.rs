@@ -72,8 +72,10 @@ impl Class {
         match self {
             Self::Host => "the host refused something: a file, a process, a socket",
             Self::Usage => "what was asked for makes no sense",
-            Self::NotFound => "there is no machine, kernel, user or file of that name",
-            Self::Conflict => "the name is taken, or the machine is not in the state that it takes",
+            Self::NotFound => "there is no machine, kernel, image, user or file of that name",
+            Self::Conflict => {
+                "the name is taken, something is in use, or the machine is not in the state that it takes"
+            }
             Self::Port => "a port of the host is taken",
             Self::Missing => "the host lacks something: `doctor` names the remedy",
             Self::Image => "no kernel was imported yet, or a kernel or image cannot be used",
@@ -478,10 +480,16 @@ impl From<ImportError> for Error {
     }
 }
 
+impl From<RegistryError> for Error {
+    fn from(error: RegistryError) -> Self {
+        Self::Registry(Box::new(error))
+    }
+}
+
 impl From<TransferError> for Error {
     fn from(error: TransferError) -> Self {
         match error {
-            TransferError::Registry(error) => Self::Registry(Box::new(error)),
+            TransferError::Registry(error) => error.into(),
             TransferError::Store(error) => error.into(),
             TransferError::Refused(error) => match error.downcast::<convert::RootfsError>() {
                 Ok(error) => (*error).into(),

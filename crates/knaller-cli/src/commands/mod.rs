@@ -8,10 +8,13 @@ mod each;
 mod exec;
 mod forward;
 mod help;
+mod image;
 mod inspect;
 mod kernel;
 mod kill;
 mod list;
+mod login;
+mod logout;
 mod logs;
 mod machine;
 mod manual;
@@ -51,6 +54,10 @@ pub(crate) enum Command {
     Wait(wait::WaitArgs),
     SshConfig(ssh_config::SshConfigArgs),
     Doctor(doctor::DoctorArgs),
+    #[command(visible_alias = "images")]
+    Image(image::ImageArgs),
+    Login(login::LoginArgs),
+    Logout(logout::LogoutArgs),
     Kernel(kernel::KernelArgs),
     Volume(volume::VolumeArgs),
     Completion(completion::CompletionArgs),
@@ -92,6 +99,9 @@ impl Command {
             Self::Wait(command) => command.run(context).await,
             Self::SshConfig(command) => command.run(context).await.map(|()| 0),
             Self::Doctor(command) => command.run(context).await,
+            Self::Image(command) => Box::pin(command.run(context)).await,
+            Self::Login(command) => command.run(context).await.map(|()| 0),
+            Self::Logout(command) => command.run(context).await.map(|()| 0),
             Self::Kernel(command) => command.run(context).await.map(|()| 0),
             Self::Volume(command) => command.run(context).await.map(|()| 0),
             Self::Proxy(command) => command.run(context).await.map(|()| 0),

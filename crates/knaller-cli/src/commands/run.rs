@@ -4,10 +4,13 @@
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
+use clap_complete::engine::ArgValueCandidates;
 use knaller::{Machine, MachineSpec, Name, StartEvent, StartOptions, StopOptions};
 
 use super::exec::pty;
+use super::image::WantedArgs;
 use super::start::{GuestOptions, MachineOptions, NetworkOptions, make_absolute, root};
+use crate::complete;
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::session::{Attach, attach_with, signals};
@@ -29,7 +32,7 @@ Examples:
   tar c . | knaller run -T alpine tar tv")]
 pub(crate) struct RunArgs {
     /// The image: its name or id; `builtin` is BusyBox
-    #[arg(value_name = "IMAGE", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(value_name = "IMAGE", value_parser = NonEmptyStringValueParser::new(), add = ArgValueCandidates::new(complete::roots))]
     image: String,
 
     /// The command, as it is: no shell of yours or the guest's takes it apart
@@ -53,6 +56,9 @@ pub(crate) struct RunArgs {
     rm: bool,
 
     #[command(flatten, next_help_heading = "Machine")]
+    wanted: WantedArgs,
+
+    #[command(flatten, next_help_heading = "Machine")]
     machine: MachineOptions,
 
     #[command(flatten, next_help_heading = "Guest")]
@@ -66,6 +72,8 @@ impl RunArgs {
     pub(crate) async fn run(self, context: Context) -> Result<u8, CommandError> {
         let spec = self.spec()?;
         let mut signals = signals()?;
+        let mut endings = Signals::watch(&Signal::ENDINGS)?;
+        self.wanted.get(&context, &mut endings, &spec).await?;
         let machine = start(&context, spec, &mut signals).await?;
         let tty = !self.no_tty && (self.tty || terminal::is_interactive());
         let ended = async {

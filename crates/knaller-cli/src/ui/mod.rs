@@ -7,9 +7,11 @@
 mod format;
 pub(crate) mod human;
 mod progress;
+mod steps;
 pub(crate) mod style;
 pub(crate) mod table;
 mod timeline;
+pub(crate) mod transfer;
 mod wrap;
 
 use std::fmt::Display;
@@ -22,6 +24,7 @@ pub(crate) use format::{Format, Inspected, Listed, OutputArgs};
 #[cfg(test)]
 pub(crate) use format::{inspection, list};
 pub(crate) use progress::Progress;
+pub(crate) use steps::Steps;
 pub(crate) use timeline::{Timeline, label};
 
 /// The command's voice.
@@ -70,6 +73,12 @@ impl Ui {
         self.note_width
     }
 
+    /// Columns and rows for what is drawn in place; `None` where nothing can be. Asked each time: a window changes.
+    pub(crate) fn room(self) -> Option<(u16, u16)> {
+        let size = rustix::termios::tcgetwinsize(io::stderr()).ok()?;
+        (self.live && size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_col, size.ws_row))
+    }
+
     /// Writes a line, or several, of the result.
     pub(crate) fn print(self, text: &str) -> io::Result<()> {
         let mut stdout = AutoStream::auto(io::stdout().lock());
@@ -98,6 +107,13 @@ impl Ui {
         };
         let mut stderr = AutoStream::auto(io::stderr().lock());
         let _ = writeln!(stderr, "{text}");
+    }
+
+    /// Asks for something, and leaves the cursor behind the question.
+    pub(crate) fn prompt(self, question: &str) -> io::Result<()> {
+        let mut stderr = io::stderr().lock();
+        write!(stderr, "{question}")?;
+        stderr.flush()
     }
 
     pub(crate) fn warning(self, text: impl Display) {

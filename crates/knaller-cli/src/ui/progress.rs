@@ -48,6 +48,21 @@ impl Progress {
         }
     }
 
+    /// Draws lines in place of the one that turns.
+    pub(crate) fn block(&self, lines: &[String]) {
+        let Some(bar) = &self.bar else { return };
+        if let Ok(style) = ProgressStyle::with_template("{msg}") {
+            bar.disable_steady_tick();
+            bar.set_style(style);
+        }
+        let text = lines.join("\n");
+        bar.set_message(if self.ui.colours_errors() {
+            text
+        } else {
+            anstream::adapter::strip_str(&text).to_string()
+        });
+    }
+
     /// Says that a phase ended, and how long it took.
     pub(crate) fn done(&self, what: &str, took: Duration) {
         let took = paint(DIM, format_args!("{:>8}", human::span(took)));

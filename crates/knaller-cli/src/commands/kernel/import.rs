@@ -2,12 +2,11 @@
 
 use std::path::{Path, PathBuf};
 use std::pin::pin;
-use std::time::Instant;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, ValueHint};
+use images::Task;
 use images::bundle::{Imported, Source};
-use images::{Progress as TaskProgress, Task};
 use knaller::Class;
 use tokio::sync::mpsc;
 
@@ -15,7 +14,7 @@ use super::with_store;
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::signals::{Signal, Signals};
-use crate::ui::{Progress, Ui};
+use crate::ui::Steps;
 
 /// Make a kernel ready for machines
 #[derive(Args, Debug)]
@@ -67,20 +66,20 @@ impl ImportArgs {
             Source::Installed { version, .. } => version.clone(),
             Source::Package(_) | Source::Image { .. } => None,
         };
-        let (report, mut steps) = mpsc::unbounded_channel();
+        let (report, mut told) = mpsc::unbounded_channel();
         let task = Task::watched(move |progress| {
             // Nobody watches any more: the work goes on.
             let _ = report.send(progress);
         });
         let mut signals = Signals::watch(&Signal::ENDINGS)?;
-        let mut watcher = Watcher::new(context.ui);
+        let mut steps = Steps::start(context.ui, "importing");
         let work = task.clone();
         let mut import = pin!(with_store(context, move |store| store.import(&source, &work)));
         let mut ended = None;
         let imported = loop {
             tokio::select! {
                 biased;
-                Some(step) = steps.recv() => watcher.note(step),
+                Some(step) = told.recv() => steps.note(step),
                 imported = &mut import => break imported,
                 signal = signals.next() => {
                     // It ends at its next step and takes along what it made.
@@ -91,7 +90,7 @@ impl ImportArgs {
         };
         match (imported, ended) {
             (Ok(imported), _) => {
-                watcher.finish();
+                steps.finish();
                 Ok(imported)
             }
             (Err(_), Some(signal)) => Err(CommandError::Ended(signal)),
@@ -133,41 +132,5 @@ impl ImportArgs {
             ));
         }
         Ok(source)
-    }
-}
-
-/// Shows the steps of the work, with their times.
-struct Watcher {
-    progress: Progress,
-    current: Option<(&'static str, Instant)>,
-}
-
-impl Watcher {
-    fn new(ui: Ui) -> Self {
-        Self {
-            progress: Progress::start(ui, "importing"),
-            current: None,
-        }
-    }
-
-    fn note(&mut self, now: TaskProgress) {
-        if self.current.is_none_or(|(step, _)| step != now.step) {
-            self.end_step();
-            self.current = Some((now.step, Instant::now()));
-        }
-        match now.total {
-            Some(total) => self.progress.doing(&format!("{} {}/{total}", now.step, now.done)),
-            None => self.progress.doing(now.step),
-        }
-    }
-
-    fn end_step(&mut self) {
-        if let Some((step, since)) = self.current.take() {
-            self.progress.done(step, since.elapsed());
-        }
-    }
-
-    fn finish(mut self) {
-        self.end_step();
     }
 }

@@ -8,6 +8,7 @@ use knaller::{Forward, Init, Kernel, MachineSpec, Name, Network, Root, Vmm, Volu
 
 use crate::args::environment::EnvironmentArgs;
 use crate::args::{file, size};
+use crate::commands::image::WantedArgs;
 use crate::complete;
 use crate::error::CommandError;
 use crate::ui::Format;
@@ -70,8 +71,11 @@ pub(crate) struct StartArgs {
     pub(super) output: Option<Format>,
 
     /// The image the machine starts from: its name or id; `builtin` is BusyBox, `initramfs` nothing but the guest's init
-    #[arg(short, long, value_name = "IMAGE", default_value = BUILTIN, help_heading = "Machine")]
+    #[arg(short, long, value_name = "IMAGE", default_value = BUILTIN, help_heading = "Machine", add = ArgValueCandidates::new(complete::roots))]
     image: String,
+
+    #[command(flatten, next_help_heading = "Machine")]
+    pub(super) wanted: WantedArgs,
 
     /// A raw ext4 file to start from, copied for this machine
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "image", help_heading = "Machine")]

@@ -28,6 +28,7 @@ impl StartArgs {
         make_absolute(&mut spec)?;
         let stays = !self.detach && !self.no_wait;
         let mut signals = Signals::watch(&Signal::ENDINGS)?;
+        self.wanted.get(&context, &mut signals, &spec).await?;
         let (named, name) = oneshot::channel();
         let (at_claim, at_end) = if self.verbose {
             (Some(named), None)

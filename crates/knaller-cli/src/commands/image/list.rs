@@ -1,0 +1,32 @@
+//! `knaller image list`.
+
+use clap::Args;
+
+use super::view::ImageView;
+use super::with_store;
+use crate::context::Context;
+use crate::error::CommandError;
+use crate::ui::OutputArgs;
+
+/// List the images
+#[derive(Args, Debug)]
+#[command(after_help = "\
+SIZE is what the image takes of the disk, root file system included; UNIQUE is the part of it that no other image has \
+too: what removing it frees.")]
+pub(crate) struct ListArgs {
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl ListArgs {
+    pub(crate) async fn run(self, context: Context) -> Result<(), CommandError> {
+        let listed = with_store(&context, |store| store.list()).await?;
+        let view = |listed| ImageView::new(listed, |id| context.knaller.image_users(id));
+        let views: Vec<_> = listed.iter().map(view).collect();
+        context.ui.list(
+            &views,
+            self.output.output,
+            "There is no image yet: `knaller image pull` or `knaller image import` gets one.",
+        )
+    }
+}
