@@ -3,6 +3,7 @@
 
 mod errors;
 mod faults;
+mod images;
 mod lan;
 mod life;
 mod network;
