@@ -6,6 +6,7 @@ mod sparse;
 mod staging;
 mod stamp;
 mod trust;
+mod writeback;
 
 pub(crate) use lock::{Kind as LockKind, Lock, LockError};
 pub use read::{ReadError, read};
@@ -16,3 +17,4 @@ pub use staging::StageError;
 pub(crate) use staging::{Staging, replace, sync_folder};
 pub(crate) use stamp::{set_stamp, short_digest, stamp_name, stamped, touch};
 pub use trust::{TrustError, check_owner, private_folder};
+pub(crate) use writeback::Writeback;

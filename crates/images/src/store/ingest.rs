@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::{Adding, INGEST, ROOTFS, Store, StoreError};
-use crate::files::{Lock, LockKind, ReadError, StageError, Staging};
+use crate::files::{Lock, LockKind, ReadError, StageError, Staging, Writeback};
 use crate::oci::{Algorithm, Digest, Hasher};
 use crate::task::Task;
 
@@ -32,6 +32,7 @@ pub struct BlobWriter {
     limit: u64,
     written: u64,
     hasher: Hasher,
+    writeback: Writeback,
     keep: bool,
 }
 
@@ -109,6 +110,7 @@ impl BlobWriter {
             limit,
             written: 0,
             hasher: Hasher::new(algorithm),
+            writeback: Writeback::default(),
             keep: false,
         }
     }
@@ -134,6 +136,7 @@ impl BlobWriter {
             cut.map_err(|source| self.broken(source))?;
         }
         self.hasher = Hasher::new(self.algorithm());
+        self.writeback = Writeback::default();
         self.written = 0;
         Ok(())
     }
@@ -153,6 +156,9 @@ impl BlobWriter {
             .as_ref()
             .map_or(Ok(()), |part| part.file().write_all_at(bytes, self.written));
         part.map_err(|source| self.broken(source))?;
+        if let Some(part) = &self.part {
+            self.writeback.written(part.file(), written);
+        }
         self.hasher.update(bytes);
         self.written = written;
         Ok(())

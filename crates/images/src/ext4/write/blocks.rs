@@ -12,6 +12,7 @@ use rustix::fs::FallocateFlags;
 use super::BLOCK;
 use super::geometry::BLOCKS_PER_GROUP;
 use crate::convert::ConvertError;
+use crate::files::Writeback;
 use crate::tree::Extent;
 
 /// Bytes gathered before they are written.
@@ -39,6 +40,7 @@ pub(crate) struct Blocks<'f> {
     left: u64,
     total: u64,
     buffer: Vec<u8>,
+    writeback: Writeback,
     free: Vec<(u32, u32)>,
 }
 
@@ -58,6 +60,7 @@ impl<'f> Blocks<'f> {
             left: total,
             total,
             buffer: Vec::with_capacity(BUFFER),
+            writeback: Writeback::default(),
             free: Vec::new(),
         }
     }
@@ -106,8 +109,10 @@ impl<'f> Blocks<'f> {
 
     /// Writes what was gathered; it ends before block `end`.
     fn flush(&mut self, end: u32) -> io::Result<()> {
-        let offset = u64::from(end) * BLOCK as u64 - self.buffer.len() as u64;
-        self.file.write_all_at(&self.buffer, offset)?;
+        let end = u64::from(end) * BLOCK as u64;
+        self.file
+            .write_all_at(&self.buffer, end - self.buffer.len() as u64)?;
+        self.writeback.written(self.file, end);
         self.buffer.clear();
         Ok(())
     }
