@@ -290,6 +290,20 @@ impl Error {
             Self::Store(error) if error.is_absence() => Class::NotFound,
             Self::Import(error) if error.is_absence() => Class::NotFound,
             Self::Registry(error) if matches!(**error, RegistryError::NotFound { .. }) => Class::NotFound,
+            Self::Registry(error)
+                if matches!(
+                    **error,
+                    RegistryError::Name { .. } | RegistryError::NoTag(_) | RegistryError::Config(_)
+                ) =>
+            {
+                Class::Usage
+            }
+            // The registry is not to blame for what the image is.
+            Self::Registry(error)
+                if matches!(**error, RegistryError::Walk(_) | RegistryError::Manifest { .. }) =>
+            {
+                Class::Image
+            }
             Self::Registry(_) => Class::Registry,
             Self::Store(error)
                 if matches!(

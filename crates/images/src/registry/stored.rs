@@ -36,7 +36,7 @@ impl Registries {
     /// Dropped, it enters nothing.
     ///
     /// # Errors
-    /// No place serves the image right, `check` refuses it, or the store cannot be written.
+    /// No place serves the image right, it is for another platform, `check` refuses it, or the store cannot be written.
     pub async fn pull_into(
         &self,
         store: &Store,
@@ -47,7 +47,13 @@ impl Registries {
     ) -> Result<Image, TransferError> {
         let hold = hold(store).await?;
         let pulled = Box::pin(self.pull(reference, platform, &hold.blobs, tell)).await?;
-        let (blobs, name) = (Arc::clone(&hold.blobs), reference.clone());
+        let (blobs, name, platform) = (Arc::clone(&hold.blobs), reference.clone(), platform.clone());
+        let check = move |adding: &Adding, image: &Image| {
+            // Without an index the image alone says what it is for.
+            let fits = image.config.check_platform(&platform);
+            fits.map_err(|error| RegistryError::Walk(error.into()))?;
+            check(adding, image).map_err(TransferError::Refused)
+        };
         blocking(move || enter(&blobs.adding, &pulled, name, check)).await
     }
 
@@ -89,11 +95,9 @@ fn enter(
     adding: &Adding,
     pulled: &Pulled,
     name: Reference,
-    check: impl FnOnce(&Adding, &Image) -> Result<(), CheckError>,
+    check: impl FnOnce(&Adding, &Image) -> Result<(), TransferError>,
 ) -> Result<Image, TransferError> {
-    adding.enter(&pulled.descriptor, &[name], |image| {
-        check(adding, image).map_err(TransferError::Refused)
-    })
+    adding.enter(&pulled.descriptor, &[name], |image| check(adding, image))
 }
 
 /// A hold on the store; its threads are told when nobody waits for them any more.
