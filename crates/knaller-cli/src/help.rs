@@ -19,7 +19,7 @@ const OTHER_CODES: [(&str, &str); 3] = [
 ];
 
 /// What the environment may say.
-const VARIABLES: [(&str, &str); 16] = [
+const VARIABLES: [(&str, &str); 21] = [
     (
         "KNALLER_DATA",
         "kernels, images and machines; else $XDG_DATA_HOME/knaller, ~/.local/share/knaller",
@@ -42,6 +42,26 @@ const VARIABLES: [(&str, &str); 16] = [
         "the helper that sets up a machine's network namespace",
     ),
     ("KNALLER_POWERUNIT", "the guest's init"),
+    (
+        "XDG_CONFIG_HOME",
+        "knaller/registries.yaml and containers/auth.json; else ~/.config",
+    ),
+    (
+        "REGISTRY_AUTH_FILE",
+        "logins, in place of all other files of them",
+    ),
+    (
+        "DOCKER_CONFIG",
+        "the folder of Docker's config.json, with its logins",
+    ),
+    (
+        "DOCKER_HOST",
+        "Docker's socket, for `image import docker-daemon:`",
+    ),
+    (
+        "HTTPS_PROXY",
+        "the way to registries, as HTTP_PROXY, ALL_PROXY and NO_PROXY",
+    ),
     ("PATH", "where programs are looked for"),
     ("TERM", "what a guest's program is told of the terminal"),
     ("NO_COLOR", "not empty: no colour"),
@@ -108,7 +128,7 @@ pub(crate) fn exit_codes_document() -> String {
 fn environment() -> String {
     let mut text = paint(STRONG, "Environment variables") + "\n\n";
     for (name, meaning) in VARIABLES {
-        text.push_str(&format!("  {name:<17}  {meaning}\n"));
+        text.push_str(&format!("  {name:<20}  {meaning}\n"));
     }
     text.trim_end().to_owned()
 }

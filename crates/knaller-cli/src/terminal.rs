@@ -29,7 +29,7 @@ pub(crate) fn kind() -> String {
         .unwrap_or_else(|| "xterm".to_owned())
 }
 
-/// While this lives, what is typed at standard input is not shown.
+/// While this lives, standard input does not show what is typed, or part of it.
 #[derive(Debug)]
 pub(crate) struct Hidden {
     stdin: Stdin,
@@ -37,22 +37,41 @@ pub(crate) struct Hidden {
 }
 
 impl Hidden {
-    pub(crate) fn enter() -> io::Result<Self> {
+    /// Nothing is shown: for passwords. What was typed before, and so was seen, is thrown away.
+    pub(crate) fn all() -> io::Result<Self> {
+        Self::without(LocalModes::ECHO, OptionalActions::Flush)
+    }
+
+    /// No `^C` is shown, which would move the cursor of who draws in place. `None` where there is no terminal to ask that of, or
+    /// it is another program's now.
+    pub(crate) fn controls() -> Option<Self> {
+        let ours = io::stdin().is_terminal() && is_in_front();
+        ours.then(|| Self::without(LocalModes::ECHOCTL, OptionalActions::Now).ok())
+            .flatten()
+    }
+
+    fn without(modes: LocalModes, when: OptionalActions) -> io::Result<Self> {
         let stdin = io::stdin();
         let before = termios::tcgetattr(&stdin)?;
         let mut hidden = before.clone();
-        hidden.local_modes.remove(LocalModes::ECHO);
-        // What was typed before the question was shown, and so was seen, is thrown away.
-        termios::tcsetattr(&stdin, OptionalActions::Flush, &hidden)?;
+        hidden.local_modes.remove(modes);
+        termios::tcsetattr(&stdin, when, &hidden)?;
         Ok(Self { stdin, before })
     }
 }
 
 impl Drop for Hidden {
     fn drop(&mut self) {
-        // A terminal that went away (a closed window) needs no putting back.
-        let _ = termios::tcsetattr(&self.stdin, OptionalActions::Drain, &self.before);
+        if is_in_front() {
+            // A terminal that went away (a closed window) needs no putting back.
+            let _ = termios::tcsetattr(&self.stdin, OptionalActions::Drain, &self.before);
+        }
     }
+}
+
+/// Whether the terminal on standard input listens to this process. The kernel stops one in the background that changes it.
+fn is_in_front() -> bool {
+    termios::tcgetpgrp(io::stdin()).is_ok_and(|group| group == rustix::process::getpgrp())
 }
 
 /// While this lives, standard input hands over every byte as it is typed: the guest's terminal does the editing,

@@ -84,7 +84,7 @@ impl LoginArgs {
         let password = if self.password_stdin {
             without_end(&waited(signals, whole_input).await?)
         } else {
-            let hidden = terminal::Hidden::enter()?;
+            let hidden = terminal::Hidden::all()?;
             ui.prompt(&format!("password of {username} (not shown): "))?;
             let typed = typed(signals).await;
             drop(hidden);

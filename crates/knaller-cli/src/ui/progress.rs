@@ -10,6 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::style::{DIM, GOOD, paint};
 use super::{Ui, human, plain, warning};
 use crate::error::CommandError;
+use crate::terminal::Hidden;
 
 /// Redraws ten times a second: enough to look alive.
 const TICK: Duration = Duration::from_millis(100);
@@ -19,6 +20,8 @@ const TICK: Duration = Duration::from_millis(100);
 pub(crate) struct Progress {
     ui: Ui,
     bar: Option<ProgressBar>,
+    /// Put back when nothing is drawn any more.
+    _hidden: Option<Hidden>,
 }
 
 impl Progress {
@@ -31,14 +34,19 @@ impl Progress {
             bar.enable_steady_tick(TICK);
             bar
         });
-        let progress = Self { ui, bar };
+        let _hidden = bar.as_ref().and_then(|_| Hidden::controls());
+        let progress = Self { ui, bar, _hidden };
         progress.doing(doing);
         progress
     }
 
     /// Only the finished phases, whatever standard error is.
     pub(crate) fn plain(ui: Ui) -> Self {
-        Self { ui, bar: None }
+        Self {
+            ui,
+            bar: None,
+            _hidden: None,
+        }
     }
 
     /// Says what is being done now.

@@ -3,6 +3,7 @@
 
 mod errors;
 mod faults;
+mod image_command;
 mod images;
 mod lan;
 mod life;

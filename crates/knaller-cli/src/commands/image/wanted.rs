@@ -46,17 +46,15 @@ impl WantedArgs {
             return Ok(());
         };
         // What cannot be started needs no image; the start says why it cannot.
-        if self.pull == Policy::Never || spec.validate().is_err() || is_taken(context, spec).await {
+        if spec.validate().is_err() || is_taken(context, spec).await {
             return Ok(());
         }
         let here = match context.knaller.images()?.resolve(what) {
+            Ok(_) if self.pull != Policy::Always => return Ok(()),
             Ok(_) => true,
-            Err(StoreError::Unknown(_) | StoreError::Reference(_)) => false,
+            Err(StoreError::Unknown(_) | StoreError::Reference(_)) if self.pull != Policy::Never => false,
             Err(error) => return Err(knaller::Error::from(error).into()),
         };
-        if here && self.pull == Policy::Missing {
-            return Ok(());
-        }
         let name: Reference = what.parse().map_err(|error| unnamed(what, &error))?;
         if !here {
             context

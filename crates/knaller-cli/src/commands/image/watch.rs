@@ -90,8 +90,12 @@ impl Watch {
         match (&mut self.stage, event) {
             (Stage::Transfer(transfer), ImageEvent::Transfer(event)) => {
                 let over = transfer.event(event);
+                if !over {
+                    return;
+                }
+                // What was drawn goes before anything else is.
+                self.stage = Stage::Silent;
                 self.stage = match self.deed {
-                    _ if !over => return,
                     Deed::Push => Stage::Transfer(Transfer::start(self.ui, "entering the name", "sent")),
                     _ => Stage::Steps(Steps::start(self.ui, "making the root file system")),
                 };
@@ -111,10 +115,10 @@ impl Watch {
     fn called_off(&self) {
         self.ui.note(match self.deed {
             Deed::Pull => {
-                "\ninterrupted: what has come is kept for a day, and the next pull goes on from there"
+                "interrupted: what has come is kept for a day, and the next pull goes on from there"
             }
-            Deed::Push => "\ninterrupted: what the registry has by now it need not be sent again",
-            Deed::Import => "\ninterrupted: nothing is imported",
+            Deed::Push => "interrupted: what the registry has by now it need not be sent again",
+            Deed::Import => "interrupted: nothing is imported",
         });
     }
 }

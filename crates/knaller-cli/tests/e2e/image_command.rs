@@ -1,0 +1,371 @@
+//! Images by the command: from registries and archives, under names, out again, and what is said on the way.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::process::Signal;
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
+use serde_json::Value;
+use testkit::registry::{Access, Fault, Network, PASSWORD, Registry, USER};
+use testkit::run_with;
+
+use crate::world::World;
+
+/// An OCI layout with the image `app`: one layer that is large, one that is small.
+fn layout(world: &World) -> PathBuf {
+    let home = world.sandbox.home();
+    let layout = home.join("layout");
+    let image = format!("{}:app", layout.display());
+    let umoci = |words: &[&str]| {
+        let _ = testkit::run(Command::new("umoci").args(words)).ok();
+    };
+    umoci(&["init", "--layout", layout.to_str().unwrap()]);
+    umoci(&["new", "--image", &image]);
+    // Bytes that packing does not make fewer: xorshift's (G. Marsaglia, 2003).
+    let mut seed = 2_463_534_242u32;
+    let mut noise = || {
+        seed ^= seed << 13;
+        seed ^= seed >> 17;
+        seed ^= seed << 5;
+        seed.to_be_bytes()[0]
+    };
+    let noise: Vec<u8> = (0..1_500_000).map(|_| noise()).collect();
+    for (name, content) in [("large", &noise[..]), ("small", b"text")] {
+        let file = world.file(name, content);
+        let target = format!("/{name}");
+        umoci(&[
+            "insert",
+            "--rootless",
+            "--image",
+            &image,
+            file.to_str().unwrap(),
+            &target,
+        ]);
+    }
+    umoci(&[
+        "config",
+        "--image",
+        &image,
+        "--config.cmd",
+        "/bin/serve",
+        "--config.env",
+        "A=b",
+    ]);
+    layout
+}
+
+/// Puts the image into a registry, and says what it is called there.
+fn serve(layout: &Path, registry: &str) -> String {
+    let name = format!("{registry}/team/app:1");
+    let _ = testkit::run(
+        Command::new("skopeo")
+            .args(["copy", "--quiet", "--dest-tls-verify=false"])
+            .arg(format!("oci:{}:app", layout.display()))
+            .arg(format!("docker://{name}")),
+    )
+    .ok();
+    name
+}
+
+/// The digests of the image's layers, from its manifest in the layout.
+fn layers(layout: &Path) -> Vec<String> {
+    let read = |path: PathBuf| -> Value { serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap() };
+    let blob = |descriptor: &Value| {
+        let digest = descriptor["digest"].as_str().unwrap();
+        layout.join("blobs").join(digest.replace(':', "/"))
+    };
+    let index = read(layout.join("index.json"));
+    let manifest = read(blob(&index["manifests"][0]));
+    let layers = manifest["layers"].as_array().unwrap();
+    layers
+        .iter()
+        .map(|layer| layer["digest"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+fn listed(world: &World) -> Value {
+    serde_json::from_str(&world.ok(&["image", "ls", "-o", "json"])).unwrap()
+}
+
+#[test]
+fn an_image_from_its_pull_to_its_removal() {
+    let world = World::without_kernel();
+    let registry = Registry::plain(Access::Anyone);
+    let name = serve(&layout(&world), &registry.host());
+
+    let pulled = world.run(&["image", "pull", &name]);
+    for text in [
+        "2 layers, ",
+        "  done\n",
+        "fetched ",
+        " in 2 layers",
+        &format!("{name} is pulled: "),
+    ] {
+        assert!(pulled.stderr.contains(text), "no {text:?} in {pulled}");
+    }
+    assert!(!pulled.stderr.contains('\x1b'), "{pulled}");
+    assert_eq!(pulled.ok(), "");
+    let again = world.run(&["image", "pull", &name]);
+    assert!(again.stderr.contains("2 layers were there already"), "{again}");
+    let id = world.ok(&["image", "pull", "--quiet", &name]);
+
+    let _ = world.ok(&["image", "tag", &name, "app"]);
+    let list = listed(&world);
+    assert_eq!(list[0]["names"], serde_json::json!(["app:latest", name]));
+    assert_eq!(list[0]["id"], id.trim());
+    assert_eq!(list[0]["size"], list[0]["unique"]);
+    assert_eq!(
+        world.ok(&["image", "ls", "-o", "name"]),
+        format!("app:latest\n{name}\n")
+    );
+    let details: Value = serde_json::from_str(&world.ok(&["image", "inspect", "app", "-o", "json"])).unwrap();
+    assert_eq!(details["config"]["cmd"], serde_json::json!(["/bin/serve"]));
+    assert!(Path::new(details["rootfs"].as_str().unwrap()).is_file());
+    assert!(world.ok(&["image", "history", "app"]).contains("umoci insert"));
+
+    // Out again, under the name that it was called by; and back.
+    let archive = world.sandbox.home().join("app.tar");
+    let _ = world.ok(&["image", "export", "app", "-o", archive.to_str().unwrap()]);
+    let seen = testkit::run(
+        Command::new("skopeo")
+            .args(["inspect", "--config"])
+            .arg(format!("oci-archive:{}", archive.display())),
+    );
+    assert!(seen.ok().contains("/bin/serve"));
+    let elsewhere = format!("{}/copy:2", registry.host());
+    let pushed = world.run(&["image", "push", "app", &elsewhere]);
+    assert!(
+        pushed
+            .stderr
+            .contains(&format!("{elsewhere} is pushed: {}", id.trim())),
+        "{pushed}"
+    );
+
+    // A name goes while there are others, the image with the last of them.
+    let first = world.run(&["image", "rm", "app"]);
+    assert!(
+        first.stderr.contains("the image has other names and stays"),
+        "{first}"
+    );
+    let last = world.run(&["image", "rm", &name]);
+    assert!(last.stderr.contains(" are free again"), "{last}");
+    assert_eq!(listed(&world), serde_json::json!([]));
+    world
+        .run(&["image", "rm", &name])
+        .fails(3, &["there is no image"]);
+    let _ = world.ok(&["image", "rm", "--force", &name]);
+
+    let bytes = std::fs::read(&archive).unwrap();
+    let back = run_with(
+        &mut world.command(&["image", "import", "-", "-t", "back:1"]),
+        &bytes,
+    );
+    assert!(back.stderr.contains("back:1 is imported: "), "{back}");
+    assert_eq!(listed(&world)[0]["id"], id.trim());
+    world
+        .run(&["image", "import", archive.to_str().unwrap(), "--image", "other"])
+        .fails(3, &["has no image \"other\"", "--image"]);
+    let dry = world.run(&["image", "prune", "--all", "--dry-run"]);
+    assert!(
+        dry.stdout.contains("back:1") && dry.stderr.contains("1 image would be removed"),
+        "{dry}"
+    );
+    let pruned = world.run(&["image", "prune", "--all"]);
+    assert!(pruned.stderr.contains("1 image removed"), "{pruned}");
+    let nothing = world.run(&["image", "prune", "--all"]);
+    assert!(nothing.stderr.contains("there is nothing to remove"), "{nothing}");
+}
+
+#[test]
+fn what_an_interrupted_pull_fetched_is_kept() {
+    let world = World::without_kernel();
+    let registry = Registry::plain(Access::Anyone);
+    let layout = layout(&world);
+    let _ = serve(&layout, &registry.host());
+    let network = Network::to(registry.port());
+    let name = format!("{}/team/app:1", network.host());
+    let layers = layers(&layout);
+    network.fault("GET", &layers[0], 1, Fault::Trickle { after: 400_000 });
+
+    let mut pull = world.spawn(&["image", "pull", &name]);
+    pull.line(&layers[1]["sha256:".len()..][..12]);
+    pull.signal(Signal::INT);
+    let (code, said) = pull.end();
+    assert_eq!(code, 130, "{said}");
+    assert!(said.contains("what has come is kept for a day"), "{said}");
+    assert_eq!(listed(&world), serde_json::json!([]));
+
+    let pulled = world.run(&["image", "pull", &name]);
+    assert!(
+        pulled.stderr.contains("in 1 layer; 1 layer was there already"),
+        "{pulled}"
+    );
+    let _ = pulled.ok();
+}
+
+#[test]
+fn a_terminal_sees_each_layer_move() {
+    let world = World::without_kernel();
+    let registry = Registry::plain(Access::Anyone);
+    let layout = layout(&world);
+    let _ = serve(&layout, &registry.host());
+    let network = Network::to(registry.port());
+    let name = format!("{}/team/app:1", network.host());
+    // It breaks off once, so there is a pause in which it must be drawn.
+    let cut = Fault::Cut { after: 700_000 };
+    network.fault("GET", &layers(&layout)[0], 1, cut);
+
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&terminal).unwrap();
+    unlockpt(&terminal).unwrap();
+    let size = Winsize {
+        ws_row: 24,
+        ws_col: 80,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    tcsetwinsize(&terminal, size).unwrap();
+    let path = ptsname(&terminal, Vec::new()).unwrap();
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let stderr = rustix::fs::open(&*path, flags, Mode::empty()).unwrap();
+    let mut child = world
+        .command(&["image", "pull", &name])
+        .env("TERM", "xterm")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(stderr)
+        .spawn()
+        .unwrap();
+    let reader = std::thread::spawn(move || {
+        let mut seen = Vec::new();
+        // A terminal that nobody has open any more ends with an error (EIO), once everything was read.
+        let _ = File::from(terminal).read_to_end(&mut seen);
+        String::from_utf8_lossy(&seen).into_owned()
+    });
+    let status = testkit::end(&mut child, "a pull at a terminal");
+    let seen = reader.join().unwrap();
+    assert!(status.success(), "{seen}");
+    for text in [
+        "█",
+        "total  ",
+        " of ",
+        "again in ",
+        "broke off",
+        "fetched ",
+        " is pulled: ",
+    ] {
+        assert!(seen.contains(text), "no {text:?} in {seen}");
+    }
+}
+
+#[test]
+fn logins_are_checked_and_kept_from_others() {
+    let world = World::without_kernel();
+    let registry = Registry::plain(Access::Password);
+    let host = registry.host();
+    let name = format!("{host}/team/app:1");
+    world.run(&["image", "pull", &name]).fails(14, &["knaller login"]);
+
+    // Standard input is no terminal here.
+    world
+        .run(&["login", &host, "-u", USER])
+        .fails(2, &["--password-stdin"]);
+    let login = ["login", &host, "-u", USER, "--password-stdin", "--log", "trace"];
+    let wrong = run_with(&mut world.command(&login), b"wrong\n");
+    let wrong = wrong.fails(14, &["does not know this user", "Nothing is stored"]);
+    assert!(!wrong.stderr.contains("wrong\n"), "{wrong}");
+    let file = world.sandbox.path().join("config/containers/auth.json");
+    assert!(!file.exists());
+
+    let right = run_with(&mut world.command(&login), format!("{PASSWORD}\n").as_bytes());
+    assert!(
+        right.stderr.contains(&format!("{USER} is logged in to {host}")),
+        "{right}"
+    );
+    assert!(!right.stderr.contains(PASSWORD), "{right}");
+    assert_eq!(right.ok(), "");
+    assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    // Let in, and there is no such image.
+    world.run(&["image", "pull", &name]).fails(3, &["has no "]);
+
+    let out = world.run(&["logout", &host]);
+    assert!(out.stderr.contains("logged out of"), "{out}");
+    assert!(!std::fs::read_to_string(&file).unwrap().contains(&host));
+    let again = world.run(&["logout", &host]);
+    assert!(again.stderr.contains("nobody is logged in to"), "{again}");
+}
+
+#[test]
+fn what_goes_wrong_is_told() {
+    let world = World::without_kernel();
+    let registry = Registry::plain(Access::Anyone);
+    let name = serve(&layout(&world), &registry.host());
+    world
+        .run(&["image", "inspect", "nope"])
+        .fails(3, &["there is no image \"nope\"", "knaller image ls"]);
+    world
+        .run(&["image", "pull", "UPPER:1"])
+        .fails(2, &["Did you mean \"upper:1\"?"]);
+    let absent = format!("{}/team/absent", registry.host());
+    world.run(&["image", "pull", &absent]).fails(3, &["has no "]);
+    world
+        .run(&["image", "pull", "--platform", "linux/arm64", &name])
+        .fails(7, &["linux/arm64", "linux/amd64"]);
+    world
+        .run(&["start", "x", "--image", "nope:1", "--pull", "never"])
+        .fails(3, &["there is no image \"nope:1\""]);
+    let id = "0".repeat(64);
+    world
+        .run(&["start", "x", "--image", &id])
+        .fails(3, &["an id cannot be pulled", "knaller image ls"]);
+    world
+        .run(&["image", "import", "absent.tar"])
+        .fails(3, &["absent.tar"]);
+    let text = world.file(
+        "text",
+        "no archive at all, but some words that go on for a while".repeat(20),
+    );
+    world
+        .run(&["image", "import", text.to_str().unwrap()])
+        .fails(7, &["neither an archive of images nor a tar"]);
+    // One that fails holds up no other.
+    let both = world.run(&["image", "pull", &absent, &name]);
+    let both = both.fails(3, &[&format!("{name} is pulled")]);
+    assert!(both.stderr.contains("error: "), "{both}");
+}
+
+#[test]
+fn a_start_fetches_what_is_missing_and_keeps_it() {
+    let world = World::new();
+    let registry = Registry::plain(Access::Anyone);
+    let name = serve(&layout(&world), &registry.host());
+    // It has nothing to run; SSH answers all the same.
+    let start = [
+        "start",
+        "user",
+        "--detach",
+        "--memory",
+        "128M",
+        "--image",
+        &name,
+        "--entrypoint",
+        "",
+    ];
+    let started = world.run(&start);
+    for text in ["is not here: pulling it", "in 2 layers", "user is up"] {
+        assert!(started.stderr.contains(text), "no {text:?} in {started}");
+    }
+    assert_eq!(listed(&world)[0]["used_by"], serde_json::json!(["user"]));
+    world
+        .run(&["image", "rm", &name])
+        .fails(4, &["is in use by user"]);
+    let pruned = world.run(&["image", "prune", "--all"]);
+    assert!(pruned.stderr.contains("there is nothing to remove"), "{pruned}");
+    world.stop_and_remove("user");
+    let _ = world.ok(&["image", "rm", &name]);
+}
