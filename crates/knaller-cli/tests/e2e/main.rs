@@ -1,6 +1,7 @@
 //! The command with real microVMs, from end to end: each test has folders of its own and leaves nothing behind.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a panic is how a test fails")]
 
+mod commit;
 mod errors;
 mod faults;
 mod image_command;
