@@ -6,7 +6,7 @@
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: ## build, start a microVM, run commands in it over SSH, reach it over HTTP, stop it
+demo: ## build an image, pull it from a local registry, start it, reach it over SSH and HTTP, remove it
 	@dev/setup demo
 	@cargo xtask demo
 

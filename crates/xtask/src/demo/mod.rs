@@ -1,14 +1,19 @@
-//! `make demo`: the main job as a person would type it, from nothing to nothing.
+//! `make demo`: the main job as a person would type it, from nothing to nothing, with an image of its own in a registry of its
+//! own.
+
+mod registry;
 
 use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
+use testkit::images::Image;
 
 use crate::build;
-use crate::command::{output, run};
+use crate::command::{output, run, step};
 use crate::stage::Stage;
+use registry::Registry;
 
 /// The machine's name.
 const NAME: &str = "demo";
@@ -41,24 +46,37 @@ fn show(stage: &Stage) -> Result<()> {
         type_line(stage, &["kernel", "import", &build::kernel_package()?])?;
     }
     type_line(stage, &["doctor"])?;
-    let server = ["httpd", "-f", "-v", "-p", "80", "-h", "/srv/www"];
-    let mut start = vec![
-        "start",
-        NAME,
-        "--detach",
-        "--timings",
-        "-p",
-        "127.0.0.1:0:80",
-        "--",
-    ];
-    start.extend(server);
-    type_line(stage, &start)?;
+    let layout = step("an image of nginx, made of Debian's packages", || {
+        Image::Nginx.layout()
+    })?;
+    let registry = Registry::start(&stage.runtime)?;
+    let image = registry.reference(Image::Nginx.name());
+    step("a registry on this machine, with the image", || {
+        registry.fill(&layout, Image::Nginx.name())
+    })?;
+    type_line(stage, &["image", "pull", &image])?;
+    drop(registry);
+    let port = "127.0.0.1:0:80";
+    type_line(
+        stage,
+        &[
+            "start",
+            NAME,
+            "--detach",
+            "--timings",
+            "-p",
+            port,
+            "--image",
+            &image,
+        ],
+    )?;
     type_line(stage, &["list"])?;
     type_line(stage, &["exec", NAME, "--", "uname", "-a"])?;
     over_stock_ssh(stage)?;
     over_http(stage)?;
     type_line(stage, &["stop", NAME])?;
-    type_line(stage, &["rm", NAME])
+    type_line(stage, &["rm", NAME])?;
+    type_line(stage, &["image", "rm", &image])
 }
 
 /// The same machine by the system's own ssh, with no key or host key asked for.
@@ -74,7 +92,7 @@ fn over_stock_ssh(stage: &Stage) -> Result<()> {
         .args([NAME, "cat", "/etc/os-release"]))
 }
 
-/// The page that the guest's entrypoint serves, through the forwarded port.
+/// The page that the guest's nginx serves, through the forwarded port.
 fn over_http(stage: &Stage) -> Result<()> {
     let inspected = output(&mut stage.knaller(&["inspect", NAME, "-o", "json"]))?;
     let machine: serde_json::Value = serde_json::from_str(&inspected).context("inspect printed no JSON")?;
@@ -86,7 +104,12 @@ fn over_http(stage: &Stage) -> Result<()> {
         port.with_context(|| format!("no forward in: {inspected}"))?
     );
     println!("\n$ curl {address}");
-    run(Command::new("curl").args(["--silent", "--show-error", "--fail", "--max-time", "20", &address]))
+    // nginx may need a moment longer than SSH.
+    let patience = ["--max-time", "20", "--retry", "5", "--retry-all-errors"];
+    run(Command::new("curl")
+        .args(["--silent", "--show-error", "--fail"])
+        .args(patience)
+        .arg(&address))
 }
 
 /// What is still there that should not be.
