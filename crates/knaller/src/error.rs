@@ -2,93 +2,24 @@
 //! [`Error::hint`] says what to do about it, and [`Error::class`] puts each error into one stable class with one exit
 //! code.
 
+mod class;
+mod from;
+
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use images::builtin::BuiltinError;
 use images::convert::{self, ConvertError};
-use images::files::{CopyError, StageError};
-use images::import::ImportError;
-use images::overlay::OverlayError;
-use images::registry::{RegistryError, TransferError};
-use images::rootfs::{GrowError, RootfsError};
+use images::registry::RegistryError;
 use images::store::StoreError;
+
+pub use class::Class;
 
 use crate::{InvalidSpec, Name, Protocol, State};
 
 /// What a call of this library ends with.
 pub type Result<T> = std::result::Result<T, Error>;
-
-/// The class of an [`Error`]; its number is the exit code of a command that fails with it. Numbers are never reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
-pub enum Class {
-    Host = 1,
-    Usage = 2,
-    NotFound = 3,
-    Conflict = 4,
-    Port = 5,
-    Missing = 6,
-    Image = 7,
-    Resources = 8,
-    Vmm = 9,
-    Guest = 10,
-    Timeout = 11,
-    Access = 12,
-    Transfer = 13,
-    Registry = 14,
-}
-
-impl Class {
-    /// All classes, in the order of their codes.
-    pub const ALL: [Self; 14] = [
-        Self::Host,
-        Self::Usage,
-        Self::NotFound,
-        Self::Conflict,
-        Self::Port,
-        Self::Missing,
-        Self::Image,
-        Self::Resources,
-        Self::Vmm,
-        Self::Guest,
-        Self::Timeout,
-        Self::Access,
-        Self::Transfer,
-        Self::Registry,
-    ];
-
-    /// The exit code, 1 to 14.
-    #[must_use]
-    pub fn code(self) -> u8 {
-        self as u8
-    }
-
-    /// What happened, in a few words.
-    #[must_use]
-    pub fn meaning(self) -> &'static str {
-        match self {
-            Self::Host => "the host refused something: a file, a process, a socket",
-            Self::Usage => "what was asked for makes no sense",
-            Self::NotFound => "there is no machine, kernel, image, user or file of that name",
-            Self::Conflict => {
-                "the name is taken, something is in use, or the machine is not in the state that it takes"
-            }
-            Self::Port => "a port of the host is taken",
-            Self::Missing => "the host lacks something: `doctor` names the remedy",
-            Self::Image => "no kernel was imported yet, or a kernel or image cannot be used",
-            Self::Resources => "not enough memory or disk",
-            Self::Vmm => "the VMM refused the machine or died",
-            Self::Guest => "the guest panicked or could not boot",
-            Self::Timeout => "something did not answer in time",
-            Self::Access => "SSH into the guest failed",
-            Self::Transfer => "a copy or a forward into the guest failed",
-            Self::Registry => "a registry could not be reached, or refused something",
-        }
-    }
-}
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
@@ -448,120 +379,6 @@ impl Error {
 
     pub(crate) fn system(action: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::System { action, source }
-    }
-}
-
-impl From<StageError> for Error {
-    fn from(error: StageError) -> Self {
-        match error {
-            StageError::Full { path, needed } => {
-                let available = crate::disk::available(&path).unwrap_or(0);
-                Self::DiskFull {
-                    action: "writing it",
-                    path,
-                    needed,
-                    available,
-                }
-            }
-            StageError::Io { path, source } => Self::Io {
-                action: "write",
-                path,
-                source,
-            },
-        }
-    }
-}
-
-impl From<StoreError> for Error {
-    fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::Stage(error) => error.into(),
-            other => Self::Store(Box::new(other)),
-        }
-    }
-}
-
-impl From<ImportError> for Error {
-    fn from(error: ImportError) -> Self {
-        match error {
-            ImportError::Store(error) => error.into(),
-            ImportError::Refused(error) => match error.downcast::<convert::RootfsError>() {
-                Ok(error) => (*error).into(),
-                Err(error) => Self::Import(Box::new(ImportError::Refused(error))),
-            },
-            other => Self::Import(Box::new(other)),
-        }
-    }
-}
-
-impl From<RegistryError> for Error {
-    fn from(error: RegistryError) -> Self {
-        Self::Registry(Box::new(error))
-    }
-}
-
-impl From<TransferError> for Error {
-    fn from(error: TransferError) -> Self {
-        match error {
-            TransferError::Registry(error) => error.into(),
-            TransferError::Store(error) => error.into(),
-            TransferError::Refused(error) => match error.downcast::<convert::RootfsError>() {
-                Ok(error) => (*error).into(),
-                Err(error) => Self::system("take the image")(io::Error::other(error)),
-            },
-        }
-    }
-}
-
-impl From<convert::RootfsError> for Error {
-    fn from(error: convert::RootfsError) -> Self {
-        match error {
-            convert::RootfsError::Store(error) => error.into(),
-            other => Self::Convert(Box::new(other)),
-        }
-    }
-}
-
-impl From<BuiltinError> for Error {
-    fn from(error: BuiltinError) -> Self {
-        match error {
-            BuiltinError::Stage(error) => error.into(),
-            other => Self::Builtin(Box::new(other)),
-        }
-    }
-}
-
-impl From<OverlayError> for Error {
-    fn from(error: OverlayError) -> Self {
-        match error {
-            OverlayError::Stage(error) => error.into(),
-            OverlayError::Copy(error) => error.into(),
-            other => Self::Overlay(Box::new(other)),
-        }
-    }
-}
-
-impl From<CopyError> for Error {
-    fn from(error: CopyError) -> Self {
-        match error {
-            CopyError::Stage(error) => error.into(),
-            other => Self::DiskCopy(Box::new(other)),
-        }
-    }
-}
-
-impl From<RootfsError> for Error {
-    fn from(error: RootfsError) -> Self {
-        Self::Rootfs(Box::new(error))
-    }
-}
-
-impl From<GrowError> for Error {
-    fn from(error: GrowError) -> Self {
-        match error {
-            GrowError::Stage(error) => error.into(),
-            other => Self::Grow(Box::new(other)),
-        }
     }
 }
 

@@ -1,0 +1,128 @@
+//! Errors of the crates below, as this one's: a full disk is the same wherever it was met, and what is only passed on keeps its words.
+
+use std::io;
+
+use images::builtin::BuiltinError;
+use images::convert;
+use images::files::{CopyError, StageError};
+use images::import::ImportError;
+use images::overlay::OverlayError;
+use images::registry::{RegistryError, TransferError};
+use images::rootfs::{GrowError, RootfsError};
+use images::store::StoreError;
+
+use super::Error;
+
+impl From<StageError> for Error {
+    fn from(error: StageError) -> Self {
+        match error {
+            StageError::Full { path, needed } => {
+                let available = crate::disk::available(&path).unwrap_or(0);
+                Self::DiskFull {
+                    action: "writing it",
+                    path,
+                    needed,
+                    available,
+                }
+            }
+            StageError::Io { path, source } => Self::Io {
+                action: "write",
+                path,
+                source,
+            },
+        }
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Stage(error) => error.into(),
+            other => Self::Store(Box::new(other)),
+        }
+    }
+}
+
+impl From<ImportError> for Error {
+    fn from(error: ImportError) -> Self {
+        match error {
+            ImportError::Store(error) => error.into(),
+            ImportError::Refused(error) => match error.downcast::<convert::RootfsError>() {
+                Ok(error) => (*error).into(),
+                Err(error) => Self::Import(Box::new(ImportError::Refused(error))),
+            },
+            other => Self::Import(Box::new(other)),
+        }
+    }
+}
+
+impl From<RegistryError> for Error {
+    fn from(error: RegistryError) -> Self {
+        Self::Registry(Box::new(error))
+    }
+}
+
+impl From<TransferError> for Error {
+    fn from(error: TransferError) -> Self {
+        match error {
+            TransferError::Registry(error) => error.into(),
+            TransferError::Store(error) => error.into(),
+            TransferError::Refused(error) => match error.downcast::<convert::RootfsError>() {
+                Ok(error) => (*error).into(),
+                Err(error) => Self::system("take the image")(io::Error::other(error)),
+            },
+        }
+    }
+}
+
+impl From<convert::RootfsError> for Error {
+    fn from(error: convert::RootfsError) -> Self {
+        match error {
+            convert::RootfsError::Store(error) => error.into(),
+            other => Self::Convert(Box::new(other)),
+        }
+    }
+}
+
+impl From<BuiltinError> for Error {
+    fn from(error: BuiltinError) -> Self {
+        match error {
+            BuiltinError::Stage(error) => error.into(),
+            other => Self::Builtin(Box::new(other)),
+        }
+    }
+}
+
+impl From<OverlayError> for Error {
+    fn from(error: OverlayError) -> Self {
+        match error {
+            OverlayError::Stage(error) => error.into(),
+            OverlayError::Copy(error) => error.into(),
+            other => Self::Overlay(Box::new(other)),
+        }
+    }
+}
+
+impl From<CopyError> for Error {
+    fn from(error: CopyError) -> Self {
+        match error {
+            CopyError::Stage(error) => error.into(),
+            other => Self::DiskCopy(Box::new(other)),
+        }
+    }
+}
+
+impl From<RootfsError> for Error {
+    fn from(error: RootfsError) -> Self {
+        Self::Rootfs(Box::new(error))
+    }
+}
+
+impl From<GrowError> for Error {
+    fn from(error: GrowError) -> Self {
+        match error {
+            GrowError::Stage(error) => error.into(),
+            other => Self::Grow(Box::new(other)),
+        }
+    }
+}
