@@ -100,13 +100,12 @@ impl<'a> Applier<'a> {
         let archive = |source| ConvertError::archive(number, source);
         let mut reader = Reader::new(layer, &self.limits.tar());
         // Layer 0 is that of the root folder, which is there before the first.
-        let index =
-            u16::try_from(number + 1).map_err(|_| self.limit("layers", u64::from(u16::MAX), "layers"))?;
+        let index = u16::try_from(number + 1).map_err(|_| limit("layers", u64::from(u16::MAX), "layers"))?;
         while let Some(entry) = reader.next().map_err(archive)? {
             self.task.check()?;
             self.entries += 1;
             if self.entries > self.limits.entries {
-                return Err(self.limit("entries", self.limits.entries, "entries"));
+                return Err(limit("entries", self.limits.entries, "entries"));
             }
             let path = entry.path.clone();
             let mut context = Context { layer: index, blocks };
@@ -285,7 +284,7 @@ impl<'a> Applier<'a> {
         copy: impl FnOnce(&mut FileData<'_, '_>) -> Result<Option<Problem>, ConvertError>,
     ) -> Result<Body, Refusal> {
         if size > self.limits.file {
-            return Err(self.limit("single files' bytes", self.limits.file, "file").into());
+            return Err(limit("single files' bytes", self.limits.file, "file").into());
         }
         let mut data = context.blocks.file();
         if let Some(problem) = copy(&mut data)? {
@@ -362,13 +361,13 @@ impl<'a> Applier<'a> {
     }
 
     fn full(&self, _: Full) -> Refusal {
-        Refusal::Error(self.limit("bytes of names", self.limits.memory, "memory"))
+        Refusal::Error(limit("bytes of names", self.limits.memory, "memory"))
     }
+}
 
-    #[expect(clippy::unused_self, reason = "said as a limit of this work")]
-    fn limit(&self, what: &'static str, limit: u64, name: &'static str) -> ConvertError {
-        ConvertError::Limit { what, limit, name }
-    }
+/// A limit that is passed.
+fn limit(what: &'static str, limit: u64, name: &'static str) -> ConvertError {
+    ConvertError::Limit { what, limit, name }
 }
 
 /// Copies an entry's data. `Some`: what is wrong with it.

@@ -1,7 +1,7 @@
 //! From a path in an archive to a place in the tree.
 //!
 //! The invariant: whatever the path and whatever the links, the place is within the tree: `..` of the root is the root, and
-//! a symbolic link is read as one of a process whose root this is. (The same as securejoin(3) of the reference unpackers.)
+//! a symbolic link is read as one of a process whose root this is. (As umoci, the reference here, does by its `filepath-securejoin`.)
 
 use super::arena::{DirectoryId, Full, NodeId, Tree};
 use super::node::{Body, Extent, Metadata};

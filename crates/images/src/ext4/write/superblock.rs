@@ -14,7 +14,7 @@ use super::{BLOCK, EXTRA, FIRST_INODE, INODE, Identity, hash};
 const COMPATIBLE: u32 = 0x8 | 0x20 | 0x200;
 /// `filetype`, `extents`, `flex_bg`.
 const INCOMPATIBLE: u32 = 0x2 | 0x40 | 0x200;
-/// `sparse_super`, `large_file`, `huge_file` is not needed, `dir_nlink`, `extra_isize`, `readonly`.
+/// `sparse_super`, `large_file`, `dir_nlink`, `extra_isize`, `readonly`.
 const READ_ONLY_COMPATIBLE: u32 = 0x1 | 0x2 | 0x20 | 0x40 | 0x1000;
 
 /// The superblock is behind room for a boot loader.
