@@ -89,6 +89,6 @@ pub enum Problem {
     Order,
     #[error("has an access control list that is none")]
     Acl,
-    #[error("has more extended attributes than fit beside a file (about 4 KiB of names and short values)")]
+    #[error("has more extended attributes than fit beside a file (about 4 KiB of names)")]
     Xattrs,
 }

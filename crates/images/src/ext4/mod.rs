@@ -3,6 +3,7 @@
 //! The invariant: a file system made here depends on nothing of the host but the version of e2fsprogs: its features are
 //! listed, not taken from `mke2fs.conf`, and every inode's owner is said, not taken from whoever runs this.
 
+mod crc32c;
 mod mkfs;
 mod populate;
 pub mod read;

@@ -1,16 +1,19 @@
 //! Layers that GNU tar, Python and our own hands made, unpacked by umoci too.
 
 use std::fs::{self, File};
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, PermissionsExt, chown, lchown, symlink};
 use std::path::Path;
 use std::process::Command;
 
+use images::convert::Limits;
 use rustix::fs::{CWD, Mode, Timespec, Timestamps, XattrFlags, lsetxattr, mknodat, utimensat};
 use testkit::skip;
 
 use crate::archive::{Entry, What, archive};
-use crate::{done, umoci};
+use crate::listing::{Listing, check};
+use crate::{converted, done, umoci};
 
 /// As GNU tar packs a folder for an image.
 fn tar(folder: &Path) -> Vec<u8> {
@@ -149,4 +152,56 @@ fn layers_of_all_makers_become_what_umoci_makes_of_them() {
     let layers = [tar(folder.path()), python, archive(&ours), archive(&changes)];
     let layout = umoci::layout(&layers);
     umoci::compare(&layout.path().join("layout"), "test");
+}
+
+#[test]
+fn attributes_of_every_size_are_what_debugfs_reads() {
+    let value = |size: usize| -> Vec<u8> { (0..size).map(|at| (at * at / 7).to_le_bytes()[0]).collect() };
+    let sizes = [4_000, 4_096, 4_097, 65_535, 65_536];
+    let with = |entry| {
+        sizes.into_iter().fold(entry, |entry: Entry, size| {
+            entry.xattr(&format!("trusted.of-{size}"), value(size))
+        })
+    };
+    let entries = [
+        with(Entry::directory(".")),
+        with(Entry::directory("d")),
+        with(Entry::file("d/f", "x")).xattr("user.small", "s"),
+        with(Entry::symlink("d/l", "f")),
+        Entry::file("d/one", "x").xattr("user.large", value(5_000)),
+        Entry::symlink("d/short", "to").xattr("trusted.large", value(5_000)),
+        Entry::symlink("d/longer", "to/another").xattr("trusted.large", value(5_000)),
+    ];
+    let (file, _) = converted(&[archive(&entries)], &Limits::default()).unwrap();
+    check(&file);
+    let listing = Listing::of_image(&file);
+    let image = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("value");
+    for (path, item) in &listing.0 {
+        let path = str::from_utf8(path).unwrap();
+        assert!(!item.xattrs.is_empty(), "{path}");
+        for (name, ours) in &item.xattrs {
+            let name = str::from_utf8(name).unwrap();
+            let read = format!("ea_get -f {} /{path} {name}", out.display());
+            done(Command::new("/usr/sbin/debugfs").args(["-R", &read, &image]));
+            assert!(fs::read(&out).unwrap() == *ours, "{path} {name}");
+            let size = name.rsplit_once("of-").map(|(_, size)| size.parse().unwrap());
+            assert!(size.is_none_or(|size| *ours == value(size)), "{path} {name}");
+            fs::remove_file(&out).unwrap();
+        }
+    }
+}
+
+#[test]
+fn old_kernels_can_mount_what_has_no_large_attributes() {
+    let features = |entry: Entry| {
+        let (file, _) = converted(&[archive(&[entry])], &Limits::default()).unwrap();
+        let mut bytes = [0; 4];
+        file.read_exact_at(&mut bytes, 1024 + 0x60).unwrap();
+        u32::from_le_bytes(bytes)
+    };
+    let plain = features(Entry::file("f", "x").xattr("user.a", [1; 3900]));
+    let large = features(Entry::file("f", "x").xattr("user.a", [1; 4100]));
+    assert_eq!((plain & 0x400, large), (0, plain | 0x400));
 }

@@ -328,15 +328,21 @@ fn whiteouts_of_no_name_hide_nothing() {
 
 #[test]
 fn attributes_that_have_no_room_are_refused() {
-    let fitting = Entry::file("f", "x")
-        .xattr("user.a", [1; 3900])
-        .xattr("user.b", [2; 40]);
-    let listing = listed(&[archive(&[fitting])]);
-    assert_eq!(listing.get("f").unwrap().xattrs[&b"user.a"[..]].len(), 3900);
-    let many = (0..200).fold(Entry::file("f", "x"), |entry, number| {
-        entry.xattr(&format!("user.{number}"), [3; 30])
-    });
-    assert_eq!(problem(&[many]), Problem::Xattrs);
+    let names = |count| {
+        (0..count).fold(Entry::file("f", "x"), |entry, number| {
+            entry.xattr(&format!("user.{number}"), [3; 30])
+        })
+    };
+    assert_eq!(
+        listed(&[archive(&[names(200)])]).get("f").unwrap().xattrs.len(),
+        200
+    );
+    assert_eq!(problem(&[names(300)]), Problem::Xattrs);
+    // Kernels do not agree on how such a name's value is found in an inode of its own.
+    let foreign = |size| Entry::file("f", "x").xattr("user.\u{e9}", vec![1; size]);
+    let beside = foreign(3900).xattr("user.b", [2; 9000]);
+    assert_eq!(listed(&[archive(&[beside])]).get("f").unwrap().xattrs.len(), 2);
+    assert_eq!(problem(&[foreign(4100)]), Problem::Xattrs);
     let none = Entry::file("f", "x").xattr("system.posix_acl_access", [2, 0, 0, 0, 1]);
     assert_eq!(problem(&[none]), Problem::Acl);
 }

@@ -147,7 +147,10 @@ fn xattr() -> impl Strategy<Value = (Vec<u8>, Vec<u8>)> {
         "other.name",
     ];
     let plain = (select(names), data(120));
-    let large = (Just("user.large"), data(2500));
+    let large = prop_oneof![
+        (Just("user.large"), data(2500)),
+        (select(vec!["user.huge", "trusted.huge"]), data(64 << 10)),
+    ];
     let list = (
         select(vec!["system.posix_acl_access", "system.posix_acl_default"]),
         acl(),

@@ -7,7 +7,8 @@ use super::blocks::Blocks;
 use super::bytes::{halves, put, put16, put32};
 use super::extents::{self, Root};
 use super::plan::{Plan, SHORT_LINK};
-use super::{BLOCK, FIRST_INODE, INODE, ROOT_INODE, directory, xattr};
+use super::value::Value;
+use super::{BLOCK, FIRST_INODE, INODE, Identity, ROOT_INODE, directory, xattr};
 use crate::convert::ConvertError;
 use crate::task::Task;
 use crate::tree::{Body, DirectoryId, NodeId, Time, Tree};
@@ -37,6 +38,9 @@ struct Lists<'a> {
     links: &'a [(u32, u32)],
     xattr_blocks: &'a [(u32, u32)],
     extents: &'a [(u32, Root)],
+    identity: Identity,
+    /// The inode of the next attribute's value that has one.
+    next_value: u32,
 }
 
 /// The first of a list, if it is this inode's.
@@ -53,6 +57,7 @@ fn take<T: Copy>(list: &mut &[(u32, T)], inode: u32) -> Option<T> {
 pub(super) fn write_tables(
     tree: &Tree,
     plan: &Plan,
+    identity: Identity,
     blocks: &mut Blocks<'_>,
     task: &Task,
 ) -> Result<(), ConvertError> {
@@ -61,13 +66,18 @@ pub(super) fn write_tables(
         links: &plan.links,
         xattr_blocks: &plan.xattr_blocks,
         extents: &plan.extents,
+        identity,
+        next_value: plan.first_value(),
     };
     let reserved =
         (1..FIRST_INODE).map(|number| (number, (number == ROOT_INODE).then_some(DirectoryId::ROOT.node())));
     let others = (FIRST_INODE..).zip(plan.order.iter().copied().map(Some));
+    let named = reserved
+        .chain(others)
+        .map(|(number, id)| id.map_or([0; INODE], |id| inode(tree, id, number, &mut lists)));
+    let values = plan.values.iter().map(|value| value.inode());
     let mut table = Vec::with_capacity(BLOCK);
-    for (number, id) in reserved.chain(others) {
-        let bytes = id.map_or([0; INODE], |id| inode(tree, id, number, &mut lists));
+    for bytes in named.chain(values) {
         table.extend_from_slice(&bytes);
         if table.len() == BLOCK {
             task.check()?;
@@ -91,7 +101,14 @@ fn inode(tree: &Tree, id: NodeId, number: u32, lists: &mut Lists<'_>) -> [u8; IN
         (Body::Directory, subfolders) => subfolders + 2,
         (_, names) => names,
     };
-    let sectors = (contents.blocks + u64::from(xattr_block.is_some())) * (BLOCK / 512) as u64;
+    let xattrs = tree.xattrs(id);
+    let encoded = (!xattrs.is_empty()).then(|| xattr::encode(xattrs, lists.identity, lists.next_value));
+    let encoded = encoded.flatten();
+    let values = encoded.as_ref().map_or(&[][..], |encoded| &encoded.values);
+    lists.next_value += u32::try_from(values.len()).unwrap_or(0);
+    // Who refers to a value is charged for it.
+    let values: u64 = values.iter().map(Value::blocks).sum();
+    let sectors = (contents.blocks + values + u64::from(xattr_block.is_some())) * (BLOCK / 512) as u64;
     let mut bytes = [0; INODE];
     put16(&mut bytes, 0x00, contents.format | node.mode);
     let ((uid, uid_high), (gid, gid_high)) = (halves(node.uid), halves(node.gid));
@@ -120,7 +137,7 @@ fn inode(tree: &Tree, id: NodeId, number: u32, lists: &mut Lists<'_>) -> [u8; IN
         put32(&mut bytes, at, seconds);
         put32(&mut bytes, extra, rest);
     }
-    if let Some(encoded) = xattr::encode(tree.xattrs(id)) {
+    if let Some(encoded) = encoded {
         put(&mut bytes, EXTRA, encoded.inode);
     }
     bytes

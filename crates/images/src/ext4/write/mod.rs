@@ -1,7 +1,7 @@
 //! Our own writer of ext4: a read-only file system from a tree, its data written as it comes.
 //!
-//! The invariant: what is written passes `e2fsck -f` without a word, mounts on any kernel with ext4 (3.16 and later), and is
-//! the same, bit for bit, for the same tree and the same data.
+//! The invariant: what is written passes `e2fsck -f` without a word, mounts on any kernel with ext4 (3.16 and later; 4.13 where an
+//! attribute's value has an inode of its own), and is the same, bit for bit, for the same tree and the same data.
 //!
 //! The format is that of the kernel's documentation (Documentation/filesystems/ext4/) and of its fs/ext4/ext4.h. All of it is
 //! written in one direction:
@@ -26,6 +26,7 @@ mod hash;
 mod inode;
 mod plan;
 mod superblock;
+mod value;
 mod xattr;
 
 pub(crate) use blocks::{Blocks, FileData};
@@ -93,8 +94,8 @@ pub(crate) fn finish(
         .sum();
     let bitmaps = Bitmaps::new(&geometry, &plan, &free, blocks.first_data());
     bitmaps.write(&mut blocks)?;
-    inode::write_tables(tree, &plan, &mut blocks, task)?;
-    superblock::write(&mut blocks, &geometry, &bitmaps, identity)?;
+    inode::write_tables(tree, &plan, identity, &mut blocks, task)?;
+    superblock::write(&mut blocks, &geometry, &bitmaps, identity, plan.has_values())?;
     let size = u64::from(geometry.blocks) * BLOCK as u64;
     blocks.close(size)?;
     Ok(Written {

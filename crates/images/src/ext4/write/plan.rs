@@ -1,14 +1,14 @@
 //! The numbers of inodes, and all blocks that are neither data nor tables: folders, long links, attributes, extent trees.
 //!
 //! The invariant: inodes are numbered folder by folder, names in order, so that what lies together in the tree lies together on
-//! the disk and the same tree gets the same numbers.
+//! the disk and the same tree gets the same numbers. Behind them come those of attributes' values.
 
 use std::collections::VecDeque;
 
 use super::blocks::Blocks;
 use super::directory::{self, Named};
 use super::extents::{self, Root};
-use super::{BLOCK, FIRST_INODE, Identity, ROOT_INODE, xattr};
+use super::{BLOCK, FIRST_INODE, Identity, ROOT_INODE, value, xattr};
 use crate::convert::ConvertError;
 use crate::task::Task;
 use crate::tree::{Body, DirectoryId, NodeId, Tree};
@@ -30,6 +30,8 @@ pub(super) struct Plan {
     pub(super) xattr_blocks: Vec<(u32, u32)>,
     /// Of files with more than one extent.
     pub(super) extents: Vec<(u32, Root)>,
+    /// What the inodes behind those of `order` are of.
+    pub(super) values: Vec<value::Stored>,
     entries: u64,
 }
 
@@ -70,6 +72,7 @@ impl Plan {
             links: Vec::new(),
             xattr_blocks: Vec::new(),
             extents: Vec::new(),
+            values: Vec::new(),
             entries: 0,
         };
         let mut ahead = VecDeque::from([DirectoryId::ROOT]);
@@ -93,12 +96,18 @@ impl Plan {
         }
         plan.order = numbers.order;
         plan.directories.sort_unstable_by_key(|(inode, _)| *inode);
-        plan.rest(tree, blocks, task)?;
+        plan.rest(tree, blocks, identity, task)?;
         Ok(plan)
     }
 
     /// What inodes have besides, in their order.
-    fn rest(&mut self, tree: &Tree, blocks: &mut Blocks<'_>, task: &Task) -> Result<(), ConvertError> {
+    fn rest(
+        &mut self,
+        tree: &Tree,
+        blocks: &mut Blocks<'_>,
+        identity: Identity,
+        task: &Task,
+    ) -> Result<(), ConvertError> {
         let root = (ROOT_INODE, DirectoryId::ROOT.node());
         let others = (FIRST_INODE..).zip(self.order.iter().copied());
         for (count, (inode, id)) in std::iter::once(root).chain(others).enumerate() {
@@ -118,10 +127,16 @@ impl Plan {
                 _ => {}
             }
             let xattrs = tree.xattrs(id);
-            if !xattrs.is_empty()
-                && let Some(block) = xattr::encode(xattrs).and_then(|encoded| encoded.block)
-            {
-                self.xattr_blocks.push((inode, blocks.append(&*block)?));
+            if xattrs.is_empty() {
+                continue;
+            }
+            if let Some(encoded) = xattr::encode(xattrs, identity, self.inode_count() + 1) {
+                for value in encoded.values {
+                    self.values.push(value.write(blocks)?);
+                }
+                if let Some(block) = encoded.block {
+                    self.xattr_blocks.push((inode, blocks.append(&*block)?));
+                }
             }
         }
         Ok(())
@@ -129,7 +144,18 @@ impl Plan {
 
     /// The number of the last inode.
     pub(super) fn inode_count(&self) -> u32 {
-        FIRST_INODE - 1 + u32::try_from(self.order.len()).unwrap_or(u32::MAX - FIRST_INODE)
+        let count = self.order.len() + self.values.len();
+        FIRST_INODE - 1 + u32::try_from(count).unwrap_or(u32::MAX - FIRST_INODE)
+    }
+
+    /// The number of the first inode that is of an attribute's value.
+    pub(super) fn first_value(&self) -> u32 {
+        self.inode_count() + 1 - u32::try_from(self.values.len()).unwrap_or(0)
+    }
+
+    /// Whether some attributes' values have inodes of their own.
+    pub(super) fn has_values(&self) -> bool {
+        !self.values.is_empty()
     }
 
     pub(super) fn directory_inodes(&self) -> impl Iterator<Item = u32> {

@@ -14,18 +14,21 @@ use super::{BLOCK, EXTRA, FIRST_INODE, INODE, Identity, hash};
 const COMPATIBLE: u32 = 0x8 | 0x20 | 0x200;
 /// `filetype`, `extents`, `flex_bg`.
 const INCOMPATIBLE: u32 = 0x2 | 0x40 | 0x200;
+/// `ea_inode`: older kernels do not mount what has it, and most images do not need it.
+const VALUES: u32 = 0x400;
 /// `sparse_super`, `large_file`, `dir_nlink`, `extra_isize`, `readonly`.
 const READ_ONLY_COMPATIBLE: u32 = 0x1 | 0x2 | 0x20 | 0x40 | 0x1000;
 
 /// The superblock is behind room for a boot loader.
 const AT: usize = 1024;
 
-/// Writes both.
+/// Writes both. `values`: some attributes' values have inodes of their own.
 pub(super) fn write(
     blocks: &mut Blocks<'_>,
     geometry: &Geometry,
     bitmaps: &Bitmaps<'_>,
     identity: Identity,
+    values: bool,
 ) -> io::Result<()> {
     let free_blocks: u32 = bitmaps.counts.iter().map(|counts| counts.free_blocks).sum();
     let free_inodes: u32 = bitmaps.counts.iter().map(|counts| counts.free_inodes).sum();
@@ -51,7 +54,7 @@ pub(super) fn write(
     put32(it, 0x54, FIRST_INODE);
     put16(it, 0x58, u16::try_from(INODE).unwrap_or(0));
     put32(it, 0x5c, COMPATIBLE);
-    put32(it, 0x60, INCOMPATIBLE);
+    put32(it, 0x60, INCOMPATIBLE | if values { VALUES } else { 0 });
     put32(it, 0x64, READ_ONLY_COMPATIBLE);
     put(it, 0x68, identity.0);
     for (number, word) in identity.hash_seed().into_iter().enumerate() {
