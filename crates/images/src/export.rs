@@ -5,7 +5,7 @@
 //! takes it.
 
 use std::collections::BTreeSet;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::iter;
 
 use serde_json::json;
@@ -14,6 +14,7 @@ use tar::{Builder, EntryType, Header};
 use crate::oci::{Descriptor, Index, REF_NAME, Reference};
 use crate::store::{Adding, Image, StoreError};
 use crate::task::{Cancelled, Task};
+use crate::watched::{Meter, Watched};
 
 /// What containerd and Docker take an image's name from.
 const WHOLE_NAME: &str = "io.containerd.image.name";
@@ -48,14 +49,9 @@ pub fn export(hold: &Adding, image: &Image, out: impl Write, task: &Task) -> Res
         tar.append_data(&mut header(EntryType::Directory, 0o755, 0), folder, io::empty())?;
     }
     let total = blobs.iter().map(|blob| blob.size).sum();
-    let mut done = 0u64;
+    let meter = Meter::new("writing the image", Some(total), task);
     for blob in blobs {
-        let mut file = Watched {
-            inner: hold.store().open_blob(blob)?,
-            done: &mut done,
-            total,
-            task,
-        };
+        let mut file = Watched::new(hold.store().open_blob(blob)?, &meter);
         let mut header = header(EntryType::Regular, 0o644, blob.size);
         // Called off in the middle of a blob, it reads as a broken one.
         tar.append_data(&mut header, blob_name(blob), &mut file)
@@ -111,23 +107,4 @@ fn header(kind: EntryType, mode: u32, size: u64) -> Header {
     header.set_mtime(0);
     header.set_size(size);
     header
-}
-
-/// A blob that tells how far it was read and ends when the work is called off.
-struct Watched<'a, R> {
-    inner: R,
-    done: &'a mut u64,
-    total: u64,
-    task: &'a Task,
-}
-
-impl<R: Read> Read for Watched<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.task
-            .at("writing the image", *self.done, Some(self.total))
-            .map_err(io::Error::other)?;
-        let count = self.inner.read(buffer)?;
-        *self.done = self.done.saturating_add(count as u64);
-        Ok(count)
-    }
 }

@@ -45,6 +45,7 @@ pub mod store;
 pub mod tar;
 mod task;
 mod tree;
+mod watched;
 
 pub use ext4::{Superblock, SuperblockError, ToolError};
 pub use powerunit::runs_in_guest;

@@ -28,16 +28,12 @@ const MAX_LINKS: u32 = 65_000;
 /// What fits in a block with its end.
 const MAX_TARGET: usize = 4_095;
 
-/// Bytes between two reports.
-const REPORT: u64 = 4 << 20;
-
 /// Applies layers to a tree.
 pub(super) struct Applier<'a> {
     tree: Tree,
     limits: &'a Limits,
     task: &'a Task,
     entries: u64,
-    done: u64,
     left_out: u64,
 }
 
@@ -78,7 +74,6 @@ impl<'a> Applier<'a> {
             limits,
             task,
             entries: 0,
-            done: 0,
             left_out: 0,
         }
     }
@@ -290,15 +285,9 @@ impl<'a> Applier<'a> {
         if let Some(problem) = copy(&mut data)? {
             return Err(problem.into());
         }
-        let data = data.finish()?;
-        let before = self.done / REPORT;
-        self.done += size;
-        if self.done / REPORT != before {
-            self.task.at("unpacking the layers", self.done, None)?;
-        }
         Ok(Body::File {
             size,
-            data: data.into(),
+            data: data.finish()?.into(),
         })
     }
 

@@ -5,6 +5,7 @@ use crate::layer::{Expected, Layer, LayerError};
 use crate::oci::Digest;
 use crate::store::{Adding, Image, Rootfs, StoreError};
 use crate::task::Task;
+use crate::watched::{Meter, Watched};
 
 /// Why an image has no root file system.
 #[derive(Debug, thiserror::Error)]
@@ -27,21 +28,23 @@ pub fn root_file_system(
     task: &Task,
 ) -> Result<Rootfs, RootfsError> {
     let convert_all = |out: &std::fs::File| {
+        let meter = Meter::new("unpacking the layers", Some(image.manifest.packed_size()), task);
         let layers = image.manifest.layers.iter().zip(&image.config.diff_ids);
         let opened = layers.map(|(blob, diff_id)| {
             let file = adding.store().open_blob(blob);
             let file = file.map_err(|error| LayerError::Read(std::io::Error::other(error)))?;
             let expected = Expected {
-                digest: Some(blob.digest.clone()),
+                digest: None,
                 diff_id: Some(diff_id.clone()),
                 size: Some(blob.size),
             };
-            Layer::open(file, expected, &limits.layer())
+            Layer::open(Watched::new(file, &meter), expected, &limits.layer())
         });
         let converted = convert(opened, identity(&image.config.chain_id()), limits, out, task);
         let converted = converted.map_err(|source| RootfsError::Convert {
             image: image.display_name(),
-            source,
+            // Called off in the middle of a read, it looks like a broken layer.
+            source: task.check().err().map_or(source, Into::into),
         })?;
         if converted.left_out > 0 {
             tracing::info!(count = converted.left_out, "extended attributes were left out");

@@ -4,12 +4,12 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::layout::{self, Blobs};
-use super::watched::Watched;
 use super::{Brought, ImportError, Options};
 use crate::files::{ReadError, open, read};
 use crate::oci::{Descriptor, Digest, Document, Index, MAX_MANIFEST};
 use crate::store::Adding;
 use crate::task::Task;
+use crate::watched::{Meter, Watched};
 
 const BUFFER: usize = 256 << 10;
 
@@ -31,7 +31,7 @@ impl<F: Fn(&Digest) -> PathBuf> Blobs for Files<F> {
             }
             opened => opened?,
         };
-        let mut file = Watched::new(file, "copying the image", Some(size), task);
+        let mut file = Watched::new(file, &Meter::new("copying the image", Some(size), task));
         let mut buffer = vec![0; BUFFER];
         loop {
             let count = file.read(&mut buffer).map_err(|source| ReadError::Io {

@@ -13,7 +13,6 @@ mod kind;
 mod layout;
 mod pack;
 mod tree;
-mod watched;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -27,7 +26,7 @@ use crate::oci::{Descriptor, ImageConfig, MAX_CONFIG, Manifest, Platform, Refere
 use crate::store::{Adding, Image, Store};
 use crate::tar;
 use crate::task::Task;
-use watched::Watched;
+use crate::watched::{Meter, Watched};
 
 /// Where an image comes from.
 pub enum Source {
@@ -126,32 +125,28 @@ pub fn import(
 /// # Errors
 /// One is not what it should be, or `task` is called off.
 pub fn verify(adding: &Adding, image: &Image, limits: &layer::Limits, task: &Task) -> Result<(), CheckError> {
+    let meter = Meter::new("checking the layers", Some(image.manifest.packed_size()), task);
     for (blob, diff_id) in image.manifest.layers.iter().zip(&image.config.diff_ids) {
         let expected = Expected {
-            digest: Some(blob.digest.clone()),
+            digest: None,
             diff_id: Some(diff_id.clone()),
             size: Some(blob.size),
         };
-        let file = Watched::new(
-            adding.store().open_blob(blob)?,
-            "checking the layers",
-            Some(blob.size),
-            task,
-        );
+        let file = Watched::new(adding.store().open_blob(blob)?, &meter);
         Layer::open(file, expected, limits)?.finish()?;
     }
     Ok(())
 }
 
 fn bring(adding: &Adding, source: Source, options: &Options, task: &Task) -> Result<Brought, ImportError> {
-    const STEP: &str = "reading the image";
+    let meter = |total| Meter::new("reading the image", total, task);
     match source {
         Source::Path(path) if path.is_dir() => bring_folder(adding, &path, options, task),
         Source::Path(path) => {
             let (file, size) = open(&path)?;
-            bring_stream(adding, Watched::new(file, STEP, Some(size), task), options, task)
+            bring_stream(adding, Watched::new(file, &meter(Some(size))), options, task)
         }
-        Source::Stream(stream) => bring_stream(adding, Watched::new(stream, STEP, None, task), options, task),
+        Source::Stream(stream) => bring_stream(adding, Watched::new(stream, &meter(None)), options, task),
         Source::Daemon(daemon, name) => {
             let (stream, asked) = daemon.save(&name, task)?;
             // It gives no other image.
@@ -159,7 +154,7 @@ fn bring(adding: &Adding, source: Source, options: &Options, task: &Task) -> Res
                 image: None,
                 ..options.clone()
             };
-            let brought = bring_stream(adding, Watched::new(stream, STEP, None, task), &options, task)?;
+            let brought = bring_stream(adding, Watched::new(stream, &meter(None)), &options, task)?;
             // Asked for by its digest or id, it has no name in the archive.
             let names = asked
                 .filter(|_| brought.names.is_empty())

@@ -375,3 +375,40 @@ proptest! {
         let _ = Sample::new().import(archive);
     }
 }
+
+#[test]
+fn progress_is_told_of_all_bytes() {
+    use std::sync::{Arc, Mutex};
+
+    use crate::convert::{Limits, root_file_system};
+
+    let sample = Sample::new();
+    let told: Arc<Mutex<Vec<crate::Progress>>> = Arc::default();
+    let task = Task::watched({
+        let told = Arc::clone(&told);
+        move |progress| told.lock().unwrap().push(progress)
+    });
+    let archive = Archive::new().file("etc", &[7; 3_000_000]).bytes();
+    let size = archive.len() as u64;
+    let source = Source::Stream(Box::new(Cursor::new(archive)));
+    let check = |adding: &Adding, image: &Image| {
+        verify(adding, image, &layer::Limits::default(), &task)?;
+        root_file_system(adding, image, &Limits::default(), &task)?;
+        Ok(())
+    };
+    let image = import(&sample.store, source, &Options::default(), &task, check)
+        .unwrap()
+        .image;
+    let packed = image.manifest.packed_size();
+    for (step, done, total) in [
+        ("reading the image", size, None),
+        ("checking the layers", packed, Some(packed)),
+        ("unpacking the layers", packed, Some(packed)),
+    ] {
+        let told = told.lock().unwrap();
+        let steps: Vec<_> = told.iter().filter(|progress| progress.step == step).collect();
+        assert!(steps.is_sorted_by_key(|progress| progress.done), "{step}");
+        assert!(steps.iter().all(|progress| progress.total == total), "{step}");
+        assert_eq!(steps.last().unwrap().done, done, "{step}");
+    }
+}

@@ -26,9 +26,11 @@ pub use queue::AHEAD;
 use queue::Chunks;
 use worker::{Packed, Worker};
 
-use crate::oci::{Algorithm, Digest, Hasher};
+use crate::oci::{Digest, Hasher};
 
-/// What a blob must turn out to be; what is `None` is not known and is told by [`Verified`].
+/// What a blob must turn out to be; what is `None` is not known, and no digest is taken to find it out.
+///
+/// Of a layer whose tar stream has the right digest, that of the blob says nothing more.
 #[derive(Clone, Debug, Default)]
 pub struct Expected {
     /// Of the bytes as they are stored.
@@ -40,11 +42,8 @@ pub struct Expected {
 }
 
 /// What a blob was.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verified {
-    /// SHA-256 where nothing else was expected, as is the next.
-    pub digest: Digest,
-    pub diff_id: Digest,
     /// Bytes as they are stored.
     pub size: u64,
     /// Bytes of the tar stream.
@@ -77,7 +76,7 @@ pub struct Layer {
     worker: Option<Worker>,
     expected: Expected,
     compression: Compression,
-    /// Of the tar stream. `None`: the stream is the blob, and its digest serves.
+    /// Of the tar stream. `None`: nobody expects a digest, or the stream is the blob, and the worker's serves.
     hasher: Option<Hasher>,
     uncompressed: u64,
     verified: Option<Verified>,
@@ -95,18 +94,20 @@ impl Layer {
         limits: &Limits,
     ) -> Result<Self, LayerError> {
         let (compression, blob) = compression::sniff(blob).map_err(LayerError::Read)?;
-        let algorithm = |digest: Option<&Digest>| digest.map_or(Algorithm::Sha256, Digest::algorithm);
-        let stored = algorithm(expected.digest.as_ref());
-        let unpacked = algorithm(expected.diff_id.as_ref());
-        let is_same = compression == Compression::None && stored == unpacked;
+        let algorithm = |digest: &Option<Digest>| digest.as_ref().map(Digest::algorithm);
+        let (mut stored, mut unpacked) = (algorithm(&expected.digest), algorithm(&expected.diff_id));
+        if compression == Compression::None && (stored.is_none() || stored == unpacked) {
+            stored = unpacked.take().or(stored);
+        }
         let (chunks, filler) = queue::queue();
-        let worker = Worker::start(blob, compression, Hasher::new(stored), &expected, limits, filler)?;
+        let hasher = stored.map(Hasher::new);
+        let worker = Worker::start(blob, compression, hasher, &expected, limits, filler)?;
         Ok(Self {
             chunks,
             worker: Some(worker),
             expected,
             compression,
-            hasher: (!is_same).then(|| Hasher::new(unpacked)),
+            hasher: unpacked.map(Hasher::new),
             uncompressed: 0,
             verified: None,
         })
@@ -140,18 +141,13 @@ impl Layer {
     fn verify(&mut self) -> Result<Verified, LayerError> {
         let worker = self.worker.take().ok_or(LayerError::GivenUp)?;
         let Packed { digest, size } = worker.join()?;
-        let diff_id = match self.hasher.take() {
-            Some(hasher) => hasher.finish(),
-            None => digest.clone(),
-        };
-        match &self.expected.diff_id {
-            Some(expected) if *expected != diff_id => Err(LayerError::DiffId {
+        let diff_id = self.hasher.take().map(Hasher::finish).or(digest);
+        match (&self.expected.diff_id, diff_id) {
+            (Some(expected), Some(actual)) if *expected != actual => Err(LayerError::DiffId {
                 expected: expected.clone(),
-                actual: diff_id,
+                actual,
             }),
             _ => Ok(Verified {
-                digest,
-                diff_id,
                 size,
                 uncompressed: self.uncompressed,
                 compression: self.compression,

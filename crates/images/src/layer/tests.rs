@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::sync::mpsc;
 
 use super::*;
+use crate::oci::Algorithm;
 
 /// Text that packs a little.
 fn text(bytes: usize) -> Vec<u8> {
@@ -83,8 +84,6 @@ fn every_compression_is_told_unpacked_and_verified() {
             (verified.size, verified.uncompressed),
             (blob.len() as u64, 3_000_000)
         );
-        assert_eq!(verified.digest, Digest::of(&blob));
-        assert_eq!(verified.diff_id, Digest::of(&stream));
         // Nothing read, nothing known before.
         assert_eq!(finish(&blob, Expected::default()).unwrap(), verified);
     }
@@ -157,6 +156,21 @@ fn what_is_not_expected_is_told_with_both_digests() {
 }
 
 #[test]
+fn a_stream_is_checked_without_the_blobs_digest() {
+    let (stream, other) = (text(700_000), Digest::of(b"other"));
+    for kind in [&PACKED[..], &[Compression::None]].concat() {
+        let blob = pack(kind, &stream);
+        let expecting = |diff_id: &Digest| Expected {
+            diff_id: Some(diff_id.clone()),
+            ..Expected::default()
+        };
+        finish(&blob, expecting(&Digest::of(&stream))).unwrap();
+        let error = finish(&blob, expecting(&other)).unwrap_err();
+        assert!(matches!(error, LayerError::DiffId { actual, .. } if actual == Digest::of(&stream)));
+    }
+}
+
+#[test]
 fn sha512_is_checked_too() {
     let stream = text(1000);
     let mut hasher = Hasher::new(Algorithm::Sha512);
@@ -167,7 +181,11 @@ fn sha512_is_checked_too() {
         diff_id: Some(Digest::of(&stream)),
         size: None,
     };
-    assert_eq!(finish(&stream, expected).unwrap().digest, digest);
+    finish(&stream, expected.clone()).unwrap();
+    let other = text(999);
+    assert!(
+        matches!(finish(&other, expected), Err(LayerError::Digest { expected, .. }) if expected == digest)
+    );
 }
 
 #[test]

@@ -10,7 +10,8 @@ use crate::oci::{Digest, Hasher};
 /// What the blob was, as it is stored.
 #[derive(Debug)]
 pub(super) struct Packed {
-    pub(super) digest: Digest,
+    /// If it was to be taken.
+    pub(super) digest: Option<Digest>,
     pub(super) size: u64,
 }
 
@@ -22,7 +23,7 @@ impl Worker {
     pub(super) fn start(
         blob: impl Read + Send + 'static,
         compression: Compression,
-        hasher: Hasher,
+        hasher: Option<Hasher>,
         expected: &Expected,
         limits: &Limits,
         filler: Filler,
@@ -63,7 +64,7 @@ struct Job {
 }
 
 impl Job {
-    fn run(self, blob: impl Read, hasher: Hasher) -> Result<Packed, LayerError> {
+    fn run(self, blob: impl Read, hasher: Option<Hasher>) -> Result<Packed, LayerError> {
         let account = Account::new(hasher);
         let limit = self.expected_size.unwrap_or(self.limits.total);
         let mut blob = BufReader::with_capacity(CHUNK, Blob::new(blob, &account, limit));
@@ -117,24 +118,24 @@ impl Job {
 
     fn check(&self, account: Account) -> Result<Packed, LayerError> {
         let size = account.read();
-        let digest = account.into_hasher().finish();
+        let digest = account.into_hasher().map(Hasher::finish);
         if let Some(expected) = self.expected_size.filter(|expected| *expected != size) {
             return Err(LayerError::Short {
                 expected,
                 actual: size,
             });
         }
-        match &self.expected_digest {
-            Some(expected) if *expected != digest => Err(LayerError::Digest {
+        match (&self.expected_digest, digest) {
+            (Some(expected), Some(actual)) if *expected != actual => Err(LayerError::Digest {
                 expected: expected.clone(),
-                actual: digest,
+                actual,
             }),
-            _ => Ok(Packed { digest, size }),
+            (_, digest) => Ok(Packed { digest, size }),
         }
     }
 }
 
-/// Reads on to the blob's end, since the digest is of all of it.
+/// Reads on to the blob's end, since its size and digest are of all of it.
 fn rest(blob: &mut impl Read, account: &Account) -> Result<(), LayerError> {
     io::copy(blob, &mut io::sink())
         .map(drop)

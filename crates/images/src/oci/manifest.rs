@@ -117,6 +117,12 @@ impl Manifest {
             annotations: BTreeMap::new(),
         }
     }
+
+    /// Bytes of all layers, as they are stored.
+    pub(crate) fn packed_size(&self) -> u64 {
+        let sizes = self.layers.iter().map(|layer| layer.size);
+        sizes.fold(0, u64::saturating_add)
+    }
 }
 
 impl Index {

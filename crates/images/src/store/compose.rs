@@ -3,20 +3,27 @@
 //! The invariant: nothing of a base image's configuration is lost, what this program does not know of it included; and what is
 //! made of the same bytes is the same image, but for the time that the caller gives.
 
+use std::fmt;
 use std::io::{self, Read, Write};
+use std::thread;
 
-use flate2::{Compression, GzBuilder, write::GzEncoder};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
+use zstd::stream::write::Encoder;
 
 use super::{Adding, BlobWriter, Image, StoreError};
 use crate::files::{ReadError, StageError};
 use crate::oci::{Algorithm, Descriptor, Digest, Hasher, MAX_CONFIG, Manifest, Platform, media_type};
 
-/// A layer in the making: takes a tar stream.
-#[derive(Debug)]
+/// zstd's quickest level that packs as well as gzip usually does.
+const LEVEL: i32 = 1;
+/// Threads to pack in, each with some 4 MiB of memory.
+const MAX_THREADS: usize = 4;
+
+/// A layer in the making: takes a tar stream. It is packed with zstd, which takes less than half of gzip's time and of its
+/// time to unpack.
 pub struct LayerWriter {
-    packed: GzEncoder<BlobWriter>,
+    packed: Encoder<'static, BlobWriter>,
     diff_id: Hasher,
 }
 
@@ -34,6 +41,12 @@ pub struct Origin {
     pub created_by: String,
     /// `None` where the same layer shall make the same image whenever it is made.
     pub created: Option<Timestamp>,
+}
+
+impl fmt::Debug for LayerWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LayerWriter").finish_non_exhaustive()
+    }
 }
 
 impl Write for LayerWriter {
@@ -65,7 +78,7 @@ impl LayerWriter {
             });
         let (digest, size) = ended?.commit()?;
         Ok(NewLayer {
-            blob: Descriptor::new(media_type::LAYER_GZIP, digest, size),
+            blob: Descriptor::new(media_type::LAYER_ZSTD, digest, size),
             diff_id: self.diff_id.finish(),
         })
     }
@@ -77,10 +90,10 @@ impl Adding {
     /// # Errors
     /// The part cannot be made.
     pub fn layer(&self) -> Result<LayerWriter, StoreError> {
-        // Packed only so that it takes less of the disk: quickly.
-        let packed = GzBuilder::new()
-            .mtime(0)
-            .write(self.new_blob()?, Compression::fast());
+        let blob = self.new_blob()?;
+        let path = blob.path();
+        let threads = thread::available_parallelism().map_or(1, |count| count.get().min(MAX_THREADS));
+        let packed = packer(blob, threads).map_err(|error| StageError::new(&path, 0, error))?;
         Ok(LayerWriter {
             packed,
             diff_id: Hasher::new(Algorithm::Sha256),
@@ -172,10 +185,38 @@ impl Adding {
     }
 }
 
+/// What packs a layer. What comes out does not depend on how many threads there are, if there are any.
+fn packer<W: Write>(out: W, threads: usize) -> io::Result<Encoder<'static, W>> {
+    let mut packer = Encoder::new(out, LEVEL)?;
+    packer.multithread(u32::try_from(threads).unwrap_or(1))?;
+    Ok(packer)
+}
+
 /// Adds to a list that may be missing or `null`.
 fn push(object: &mut Map<String, Value>, key: &str, value: Value) {
     match object.get_mut(key) {
         Some(Value::Array(list)) => list.push(value),
         _ => drop(object.insert(key.to_owned(), vec![value].into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_layer_is_packed_the_same_way_everywhere() {
+        let lines = (0u64..1_000_000).map(|line| format!("{:x}\n", line.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+        let stream = lines.collect::<String>().into_bytes();
+        let packed = |threads, piece| {
+            let mut packer = packer(Vec::new(), threads).unwrap();
+            for bytes in stream.chunks(piece) {
+                packer.write_all(bytes).unwrap();
+            }
+            packer.finish().unwrap()
+        };
+        let first = packed(1, 512);
+        assert!(packed(2, 100_001) == first && packed(MAX_THREADS, 1 << 20) == first);
+        assert!(zstd::decode_all(first.as_slice()).unwrap() == stream);
     }
 }

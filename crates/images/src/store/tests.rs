@@ -510,7 +510,7 @@ fn a_layer_on_an_image_makes_another() {
         .iter()
         .map(|layer| layer.media_type.as_str())
         .collect();
-    assert_eq!(types, [media_type::LAYER, media_type::LAYER_GZIP]);
+    assert_eq!(types, [media_type::LAYER, media_type::LAYER_ZSTD]);
     let config = sample.store.read_blob(&image.manifest.config, 10_000).unwrap();
     let config: serde_json::Value = serde_json::from_slice(&config).unwrap();
     assert_eq!(
