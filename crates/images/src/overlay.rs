@@ -74,14 +74,7 @@ fn template(data: &Path, size: u64) -> Result<PathBuf, OverlayError> {
     if !path.is_file() {
         let staging = Staging::new(&folder)?;
         let journal_mib = (size / MIB / 64).clamp(4, 16);
-        make_blank(
-            &staging.path().join(&name),
-            Blank {
-                size,
-                journal_mib,
-                inodes: None,
-            },
-        )?;
+        make_blank(&staging.path().join(&name), Blank { size, journal_mib })?;
         staging.publish_file(&name, &name)?;
     }
     Ok(path)

@@ -70,6 +70,17 @@ fn the_image_holds_what_it_should() {
     assert!(cat(&image.path, "/srv/www/index.html").starts_with(b"<!doctype html>"));
     assert!(cat(&image.path, "/etc/os-release").starts_with(b"NAME="));
 
+    let checked = Command::new("/usr/sbin/e2fsck")
+        .arg("-fn")
+        .arg(&image.path)
+        .output()
+        .unwrap();
+    assert!(
+        checked.status.success(),
+        "{}",
+        String::from_utf8_lossy(&checked.stdout)
+    );
+
     let size = image.path.metadata().unwrap().len();
     assert!(size < 8 << 20, "{size} bytes for a busybox of 2 MiB");
 }
@@ -99,6 +110,14 @@ fn it_is_made_once() {
         None
     );
     assert_eq!(find_image(&data, "../builtin"), None);
+}
+
+#[test]
+fn it_is_the_same_whenever_it_is_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = ["one", "other"].map(|name| builtin_image(&folder.path().join(name), &Task::new()).unwrap());
+    assert_eq!(made[0].id, made[1].id);
+    assert!(fs::read(&made[0].path).unwrap() == fs::read(&made[1].path).unwrap());
 }
 
 /// Runs the first test again as a user that may do nothing.

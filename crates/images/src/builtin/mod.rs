@@ -3,20 +3,23 @@
 //! The invariant: an image is named by the digest of all that it is made of, appears whole, and is never changed or removed
 //! here: the overlay of a VM that was made over it is of no use over any other.
 //!
-//! It is an ext4 file system without a journal, mounted read-only: see `docs/adr/0001-builtin-image-format.md`.
+//! It is made as all images are: of a layer, which here is one in memory (`docs/adr/0001-builtin-image-format.md`).
 
 mod busybox;
 mod tree;
 
+use std::fs::File;
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 pub use busybox::{BUSYBOX_VARIABLE, BusyboxError};
 
-use crate::ext4::{Blank, MakeError, ToolError, make_blank, populate};
+use crate::convert::{ConvertError, Limits, convert};
 use crate::files::{
     ReadError, StageError, Staging, TrustError, check_owner, open, private_folder, read_open, set_stamp,
     short_digest, stamp_name, stamped,
 };
+use crate::layer::{self, Expected, Layer};
 use crate::task::{Cancelled, Task};
 
 /// Why there is no built-in image.
@@ -24,8 +27,8 @@ use crate::task::{Cancelled, Task};
 pub enum BuiltinError {
     #[error(transparent)]
     Busybox(#[from] BusyboxError),
-    #[error(transparent)]
-    Tool(#[from] ToolError),
+    #[error("the built-in image cannot be made")]
+    Make(#[source] ConvertError),
     #[error(transparent)]
     Trust(#[from] TrustError),
     #[error(transparent)]
@@ -34,15 +37,6 @@ pub enum BuiltinError {
     Stage(#[from] StageError),
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
-}
-
-impl From<MakeError> for BuiltinError {
-    fn from(error: MakeError) -> Self {
-        match error {
-            MakeError::Stage(error) => Self::Stage(error),
-            MakeError::Tool(error) => Self::Tool(error),
-        }
-    }
 }
 
 /// A read-only root file system that many VMs share.
@@ -61,16 +55,13 @@ const STAMP: &str = "busybox-";
 const FILESYSTEM: &str = "ext4";
 
 /// Counted up when the file system is made in another way. What is in it is part of the digest anyway.
-const FORM: u32 = 1;
-
-/// Room for the tree beside busybox itself, in bytes.
-const ROOM: u64 = 4 << 20;
+const FORM: u32 = 2;
 
 /// The built-in image of this version of busybox and of this crate, made if it is not there. Images are kept in the folder
-/// `images` of the user's data folder `data`. Blocks: some 50 ms the first time, else less than a millisecond.
+/// `images` of the user's data folder `data`. Blocks: some milliseconds the first time, else less than one.
 ///
 /// # Errors
-/// busybox-static or e2fsprogs is missing, the disk is full, or `task` is called off. Nothing is left behind then.
+/// busybox-static is missing, the disk is full, or `task` is called off. Nothing is left behind then.
 pub fn builtin_image(data: &Path, task: &Task) -> Result<BaseImage, BuiltinError> {
     let folder = data.join(IMAGES);
     private_folder(data)?;
@@ -99,22 +90,29 @@ pub fn builtin_image(data: &Path, task: &Task) -> Result<BaseImage, BuiltinError
         let applets = busybox::applets(&busybox)?;
         let staging = Staging::new(&folder)?;
         let file = staging.path().join(&name);
-        // What was digested is what goes in, whatever happens to the original meanwhile.
-        let copy = staging.path().join("busybox");
-        std::fs::write(&copy, &bytes).map_err(|source| StageError::new(&copy, size, source))?;
-        let nodes = tree::tree(&copy, &applets);
-        let blank = Blank {
-            size: (size + ROOM).next_multiple_of(1 << 20),
-            journal_mib: 0,
-            inodes: Some(nodes.len() as u64 + 64),
-        };
-        make_blank(&file, blank)?;
-        task.check()?;
-        populate(&file, &nodes, staging.path())?;
+        let out = File::create_new(&file).map_err(|source| StageError::new(&file, size, source))?;
+        make(&tree::tree(&applets), &bytes, &id, &out, task).map_err(|error| match error {
+            ConvertError::Full(source) | ConvertError::Io(source) => {
+                StageError::new(&file, size, source).into()
+            }
+            ConvertError::Cancelled(cancelled) => cancelled.into(),
+            other => BuiltinError::Make(other),
+        })?;
         staging.publish_file(&name, &name)?;
     }
     set_stamp(&folder, &stamp, &name)?;
     Ok(image(&path))
+}
+
+/// Writes the file system to `out`, an empty file.
+fn make(nodes: &[tree::Node], busybox: &[u8], id: &str, out: &File, task: &Task) -> Result<(), ConvertError> {
+    let layer = Cursor::new(tree::layer(nodes, busybox)?);
+    let layer = Layer::open(layer, Expected::default(), &layer::Limits::default());
+    let mut identity = [0; 16];
+    // It is hexadecimal, and as long as that.
+    let _ = hex::decode_to_slice(id.strip_prefix(PREFIX).unwrap_or_default(), &mut identity);
+    convert([layer], identity, &Limits::default(), out, task)?;
+    Ok(())
 }
 
 /// The image that `id` names, if it is there: the base of a VM that was made when it was the built-in one.
@@ -141,6 +139,6 @@ fn image(path: &Path) -> BaseImage {
 
 /// The digest of all that this crate puts into an image.
 fn recipe() -> String {
-    let nodes = tree::tree(Path::new("busybox"), &[]);
+    let nodes = tree::tree(&[]);
     short_digest(format!("{FORM} {nodes:?}").as_bytes())
 }

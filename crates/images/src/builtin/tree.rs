@@ -1,15 +1,15 @@
-//! What lies where in the built-in image. Pure: from a list of applets to a list of nodes.
+//! What lies where in the built-in image. Pure: from a list of applets to a list of nodes, and from that to a layer.
 
-use std::path::Path;
+use std::io;
 
-use crate::ext4::{Content, Node};
+use crate::pack::{Entry, Kind, append};
 
 const ROOT: (u32, u32) = (0, 0);
 const USER: (u32, u32) = (1000, 1000);
 /// root may read it, and Debian's group of programs that check passwords.
 const SHADOW: (u32, u32) = (0, 42);
 
-const FOLDERS: &[(&str, u32, (u32, u32))] = &[
+const FOLDERS: &[(&str, u16, (u32, u32))] = &[
     ("/bin", 0o755, ROOT),
     ("/dev", 0o755, ROOT),
     ("/etc", 0o755, ROOT),
@@ -43,7 +43,7 @@ const FOLDERS: &[(&str, u32, (u32, u32))] = &[
     ("/var/tmp", 0o1777, ROOT),
 ];
 
-const FILES: &[(&str, u32, (u32, u32), &str)] = &[
+const FILES: &[(&str, u16, (u32, u32), &str)] = &[
     ("/etc/group", 0o644, ROOT, include_str!("files/group")),
     ("/etc/hostname", 0o644, ROOT, "localhost\n"),
     ("/etc/hosts", 0o644, ROOT, "127.0.0.1 localhost\n::1 localhost\n"),
@@ -73,8 +73,26 @@ const LINKS: &[(&str, &str)] = &[
     ("/var/lock", "/run/lock"),
 ];
 
-/// The image's tree, with a link for each of `applets` to the program at `busybox`.
-pub(super) fn tree(busybox: &Path, applets: &[String]) -> Vec<Node> {
+/// One thing in the tree. Parents come before what is in them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Node {
+    /// Absolute.
+    path: String,
+    mode: u16,
+    owner: (u32, u32),
+    content: Content,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Content {
+    Directory,
+    Text(String),
+    Busybox,
+    Symlink(String),
+}
+
+/// The image's tree, with a link for each of `applets` to busybox.
+pub(super) fn tree(applets: &[String]) -> Vec<Node> {
     let node = |path: &str, mode, owner, content| Node {
         path: path.to_owned(),
         mode,
@@ -88,7 +106,7 @@ pub(super) fn tree(busybox: &Path, applets: &[String]) -> Vec<Node> {
         .iter()
         .map(|(path, mode, owner, text)| node(path, *mode, *owner, Content::Text((*text).to_owned())));
     let release = node("/etc/os-release", 0o644, ROOT, Content::Text(os_release()));
-    let program = node("/bin/busybox", 0o755, ROOT, Content::Copy(busybox.to_owned()));
+    let program = node("/bin/busybox", 0o755, ROOT, Content::Busybox);
     let link = |path: &str, target: &str| node(path, 0o777, ROOT, Content::Symlink(target.to_owned()));
     let links = LINKS.iter().map(|(path, target)| link(path, target));
     let applets = applets
@@ -100,6 +118,33 @@ pub(super) fn tree(busybox: &Path, applets: &[String]) -> Vec<Node> {
         .chain(links)
         .chain(applets)
         .collect()
+}
+
+/// The tree as a layer's tar stream, with `busybox` as the program. All of it is of 1970, so that the same is the same.
+pub(super) fn layer(nodes: &[Node], busybox: &[u8]) -> io::Result<Vec<u8>> {
+    let mut tar = tar::Builder::new(Vec::with_capacity(busybox.len() + (1 << 20)));
+    for node in nodes {
+        let text: &[u8] = match &node.content {
+            Content::Text(text) => text.as_bytes(),
+            Content::Busybox => busybox,
+            Content::Directory | Content::Symlink(_) => &[],
+        };
+        let entry = Entry {
+            path: node.path.as_bytes(),
+            kind: match &node.content {
+                Content::Directory => Kind::Directory,
+                Content::Text(_) | Content::Busybox => Kind::File(text.len() as u64),
+                Content::Symlink(target) => Kind::Symlink(target.as_bytes()),
+            },
+            mode: node.mode,
+            uid: node.owner.0,
+            gid: node.owner.1,
+            mtime: (0, 0),
+            xattrs: &[],
+        };
+        append(&mut tar, entry, text)?;
+    }
+    tar.into_inner()
 }
 
 fn os_release() -> String {
@@ -117,10 +162,7 @@ mod tests {
 
     #[test]
     fn parents_come_first_and_nothing_twice() {
-        let nodes = tree(
-            Path::new("/b"),
-            &["bin/sh".into(), "usr/bin/[".into(), "usr/sbin/httpd".into()],
-        );
+        let nodes = tree(&["bin/sh".into(), "usr/bin/[".into(), "usr/sbin/httpd".into()]);
         let mut seen = HashSet::from([""]);
         for node in &nodes {
             let (parent, _) = node.path.rsplit_once('/').unwrap();

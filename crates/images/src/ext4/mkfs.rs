@@ -7,18 +7,16 @@ use crate::files::StageError;
 
 /// What the guest kernels have in common: Linux 5.10 and later. No reserve for growing (`resize_inode`): a disk of another
 /// size is another template.
-const FEATURES: &str = "none,ext_attr,dir_index,filetype,extent,64bit,flex_bg,sparse_super2,large_file,huge_file,\
+const FEATURES: &str = "none,has_journal,ext_attr,dir_index,filetype,extent,64bit,flex_bg,sparse_super2,large_file,huge_file,\
                         dir_nlink,extra_isize,metadata_csum";
 
-/// An empty file system.
+/// An empty file system with a journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Blank {
     /// Of the file, in bytes; a multiple of 4096.
     pub(crate) size: u64,
-    /// In MiB; 0 for none.
+    /// Of the journal.
     pub(crate) journal_mib: u64,
-    /// How many inodes; by the size where not said.
-    pub(crate) inodes: Option<u64>,
 }
 
 /// Why a file system could not be made.
@@ -32,7 +30,7 @@ pub(crate) enum MakeError {
 
 impl MakeError {
     /// A program's failure while it wrote to `path`; a full disk is told as such.
-    pub(super) fn tool(path: &Path, needed: u64, error: ToolError) -> Self {
+    fn tool(path: &Path, needed: u64, error: ToolError) -> Self {
         match error {
             ToolError::Failed { said, .. } if said.contains("No space left on device") => StageError::Full {
                 path: path.to_owned(),
@@ -60,15 +58,8 @@ pub(crate) fn make_blank(path: &Path, blank: Blank) -> Result<(), MakeError> {
         ])
         .map(Into::into)
         .collect();
-    let mut features = FEATURES.to_owned();
-    if blank.journal_mib > 0 {
-        features.push_str(",has_journal");
-        arguments.extend(["-J".into(), format!("size={}", blank.journal_mib).into()]);
-    }
-    if let Some(inodes) = blank.inodes {
-        arguments.extend(["-N".into(), inodes.to_string().into()]);
-    }
-    arguments.extend(["-O".into(), features.into(), path.into()]);
+    arguments.extend(["-J".into(), format!("size={}", blank.journal_mib).into()]);
+    arguments.extend(["-O".into(), FEATURES.into(), path.into()]);
     run("mke2fs", arguments, &|output| output.status.success())
         .map_err(|error| MakeError::tool(path, blank.size, error))?;
     Ok(())
