@@ -21,6 +21,26 @@ pub enum Request {
     },
     /// Sets the wall clock, nanoseconds since the Unix epoch. Answered by [`Reply::Done`].
     SetClock { clock_ns: u64 },
+    /// Stand still for a snapshot: no process runs, no file system is written to, no new connection is taken. Answered by
+    /// [`Reply::Frozen`] as soon as it is so, or by [`Reply::Failed`] if the guest stands still already or cannot.
+    ///
+    /// It ends by [`Request::Thaw`] on the same connection, or when that connection breaks: then the guest has been restored
+    /// elsewhere, or whoever froze it has died, and it asks the host anew ([`crate::Hello::renewal`]).
+    Freeze {
+        /// How long a guest whose connection broke asks for an answer, milliseconds of its own clock, before it goes on as it
+        /// was. At most [`MAX_PATIENCE_MS`].
+        #[serde(default = "default_patience")]
+        patience_ms: u64,
+    },
+    /// Go on. Answered by [`Reply::Done`] when everything runs again.
+    Thaw,
+}
+
+/// The longest that a guest may be made to ask: ten minutes.
+pub const MAX_PATIENCE_MS: u64 = 600_000;
+
+fn default_patience() -> u64 {
+    10_000
 }
 
 /// One line out.
@@ -29,8 +49,21 @@ pub enum Request {
 pub enum Reply {
     Status(Status),
     Stopping,
+    Frozen(Frozen),
     Done,
     Failed { message: String },
+}
+
+/// The guest stands still.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Frozen {
+    /// What could not be made to stand still, and why: each a sentence for a person.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+    /// Whether the guest's kernel notices by itself that it was restored from a snapshot (the VM Generation ID device, with its
+    /// driver).
+    #[serde(default)]
+    pub generation_id: bool,
 }
 
 /// The guest's own figures.

@@ -7,6 +7,7 @@
 //! ```text
 //! guest                                host
 //!   | -- Hello ------------------------> |   first frame of every connection
+//!   | -- Settled ----------------------> |   only while there is no answer
 //!   | <------------------ Config ------- |   once in the life of a VM's boot
 //!   | <------------------ Refused ------ |   to every later taker
 //!   | -- Listening --------------------> |   the SSH listeners are open
@@ -19,6 +20,16 @@
 //! the guest later can ask for it again. The host may hang up after [`GuestMessage::Ready`]; from then on the
 //! guest's exit status is read from its console ([`console`]).
 //!
+//! A guest that was frozen for a snapshot and has lost whoever froze it dials again, and asks whether it is still who it was:
+//!
+//! ```text
+//! guest                                host
+//!   | -- Hello (renewal) --------------> |
+//!   | <------- Renew or Unchanged ------ |   it is a new machine, or the old one
+//!   | -- Warning … --------------------> |
+//!   | -- Ready ------------------------> |   its processes run on
+//! ```
+//!
 //! Plain data and pure functions only: no I/O.
 
 mod config;
@@ -27,11 +38,13 @@ pub mod exec;
 pub mod frame;
 mod health;
 mod message;
+mod renewal;
 mod volume;
 
 pub use config::{Config, Disk, Entrypoint, Init, Interface, MAX_VOLUMES, Network, Root, Route};
 pub use health::{Health, HealthTest};
 pub use message::{Exit, GuestMessage, Hello, HostMessage, Ready};
+pub use renewal::Renewal;
 pub use volume::{Volume, VolumeSource};
 
 /// The version of this dialogue. A guest of another version is refused with both numbers in the text.

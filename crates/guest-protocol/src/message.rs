@@ -1,13 +1,19 @@
 use serde::{Deserialize, Serialize};
 
-use crate::{Config, Init};
+use crate::{Config, Init, Renewal};
 
 /// What the guest sends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum GuestMessage {
-    /// First frame of a connection: asks for the config.
+    /// First frame of a connection: asks for the config, or for a renewal of it.
     Hello(Hello),
+    /// Every module is loaded and their devices are there: nothing will happen in the guest until it is answered. Said once on
+    /// each connection that has had no answer by then. A template is made of a guest that has come so far.
+    Settled {
+        /// When it had come so far, microseconds since the guest's kernel started.
+        uptime_us: u64,
+    },
     /// The SSH listeners are open: a login works from here on, as soon as the root file system is up.
     Listening { uptime_us: u64 },
     /// A step of the boot ended. `name` is a short English phrase that a person reads.
@@ -35,6 +41,10 @@ pub struct Hello {
     pub uptime_us: u64,
     /// The same clock when the kernel executed init, which is when powerunit's `main` began.
     pub init_us: u64,
+    /// The guest has had its config long ago, was frozen ([`crate::control::Request::Freeze`]) and has lost whoever froze it:
+    /// it asks who it is now. Answered by [`HostMessage::Renew`] or [`HostMessage::Unchanged`].
+    #[serde(default)]
+    pub renewal: bool,
 }
 
 /// The guest's figures when everything is up.
@@ -79,6 +89,14 @@ impl Exit {
 pub enum HostMessage {
     /// The answer to the first hello.
     Config(Box<Config>),
-    /// The answer to every other hello: why.
+    /// The answer to a hello that asks for renewal, in a machine made from another's snapshot.
+    Renew(Box<Renewal>),
+    /// The answer to a hello that asks for renewal, in the very machine that was frozen: it goes on as it is. A VMM may break the
+    /// connection of a machine whose snapshot it takes, as Firecracker does.
+    Unchanged {
+        /// The host's wall clock, nanoseconds since the Unix epoch.
+        clock_ns: u64,
+    },
+    /// The answer to every other hello: why. A guest that asked for renewal goes on as it is.
     Refused { reason: String },
 }

@@ -176,6 +176,9 @@ impl View {
                     message: format!("cannot set the clock: {e}"),
                 },
             },
+            Request::Freeze { .. } | Request::Thaw => Reply::Failed {
+                message: "this guest cannot stand still".into(),
+            },
             Request::Shutdown { .. } => match self.shut_down(&request).await {
                 Ok(()) => Reply::Stopping,
                 Err(e) => Reply::Failed {

@@ -84,6 +84,8 @@ pub(super) async fn hold(
                 GuestMessage::Listening { .. } => clock.guest("ssh listening", Duration::ZERO),
                 GuestMessage::Phase { name, .. } => clock.guest(&name, Duration::ZERO),
                 GuestMessage::Warning { step, message } => clock.tell(StartEvent::Warning { step, message }),
+                // It crossed the answer on its way.
+                GuestMessage::Settled { .. } => {}
                 GuestMessage::Hello(_) => return Err(io::Error::other("the guest asked twice on one connection")),
             },
             stranger = listener.accept() => {

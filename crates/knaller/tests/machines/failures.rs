@@ -152,6 +152,7 @@ async fn a_second_taker_of_the_config_is_refused_and_reported() {
                     kernel: String::new(),
                     uptime_us: 0,
                     init_us: 0,
+                    renewal: false,
                 };
                 let frame = encode(&GuestMessage::Hello(hello)).unwrap();
                 std::io::Write::write_all(&mut stream, &frame).unwrap();

@@ -1,7 +1,7 @@
 //! The order of a boot.
 //!
 //! 1. /dev, /proc, /sys; the console; signals.
-//! 2. Kernel modules until vsock answers, and the config.
+//! 2. Kernel modules until vsock answers, and the config. Where that is long in coming: all modules, and whatever else needs none.
 //! 3. Entropy, the clock, the SSH listeners, the worker: from here on a login is taken, and waits.
 //! 4. The network and the root file system, each with the modules it needs, the mounts and volumes: logins go through.
 //! 5. Names (in a root that is to be read-only before the logins); the modules that are left; the entrypoint, or the image's own init; ready. Where there is nothing to start, the
@@ -195,11 +195,40 @@ impl Init {
                     });
                 }
             }
-            if !self.load_next(modules) {
-                dialogue.wait(self.signals.as_ref().map(AsFd::as_fd));
-                if let Some(stop) = self.signals().pop() {
-                    return Err(stop);
-                }
+            if self.load_next(modules) {
+                continue;
+            }
+            if !dialogue.is_settled() {
+                self.settle();
+                dialogue.settle();
+                continue;
+            }
+            dialogue.wait(self.signals.as_ref().map(AsFd::as_fd));
+            if let Some(stop) = self.signals().pop() {
+                return Err(stop);
+            }
+        }
+    }
+
+    /// Does what needs no config, in a guest that has nothing else to do: one that is frozen as it waits, and made many machines of,
+    /// has done it for all of them.
+    fn settle(&mut self) {
+        switch::free_modules();
+        self.listen();
+        for e in network::set_up(None) {
+            self.report.warning("network", &e);
+        }
+    }
+
+    /// Opens the SSH server's sockets, if they are not open yet.
+    fn listen(&mut self) {
+        if !self.listeners.is_empty() {
+            return;
+        }
+        for opened in [Listener::vsock(SSH_PORT.into()), Listener::tcp(SSH_PORT)] {
+            match opened {
+                Ok(listener) => self.listeners.push(listener),
+                Err(e) => self.report.warning("ssh", &e),
             }
         }
     }
@@ -235,14 +264,10 @@ impl Init {
         // A worker that finds it out can tell nobody but the console, and its successors would find out again.
         if let Err(e) = Settings::new(&config.host_key, &config.authorized_keys) {
             self.report.failed("ssh", &e);
+            self.listeners.clear();
             return;
         }
-        for opened in [Listener::vsock(SSH_PORT.into()), Listener::tcp(SSH_PORT)] {
-            match opened {
-                Ok(listener) => self.listeners.push(listener),
-                Err(e) => self.report.warning("ssh", &e),
-            }
-        }
+        self.listen();
         self.start_worker();
         self.report.listening();
     }

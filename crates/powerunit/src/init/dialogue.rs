@@ -37,6 +37,8 @@ pub(super) enum Refusal {
     Refused(String),
     #[error("the host speaks version {host} of the boot dialogue, this guest version {VERSION}")]
     Version { host: u16 },
+    #[error("the host's answer is to another question")]
+    Unasked,
 }
 
 /// Why one attempt came to nothing.
@@ -58,6 +60,8 @@ enum Attempt {
 #[derive(Debug)]
 pub(super) struct Dialogue {
     hello: Hello,
+    /// Since when nothing happens in the guest but this dialogue, microseconds on the monotonic clock.
+    settled_us: Option<u64>,
     state: State,
     pause: Duration,
     /// What came of the last attempt.
@@ -70,8 +74,18 @@ enum State {
     /// Nothing is under way until then.
     Idle(Instant),
     Connecting(OwnedFd),
-    /// An answer is awaited until then.
-    Asked(UnixStream, Decoder, Instant),
+    Asked(Question),
+}
+
+/// A hello that has had no answer yet.
+#[derive(Debug)]
+struct Question {
+    stream: UnixStream,
+    decoder: Decoder,
+    /// The answer is awaited until then.
+    deadline: Instant,
+    /// The host has been told that nothing else happens.
+    settled: bool,
 }
 
 impl Dialogue {
@@ -85,10 +99,12 @@ impl Dialogue {
             kernel,
             uptime_us: 0,
             init_us,
+            renewal: false,
         };
         let now = Instant::now();
         Self {
             hello,
+            settled_us: None,
             state: State::Idle(now),
             pause: FIRST_PAUSE,
             last: None,
@@ -104,12 +120,22 @@ impl Dialogue {
             }
             Ok(Some((HostMessage::Config(config), stream))) => Ok(Some((config, stream))),
             Ok(Some((HostMessage::Refused { reason }, _))) => Err(Refusal::Refused(reason)),
+            Ok(Some((HostMessage::Renew(_) | HostMessage::Unchanged { .. }, _))) => Err(Refusal::Unasked),
             Ok(None) => Ok(None),
             Err(attempt) => {
                 self.again(attempt);
                 Ok(None)
             }
         }
+    }
+
+    /// From now on nothing happens in the guest but this dialogue, which every host hears that has not answered by then.
+    pub(super) fn settle(&mut self) {
+        self.settled_us.get_or_insert_with(uptime_us);
+    }
+
+    pub(super) fn is_settled(&self) -> bool {
+        self.settled_us.is_some()
     }
 
     /// Waits until [`Self::advance`] has something to do, or `signals` can be read.
@@ -126,7 +152,10 @@ impl Dialogue {
         let (socket, deadline) = match &self.state {
             State::Idle(next) => (None, *next),
             State::Connecting(socket) => (Some(PollFd::new(socket, PollFlags::OUT)), self.next_notice),
-            State::Asked(stream, _, deadline) => (Some(PollFd::new(stream, PollFlags::IN)), *deadline),
+            State::Asked(question) => (
+                Some(PollFd::new(&question.stream, PollFlags::IN)),
+                question.deadline,
+            ),
         };
         let signals = signals.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
         let mut fds: Vec<PollFd<'_>> = socket.into_iter().chain(signals).collect();
@@ -151,23 +180,34 @@ impl Dialogue {
             let frame = frame::encode(&hello).map_err(Attempt::Frame)?;
             // A fresh stream has room for so little.
             rustix::io::write(&stream, &frame).map_err(socket_error)?;
-            self.state = State::Asked(stream, Decoder::default(), Instant::now() + ANSWER);
+            self.state = State::Asked(Question {
+                stream,
+                decoder: Decoder::default(),
+                deadline: Instant::now() + ANSWER,
+                settled: false,
+            });
         }
-        let State::Asked(stream, decoder, deadline) = &mut self.state else {
+        let State::Asked(question) = &mut self.state else {
             return Ok(None);
         };
-        let open = receive(stream, decoder)?;
-        match decoder.message().map_err(Attempt::Frame)? {
-            Some(message) => Ok(Some((message, stream.try_clone().map_err(Attempt::Socket)?))),
+        let open = question.receive()?;
+        match question.decoder.message().map_err(Attempt::Frame)? {
+            Some(message) => {
+                let stream = question.stream.try_clone().map_err(Attempt::Socket)?;
+                Ok(Some((message, stream)))
+            }
             None if !open => Err(Attempt::HungUp),
-            None if Instant::now() >= *deadline => Err(Attempt::NoAnswer),
-            None => Ok(None),
+            None if Instant::now() >= question.deadline => Err(Attempt::NoAnswer),
+            None => self
+                .settled_us
+                .map_or(Ok(()), |uptime_us| question.say_settled(uptime_us))
+                .map(|()| None),
         }
     }
 
     fn again(&mut self, attempt: Attempt) {
         // A broken connection is no sign of a host that is not there: ask again at once.
-        let broken = matches!(self.state, State::Asked(..));
+        let broken = matches!(self.state, State::Asked(_));
         self.pause = if broken {
             FIRST_PAUSE
         } else {
@@ -175,6 +215,34 @@ impl Dialogue {
         };
         self.state = State::Idle(Instant::now() + self.pause);
         self.last = Some(attempt);
+    }
+}
+
+impl Question {
+    /// Reads all there is. False when the host has hung up.
+    fn receive(&mut self) -> Result<bool, Attempt> {
+        let mut buffer = [0; 4096];
+        loop {
+            match self.stream.read(&mut buffer) {
+                Ok(0) => return Ok(false),
+                Ok(length) => self.decoder.push(buffer.get(..length).unwrap_or_default()),
+                Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => return Ok(true),
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(Attempt::Socket(e)),
+            }
+        }
+    }
+
+    /// Once on each connection.
+    fn say_settled(&mut self, uptime_us: u64) -> Result<(), Attempt> {
+        if self.settled {
+            return Ok(());
+        }
+        let frame = frame::encode(&GuestMessage::Settled { uptime_us }).map_err(Attempt::Frame)?;
+        // There is room: all that was sent before is one hello.
+        rustix::io::write(&self.stream, &frame).map_err(socket_error)?;
+        self.settled = true;
+        Ok(())
     }
 }
 
@@ -214,20 +282,6 @@ fn connected(socket: &OwnedFd) -> Result<Option<UnixStream>, Attempt> {
     // Only reading, writing and closing are asked of it, which are the same on every stream socket.
     let stream = socket.try_clone().map_err(Attempt::Socket)?;
     Ok(Some(UnixStream::from(stream)))
-}
-
-/// Reads all there is. False when the host has hung up.
-fn receive(stream: &mut UnixStream, decoder: &mut Decoder) -> Result<bool, Attempt> {
-    let mut buffer = [0; 4096];
-    loop {
-        match stream.read(&mut buffer) {
-            Ok(0) => return Ok(false),
-            Ok(length) => decoder.push(buffer.get(..length).unwrap_or_default()),
-            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => return Ok(true),
-            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(Attempt::Socket(e)),
-        }
-    }
 }
 
 fn poll(fds: &mut [PollFd<'_>], wait: Duration) -> Result<(), Errno> {

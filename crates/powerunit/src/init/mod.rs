@@ -102,8 +102,9 @@ impl Init {
         if self.root == Root::Pending {
             self.settle_root(Err(&Panicked));
         }
-        // Workers come and go; without a door none can ever let anybody in.
-        self.listeners.is_empty().then_some(Event::Stop {
+        // Workers come and go; without a door, or keys to it, none can ever let anybody in.
+        let closed = self.listeners.is_empty() || self.config.is_none();
+        closed.then_some(Event::Stop {
             grace: Duration::ZERO,
         })
     }

@@ -106,7 +106,7 @@ impl Init {
         let graces = asked.into_iter().filter_map(|request| match request {
             Request::Shutdown { grace_ms } => Some(grace_ms.map(Duration::from_millis)),
             // The worker answers all others itself.
-            Request::Status | Request::SetClock { .. } => None,
+            Request::Status | Request::SetClock { .. } | Request::Freeze { .. } | Request::Thaw => None,
         });
         graces
             .map(|grace| Event::Stop {

@@ -34,6 +34,40 @@ fn a_guest_asks_again_when_the_host_hangs_up() {
     assert!(hellos[0].init_us > 0 && hellos.is_sorted_by_key(|hello| hello.uptime_us));
 }
 
+/// A template is made of a guest that has said so; each machine made from it asks again.
+#[test]
+fn a_guest_that_waits_says_when_nothing_else_is_left_to_do() {
+    let sandbox = Sandbox::new();
+    let plan = Plan::overlay(
+        &sandbox,
+        "dmesg | sed -n 's/^\\[ *\\([0-9.]*\\)\\] fuse: init.*/last module: \\1/p'",
+    );
+    let config = Box::new(plan.config.clone());
+    let mut guest = Guest::start_with(&sandbox, &plan, move |count| match count {
+        0 | 1 => Answer::HangUpLater,
+        _ => Answer::Later(config.clone()),
+    });
+    let (mut settled, mut asked) = (Vec::new(), 0);
+    let root_up = guest.wait(|message| {
+        match message {
+            GuestMessage::Hello(_) => asked += 1,
+            GuestMessage::Settled { uptime_us } => settled.push((asked, *uptime_us)),
+            GuestMessage::Phase { name, uptime_us } if name.contains("root") => return Some(*uptime_us),
+            _ => {}
+        }
+        None
+    });
+    let since = settled[0].1;
+    assert_eq!(settled, [(1, since), (2, since), (3, since)]);
+    guest.exited();
+    let console = guest.off();
+    let loaded = console
+        .lines()
+        .find_map(|line| line.strip_prefix("last module: "));
+    let loaded: f64 = loaded.unwrap_or_else(|| panic!("{console}")).parse().unwrap();
+    assert!(loaded * 1e6 < root_up as f64, "{loaded} s, {root_up} us");
+}
+
 #[test]
 fn a_guest_that_is_refused_goes_off_and_says_why() {
     let sandbox = Sandbox::new();

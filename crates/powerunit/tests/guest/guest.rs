@@ -295,6 +295,9 @@ impl Drop for Guest {
 /// What the host does when it is asked.
 pub(crate) enum Answer {
     Config(Box<Config>),
+    /// As soon as the guest has settled.
+    Later(Box<Config>),
+    HangUpLater,
     Refuse(&'static str),
     HangUp,
 }
@@ -304,22 +307,29 @@ fn host(listener: &UnixListener, said: &Sender<GuestMessage>, mut answer: impl F
     'connections: for (count, stream) in listener.incoming().map_while(Result::ok).enumerate() {
         let mut stream = stream;
         let (mut decoder, mut buffer) = (Decoder::default(), [0; 4096]);
+        let mut answered = None;
         while let Ok(length @ 1..) = stream.read(&mut buffer) {
             decoder.push(&buffer[..length]);
             while let Some(message) = decoder.message::<GuestMessage>().unwrap() {
                 let asks = matches!(message, GuestMessage::Hello(_));
+                let settled = matches!(message, GuestMessage::Settled { .. });
                 if said.send(message).is_err() {
                     return;
                 }
-                if !asks {
-                    continue;
+                if asks {
+                    answered = Some(answer(count));
                 }
-                let reply = match answer(count) {
-                    Answer::Config(config) => HostMessage::Config(config),
-                    Answer::Refuse(reason) => HostMessage::Refused {
+                let now = match &answered {
+                    Some(Answer::Later(_) | Answer::HangUpLater) => settled,
+                    _ => asks,
+                };
+                let reply = match answered.take_if(|_| now) {
+                    Some(Answer::Config(config) | Answer::Later(config)) => HostMessage::Config(config),
+                    Some(Answer::Refuse(reason)) => HostMessage::Refused {
                         reason: reason.into(),
                     },
-                    Answer::HangUp => continue 'connections,
+                    Some(Answer::HangUp | Answer::HangUpLater) => continue 'connections,
+                    None => continue,
                 };
                 stream.write_all(&frame::encode(&reply).unwrap()).unwrap();
             }
