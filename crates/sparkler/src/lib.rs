@@ -13,6 +13,7 @@ pub mod devices;
 pub mod exit;
 pub mod keep;
 pub mod logger;
+pub mod memory;
 pub mod metrics;
 pub mod mmds;
 pub mod net;

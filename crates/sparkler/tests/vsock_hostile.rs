@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
-use sparkler::vsock::{Backend, Device};
+use sparkler::vsock::{Access, Backend, Device};
 use vhost::vhost_user::message::{VhostUserConfigFlags, VhostUserProtocolFeatures};
 use vhost::vhost_user::{Frontend, VhostUserFrontend};
 use vhost::{VhostBackend, VhostUserMemoryRegionInfo, VringConfigData};
@@ -48,7 +48,7 @@ impl Driver {
         let folder = tempfile::tempdir().unwrap();
         let backend = Backend::bind(3, folder.path().join("v.sock")).unwrap();
         let (ours, qemus) = UnixStream::pair().unwrap();
-        let device = Some(backend.serve(ours).unwrap());
+        let device = Some(backend.serve(ours, Access::Shared).unwrap());
         let memory = memfd_create("guest", MemfdFlags::CLOEXEC).unwrap();
         ftruncate(&memory, MEMORY as u64).unwrap();
         let range = (GuestAddress(0), MEMORY, Some(FileOffset::new(memory.into(), 0)));
@@ -422,7 +422,7 @@ proptest! {
         let folder = tempfile::tempdir().unwrap();
         let backend = Backend::bind(3, folder.path().join("v.sock")).unwrap();
         let (ours, mut qemus) = UnixStream::pair().unwrap();
-        let device = backend.serve(ours).unwrap();
+        let device = backend.serve(ours, Access::Shared).unwrap();
         // A likely message first: code, version 1, a size that fits; then anything.
         let mut message = vec![code, 0, 0, 0, 1, 0, 0, 0];
         message.extend((bytes.len() as u32).to_le_bytes());

@@ -45,6 +45,19 @@ pub fn cpu(accel: Accel) -> &'static str {
     }
 }
 
+/// The host's processor, where the guest has what it has.
+#[must_use]
+pub fn processor(accel: Accel) -> Option<String> {
+    let wanted = [
+        "CPU implementer",
+        "CPU variant",
+        "CPU part",
+        "CPU revision",
+        "Features",
+    ];
+    (accel == Accel::Kvm).then(|| super::of_cpuinfo(&wanted))
+}
+
 /// The architected timer tells the guest its frequency: nothing to say.
 #[must_use]
 pub fn clock_args(_accel: Accel, _clock: &Clock) -> Option<String> {

@@ -29,6 +29,8 @@ pub struct Image {
     pub file: File,
     /// Its size in bytes.
     pub size: u64,
+    /// The id the guest sees (`/sys/block/vda/serial`), where it was made as Firecracker and kvmtool make it.
+    pub serial: String,
 }
 
 impl Image {
@@ -41,19 +43,18 @@ impl Image {
                 "Disk size {size} is not a multiple of sector size 512; the remainder will not be visible to the guest."
             );
         }
-        Ok(Self { file, size })
+        let serial = serial(&file);
+        Ok(Self { file, size, serial })
     }
+}
 
-    /// The id the guest sees (`/sys/block/vda/serial`): made as Firecracker and kvmtool make it.
-    #[must_use]
-    pub fn serial(&self) -> String {
-        let mut serial = match self.file.metadata() {
-            Ok(data) => format!("{}{}{}", data.dev(), data.rdev(), data.ino()),
-            Err(_) => String::new(),
-        };
-        serial.truncate(SERIAL_BYTES);
-        serial
-    }
+fn serial(file: &File) -> String {
+    let mut serial = match file.metadata() {
+        Ok(data) => format!("{}{}{}", data.dev(), data.rdev(), data.ino()),
+        Err(_) => String::new(),
+    };
+    serial.truncate(SERIAL_BYTES);
+    serial
 }
 
 /// The names under which QEMU knows one drive, by its place among the drives.

@@ -26,12 +26,10 @@ pub struct Machine {
     pub smt: bool,
     /// Memory, MiB.
     pub memory_mib: usize,
-    /// Kernel image.
-    pub kernel: PathBuf,
-    /// Initial RAM disk.
-    pub initrd: Option<PathBuf>,
-    /// Kernel command line.
-    pub cmdline: String,
+    /// What the memory is made of.
+    pub memory: MemorySlot,
+    /// What is booted; none for a machine that waits for another's state.
+    pub boot: Option<BootSlot>,
     /// Socket of the control connection.
     pub control: RawFd,
     /// Socket of the serial console.
@@ -48,6 +46,26 @@ pub struct Machine {
     pub vsock: Option<RawFd>,
     /// The entropy device.
     pub entropy: Option<EntropySlot>,
+}
+
+/// The guest's memory.
+#[derive(Debug)]
+pub struct MemorySlot {
+    /// Its file.
+    pub path: PathBuf,
+    /// Whether what the guest writes goes into the file.
+    pub share: bool,
+}
+
+/// What is booted.
+#[derive(Debug)]
+pub struct BootSlot {
+    /// Kernel image.
+    pub kernel: PathBuf,
+    /// Initial RAM disk.
+    pub initrd: Option<PathBuf>,
+    /// Kernel command line.
+    pub cmdline: String,
 }
 
 /// A drive and the open file below it.
@@ -121,22 +139,27 @@ impl Machine {
         args.pair("-sandbox", sandbox);
         args.pair(
             "-machine",
-            format!("{},memory-backend=ram", arch::machine(self.accel)),
+            format!(
+                "{},memory-backend=ram,suppress-vmdesc=on",
+                arch::machine(self.accel)
+            ),
         );
         args.pair("-accel", self.accel.name());
         args.pair("-cpu", arch::cpu(self.accel));
         args.pair("-smp", self.topology());
         args.pair("-m", format!("{}M", self.memory_mib));
-        // Shared memory: the vsock backend maps it, and a snapshot can be a copy of it.
         args.json(
             "-object",
             &json!({
-                "qom-type": "memory-backend-memfd",
+                "qom-type": "memory-backend-file",
                 "id": "ram",
-                "share": true,
+                "mem-path": self.memory.path,
+                "share": self.memory.share,
                 "size": (self.memory_mib as u64) << 20,
             }),
         );
+        // The state of the devices alone, as `xen-save-devices-state` writes it, without what describes the machine.
+        args.pair("-global", "migration.send-configuration=off");
         // Virtio 1, as Firecracker's devices are.
         args.pair("-global", "virtio-mmio.force-legacy=false");
         // A guest that ends leaves QEMU paused: the reason is read and the console drained before QEMU is ended.
@@ -155,11 +178,16 @@ impl Machine {
     }
 
     fn boot(&self, args: &mut Args) {
-        args.pair("-kernel", self.kernel.display().to_string());
-        if let Some(initrd) = &self.initrd {
+        let Some(boot) = &self.boot else {
+            args.flag("-S");
+            args.pair("-incoming", "defer");
+            return;
+        };
+        args.pair("-kernel", boot.kernel.display().to_string());
+        if let Some(initrd) = &boot.initrd {
             args.pair("-initrd", initrd.display().to_string());
         }
-        args.pair("-append", self.cmdline.as_str());
+        args.pair("-append", boot.cmdline.as_str());
     }
 
     fn sockets(&self, args: &mut Args) {

@@ -3,5 +3,7 @@
 pub mod accel;
 pub mod args;
 pub mod end;
+pub mod migratable;
 pub mod process;
 pub mod qmp;
+pub mod remote;

@@ -9,8 +9,10 @@ pub mod faults;
 mod limits;
 mod observe;
 pub mod resources;
+mod restore;
 mod running;
 mod runtime;
+mod save;
 pub mod start;
 
 use firecracker_api::models::{InstanceInfo, InstanceState};
@@ -40,6 +42,8 @@ pub struct Vm {
     metrics: Metrics,
     mmds: Mmds,
     resources: Resources,
+    /// Something was configured that a snapshot would bring along.
+    configured: bool,
     paused: bool,
     running: Option<Running>,
 }
@@ -55,6 +59,7 @@ impl Vm {
             metrics,
             mmds,
             resources: Resources::default(),
+            configured: false,
             paused: false,
             running: None,
         }
@@ -98,6 +103,7 @@ impl Vm {
     }
 
     async fn handle_configuring(&mut self, request: ApiRequest) -> Result<Answer, Fault> {
+        self.configured |= comes_with_a_snapshot(&request);
         let resources = &mut self.resources;
         match request {
             ApiRequest::PutBootSource(source) => resources.put_boot_source(source),
@@ -134,7 +140,7 @@ impl Vm {
             ApiRequest::PutCpuConfig(_) => Err(not_supported("QEMU has no CPU templates")),
             ApiRequest::PutPmem(_) => Err(not_supported("QEMU's microvm has no pmem device")),
             ApiRequest::PutMemoryHotplug(_) => Err(not_supported("QEMU's microvm has no memory hot-plug")),
-            ApiRequest::LoadSnapshot(_) => Err(not_supported("snapshots cannot be loaded yet")),
+            ApiRequest::LoadSnapshot(load) => self.load_snapshot(load).await,
             ApiRequest::GetBalloon => {
                 let none = || within("Balloon config error", "No balloon device found.");
                 return resources.balloon.map(Answer::Balloon).ok_or_else(none);
@@ -168,4 +174,22 @@ impl Vm {
             _ => return Err(not_supported("sparkler does not know this request")),
         })
     }
+}
+
+/// Whether a request configures what a snapshot brings along, so that none can be loaded after it (`boot_path` in
+/// Firecracker's `rpc_interface.rs`).
+fn comes_with_a_snapshot(request: &ApiRequest) -> bool {
+    matches!(
+        request,
+        ApiRequest::PutBootSource(_)
+            | ApiRequest::UpdateMachineConfig(_)
+            | ApiRequest::PutDrive(_)
+            | ApiRequest::PutNetworkInterface(_)
+            | ApiRequest::PutVsock(_)
+            | ApiRequest::PutBalloon(_)
+            | ApiRequest::PutEntropy(_)
+            | ApiRequest::PutMmdsConfig(_)
+            | ApiRequest::PutPmem(_)
+            | ApiRequest::PutMemoryHotplug(_)
+    )
 }

@@ -209,6 +209,47 @@ impl Resources {
         Ok(())
     }
 
+    /// Everything a snapshot brings along, `serials` those of its drives.
+    pub fn put_all(&mut self, config: FullVmConfiguration, serials: &[String]) -> Result<(), Fault> {
+        self.machine = config.machine_config.unwrap_or_default();
+        let ids: Vec<String> = config.drives.iter().map(|drive| drive.drive_id.clone()).collect();
+        for drive in config.drives {
+            self.put_drive(drive)?;
+        }
+        for (id, serial) in ids.iter().zip(serials) {
+            if let Some(image) = self.images.get_mut(id) {
+                image.serial.clone_from(serial);
+            }
+        }
+        for net in config.network_interfaces {
+            self.put_net(net)?;
+        }
+        if let Some(balloon) = config.balloon {
+            self.put_balloon(balloon)?;
+        }
+        if let Some(entropy) = &config.entropy {
+            self.put_entropy(entropy);
+        }
+        if let Some(mmds) = config.mmds_config {
+            self.put_mmds_config(mmds)?;
+        }
+        // Last, since it leaves a socket behind.
+        if let Some(vsock) = config.vsock {
+            self.put_vsock(vsock)?;
+        }
+        Ok(())
+    }
+
+    /// Removes what was made for a machine that did not come to be.
+    pub fn let_go(&mut self) {
+        self.vsock_backend = None;
+        if let Some(vsock) = self.vsock.take()
+            && let Err(error) = std::fs::remove_file(&vsock.uds_path)
+        {
+            tracing::warn!("The vsock device's socket stays behind: {error}");
+        }
+    }
+
     /// `GET /vm/config`
     #[must_use]
     pub fn full_config(&self) -> FullVmConfiguration {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::limits::Direction;
 use crate::console::Console;
+use crate::memory::Memory;
 use crate::net::{Pump, Shaper};
 use crate::qemu::end::End;
 use crate::qemu::process::Process;
@@ -33,6 +34,8 @@ pub struct Running {
     pub shapers: HashMap<(usize, Direction), Shaper>,
     /// How often each drive's file was replaced, by place.
     pub generations: Vec<u64>,
+    /// The guest's memory.
+    pub memory: Memory,
     /// The guest's own shutdown, once QEMU has told it.
     pub shutdown: Option<Event>,
 }

@@ -9,7 +9,7 @@ use firecracker_api::models::{PartialDrive, PartialNetworkInterface, VmState};
 use firecracker_api::server::{Answer, ApiRequest, Fault, rules};
 
 use super::Vm;
-use super::faults::{NO_DEVICE, drive_update, internal, net_update, not_supported, unknown_drive, within};
+use super::faults::{NO_DEVICE, drive_update, internal, net_update, unknown_drive, within};
 use super::limits::Direction;
 use super::running::Running;
 use crate::arch;
@@ -87,7 +87,7 @@ impl Vm {
             ApiRequest::PatchMemoryHotplug(_) => {
                 return Err(within("Memory hotplug update error", NO_DEVICE));
             }
-            ApiRequest::CreateSnapshot(_) => return Err(not_supported("snapshots cannot be made yet")),
+            ApiRequest::CreateSnapshot(create) => self.create_snapshot(&create).await?,
             ApiRequest::GetMmds | ApiRequest::PutMmds(_) | ApiRequest::PatchMmds(_)
                 if self.resources.mmds.is_none() =>
             {
@@ -170,7 +170,7 @@ impl Running {
         self.qmp.execute(&SendKey { keys }).await.map(drop)
     }
 
-    async fn set_paused(&mut self, paused: bool) -> Result<(), crate::qemu::qmp::QmpError> {
+    pub(super) async fn set_paused(&mut self, paused: bool) -> Result<(), crate::qemu::qmp::QmpError> {
         use crate::qemu::qmp::command::{Cont, Stop};
         if paused {
             self.qmp.execute(&Stop {}).await.map(drop)

@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use firecracker_api::models::MmdsConfig;
@@ -23,15 +23,17 @@ use crate::boot::cmdline::{Cmdline, CmdlineError};
 use crate::boot::kernel;
 use crate::console::{self, Console, Output};
 use crate::devices::tap;
+use crate::memory::Memory;
 use crate::mmds::Mmds;
 use crate::net::{self, Pump};
 use crate::qemu::accel::Accel;
-use crate::qemu::args::{DriveSlot, EntropySlot, Link, Machine, NetSlot};
+use crate::qemu::args::{BootSlot, DriveSlot, EntropySlot, Link, Machine, MemorySlot, NetSlot};
 use crate::qemu::process::{self, Process, SpawnError};
 use crate::qemu::qmp::Qmp;
+use crate::qemu::remote::Remote;
 use crate::rate::TokenBucket;
 use crate::sink::Sink;
-use crate::vsock;
+use crate::vsock::{self, Access};
 
 /// What a start needs to know of the host.
 #[derive(Debug)]
@@ -58,38 +60,67 @@ pub async fn start(resources: &mut Resources, host: &Host, mmds: &Mmds) -> Resul
     })?;
     let cmdline = command_line(boot, resources, host)
         .map_err(|error| refuse(format!("Invalid kernel command line: {error}")))?;
-    let output = console_output(resources, host)?;
+    let memory = Memory::new((resources.machine.mem_size_mib as u64) << 20).map_err(no_descriptors)?;
+    let mut running = bring_up(resources, host, mmds, memory, &Origin::Boot(cmdline)).await?;
+    if let Some(balloon) = &resources.balloon {
+        let memory = resources.machine.mem_size_mib;
+        running.set_up_balloon(balloon, memory).await.map_err(refuse)?;
+    }
+    Ok(running)
+}
 
+/// Where a machine comes from.
+#[derive(Debug)]
+pub(super) enum Origin<'a> {
+    /// It boots, with this command line.
+    Boot(String),
+    /// It takes another's state over, whose interfaces of these ids had pumps.
+    State(&'a [String]),
+}
+
+/// Starts QEMU and all that serves it.
+pub(super) async fn bring_up(
+    resources: &mut Resources,
+    host: &Host,
+    mmds: &Mmds,
+    memory: Memory,
+    origin: &Origin<'_>,
+) -> Result<Running, Fault> {
+    let output = console_output(resources, host)?;
     let mut theirs = Theirs::default();
     let ours = Ours::open(&mut theirs).map_err(no_descriptors)?;
-    let mut machine = describe(resources, boot, host, cmdline, &ours, &mut theirs).map_err(no_descriptors)?;
+    let mut machine =
+        describe(resources, host, origin, &memory, &ours, &mut theirs).map_err(no_descriptors)?;
     if machine.virtio_devices() > arch::MAX_VIRTIO_DEVICES {
         let text = format!("the machine has room for {} devices", arch::MAX_VIRTIO_DEVICES);
         return Err(refuse(not_supported(&text).message));
     }
-    let pumps = pump(resources, mmds, &mut theirs, &mut machine)?;
+    let pumps = pump(resources, origin, mmds, &mut theirs, &mut machine)?;
+    let private = Arc::default();
     let device = match resources.vsock_backend.take() {
         Some(backend) => {
             let (socket, number) = theirs.socket().map_err(no_descriptors)?;
             machine.vsock = Some(number);
+            let access = if memory.is_shared() {
+                Access::Shared
+            } else {
+                Access::Private(Arc::clone(&private))
+            };
             Some(
                 backend
-                    .serve(socket)
+                    .serve(socket, access)
                     .map_err(|error| refuse(format!("vsock: {error}")))?,
             )
         }
         None => None,
     };
-    let started = launch(
-        resources,
-        host,
-        &machine,
-        theirs,
-        ours,
-        output,
-        Links { vsock: device, pumps },
-    )
-    .await;
+    let links = Links {
+        vsock: device,
+        private,
+        pumps,
+        memory,
+    };
+    let started = launch(resources, host, &machine, theirs, ours, output, links).await;
     if started.is_err() {
         listen_again(resources);
     }
@@ -175,9 +206,9 @@ fn console_output(resources: &Resources, host: &Host) -> Result<Output, Fault> {
 
 fn describe(
     resources: &Resources,
-    boot: &Boot,
     host: &Host,
-    cmdline: String,
+    origin: &Origin<'_>,
+    memory: &Memory,
     ours: &Ours,
     theirs: &mut Theirs,
 ) -> io::Result<Machine> {
@@ -188,7 +219,7 @@ fn describe(
             drives.push(DriveSlot {
                 drive: drive.clone(),
                 file,
-                serial: image.serial(),
+                serial: image.serial.clone(),
             });
         }
     }
@@ -210,14 +241,23 @@ fn describe(
         vcpus: resources.machine.vcpu_count,
         smt: resources.machine.smt,
         memory_mib: resources.machine.mem_size_mib,
-        kernel: path(theirs.copy(&boot.kernel)?),
-        initrd: boot
-            .initrd
-            .as_ref()
-            .map(|initrd| theirs.copy(initrd))
-            .transpose()?
-            .map(path),
-        cmdline,
+        memory: MemorySlot {
+            path: path(theirs.copy(memory)?),
+            share: memory.is_shared(),
+        },
+        boot: match (origin, &resources.boot) {
+            (Origin::Boot(cmdline), Some(boot)) => Some(BootSlot {
+                kernel: path(theirs.copy(&boot.kernel)?),
+                initrd: boot
+                    .initrd
+                    .as_ref()
+                    .map(|initrd| theirs.copy(initrd))
+                    .transpose()?
+                    .map(path),
+                cmdline: cmdline.clone(),
+            }),
+            _ => None,
+        },
         control: ours.control.1,
         console: ours.console.1,
         log: ours.log.1,
@@ -231,16 +271,21 @@ fn describe(
     })
 }
 
-/// What in this process the guest's devices are joined to.
+/// What in this process the guest is made of and its devices are joined to.
 #[derive(Debug)]
 struct Links {
+    memory: Memory,
     vsock: Option<vsock::Device>,
+    /// Where the vsock device finds QEMU's process, where it needs it.
+    private: Arc<OnceLock<Remote>>,
     pumps: HashMap<String, Pump>,
 }
 
-/// Puts a pump before every TAP that a limit or the metadata service asks for.
+/// Puts a pump before every TAP that a limit or the metadata service asks for. A guest that goes on has what it had: its
+/// driver was offered less by an interface with a pump.
 fn pump(
     resources: &Resources,
+    origin: &Origin<'_>,
     mmds: &Mmds,
     theirs: &mut Theirs,
     machine: &mut Machine,
@@ -258,7 +303,11 @@ fn pump(
         let Some(tap) = resources.taps.get(&net.iface_id) else {
             continue;
         };
-        if limits.rx.is_none() && limits.tx.is_none() && address.is_none() {
+        let wanted = match origin {
+            Origin::Boot(_) => limits.rx.is_some() || limits.tx.is_some() || address.is_some(),
+            Origin::State(pumped) => pumped.contains(&net.iface_id),
+        };
+        if !wanted {
             continue;
         }
         let (qemu, number) = theirs.socket().map_err(no_descriptors)?;
@@ -309,8 +358,23 @@ async fn launch(
     // Standard input is read from here on: what is typed must not be lost to a start that failed.
     let console = start_console(resources, host, ours.console.0, output)
         .map_err(|error| refuse(format!("console: {error}")))?;
-    let Links { vsock, pumps } = links;
-    let mut running = Running {
+    let Links {
+        vsock,
+        private,
+        pumps,
+        memory,
+    } = links;
+    if vsock.is_some() && !memory.is_shared() {
+        let id = process.id().unwrap_or_default();
+        let remote = Remote::open(id).map_err(|error| {
+            refuse(format!(
+                "vsock: the memory of QEMU's process cannot be reached: {error}"
+            ))
+        })?;
+        // Set once per start: nobody else has it.
+        let _ = private.set(remote);
+    }
+    Ok(Running {
         process,
         qmp,
         console,
@@ -319,12 +383,8 @@ async fn launch(
         shapers: HashMap::new(),
         generations,
         shutdown: None,
-    };
-    if let Some(balloon) = &resources.balloon {
-        let memory = resources.machine.mem_size_mib;
-        running.set_up_balloon(balloon, memory).await.map_err(refuse)?;
-    }
-    Ok(running)
+        memory,
+    })
 }
 
 fn start_console(

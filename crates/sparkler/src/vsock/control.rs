@@ -3,15 +3,18 @@
 //! Invariants: a ring's event descriptor is in the event loop exactly while the ring has one; a driver that begins anew
 //! is told from one that was only paused by the ring's base going back to zero.
 //!
-//! Not offered: the log of dirty pages (feature bit 26 with protocol feature `LOG_SHMFD`). QEMU asks for it before it
-//! saves a guest with this device; since rings are stopped then, [`Control::set_log_base`] would have nothing to keep.
+//! Not offered: the log of dirty pages. QEMU wants it of a guest that migrates while it runs; a snapshot is taken of one
+//! that stands still.
 
 use std::fs::File;
 use std::io;
+use std::num::Wrapping;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rustix::event::epoll;
+use tracing::warn;
 use vhost::VhostUserMemoryRegionBase;
 use vhost::vhost_user::message::{
     VhostTransferStateDirection, VhostTransferStatePhase, VhostUserConfigFlags, VhostUserInflight,
@@ -19,9 +22,8 @@ use vhost::vhost_user::message::{
     VhostUserSingleMemoryRegion, VhostUserVirtioFeatures, VhostUserVringAddrFlags, VhostUserVringState,
 };
 use vhost::vhost_user::{Error, GpuBackend, Result, VhostUserBackendReqHandlerMut};
-use virtio_queue::QueueT;
-use vm_memory::{GuestAddress, GuestMemoryMmap, GuestRegionMmap};
 
+use super::memory::{Access, Memory};
 use super::rings::{MAX_QUEUE_SIZE, Ring};
 
 /// One for packets to the guest, one for packets from it. The device has a third, for events: QEMU keeps it to itself.
@@ -34,39 +36,86 @@ const INDIRECT_DESC: u64 = 1 << 28;
 const PROTOCOL_FEATURES: u64 = VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits();
 const FEATURES: u64 = VERSION_1 | EVENT_IDX | INDIRECT_DESC | PROTOCOL_FEATURES;
 
-/// Where QEMU sees a piece of guest memory: ring addresses come in its own address space.
-#[derive(Debug)]
-struct Window {
-    qemu: u64,
-    guest: u64,
-    size: u64,
-}
-
 /// Memory and rings, as far as QEMU has told.
 #[derive(Debug)]
 pub(super) struct Control {
     guest_cid: u64,
     epoll: Arc<OwnedFd>,
-    windows: Vec<Window>,
+    access: Access,
     /// The guest's memory.
-    pub mem: GuestMemoryMmap,
+    pub mem: Memory,
     /// To the guest and from it.
     pub rings: [Ring; RINGS],
     /// A new driver has taken over since this was last cleared.
     pub new_driver: bool,
+    /// No packet moves while there is one.
+    pub hold: Option<Hold>,
+}
+
+/// A guest that was loaded from a snapshot and has yet to hear of it.
+///
+/// QEMU tells it by an event that all its connections are gone (virtio 1.2, section 5.10.6.7), in a ring that QEMU serves
+/// itself. A connection made before the guest gets to it would be dropped with the others, without a word to the host. So
+/// nothing moves until the driver has put the event's buffer back.
+#[derive(Debug, Clone, Copy)]
+pub struct Hold {
+    /// The guest's address of the event ring's available part.
+    pub available: u64,
+    /// How many buffers the driver had made available when the guest was loaded.
+    pub before: u16,
+    /// Set once the guest runs.
+    give_up: Option<Instant>,
+}
+
+/// How long a guest may take to hear of its load.
+const HOLD_LIMIT: Duration = Duration::from_secs(5);
+
+impl Hold {
+    /// Waits for the driver to make more available.
+    #[must_use]
+    pub fn new(available: u64, before: u16) -> Self {
+        Self {
+            available,
+            before,
+            give_up: None,
+        }
+    }
 }
 
 impl Control {
     /// Nothing told yet. Events of ring `i` will be reported with `i` as their data.
-    pub(super) fn new(guest_cid: u64, epoll: Arc<OwnedFd>) -> std::result::Result<Self, virtio_queue::Error> {
-        Ok(Self {
+    pub(super) fn new(guest_cid: u64, epoll: Arc<OwnedFd>, access: Access) -> Self {
+        Self {
             guest_cid,
             epoll,
-            windows: Vec::new(),
-            mem: GuestMemoryMmap::default(),
-            rings: [Ring::new()?, Ring::new()?],
+            access,
+            mem: Memory::default(),
+            rings: Default::default(),
             new_driver: false,
-        })
+            hold: None,
+        }
+    }
+
+    /// Whether packets may move. A hold whose time has come is given up here.
+    pub(super) fn is_running(&mut self, now: Instant) -> bool {
+        if !self.rings.iter().all(Ring::is_running) {
+            return false;
+        }
+        let Some(hold) = &mut self.hold else {
+            return true;
+        };
+        let heard = self
+            .mem
+            .load(hold.available.wrapping_add(2))
+            .is_ok_and(|made| made != hold.before);
+        let late = now >= *hold.give_up.get_or_insert(now + HOLD_LIMIT);
+        if late {
+            warn!("the guest's vsock driver does not take notice of its load from a snapshot");
+        }
+        if heard || late {
+            self.hold = None;
+        }
+        heard || late
     }
 
     fn ring(&mut self, index: u32) -> Result<&mut Ring> {
@@ -74,13 +123,7 @@ impl Control {
     }
 
     fn guest_address(&self, qemu: u64) -> Result<u64> {
-        self.windows
-            .iter()
-            .find_map(|window| {
-                let offset = qemu.checked_sub(window.qemu)?;
-                (offset < window.size).then(|| window.guest.checked_add(offset))?
-            })
-            .ok_or(Error::InvalidParam)
+        self.mem.guest_address(qemu).ok_or(Error::InvalidParam)
     }
 
     fn set_kick(&mut self, index: u32, kick: Option<File>) -> Result<()> {
@@ -130,7 +173,7 @@ impl VhostUserBackendReqHandlerMut for Control {
             return Err(Error::InvalidParam);
         }
         for ring in &mut self.rings {
-            ring.queue.set_event_idx(features & EVENT_IDX != 0);
+            ring.queue.event_idx = features & EVENT_IDX != 0;
             if features & PROTOCOL_FEATURES == 0 {
                 ring.enabled = true;
             }
@@ -144,28 +187,15 @@ impl VhostUserBackendReqHandlerMut for Control {
         files: Vec<File>,
         _postcopy: Option<bool>,
     ) -> Result<Option<Vec<VhostUserMemoryRegionBase>>> {
-        let mut mapped = Vec::with_capacity(regions.len());
-        let mut windows = Vec::with_capacity(regions.len());
-        for (region, file) in regions.iter().zip(files) {
-            let base = GuestAddress(region.guest_phys_addr);
-            mapped.push(GuestRegionMmap::new(region.mmap_region(file)?, base).ok_or(Error::InvalidParam)?);
-            windows.push(Window {
-                qemu: region.user_addr,
-                guest: region.guest_phys_addr,
-                size: region.memory_size,
-            });
-        }
-        mapped.sort_by_key(vm_memory::GuestMemoryRegion::start_addr);
-        self.mem = GuestMemoryMmap::from_regions(mapped).map_err(|error| failed(io::Error::other(error)))?;
-        self.windows = windows;
+        self.mem = Memory::new(regions, files, &self.access)?;
         Ok(None)
     }
 
     fn set_vring_num(&mut self, index: u32, num: u32) -> Result<()> {
         let size = u16::try_from(num)
             .ok()
-            .filter(|size| (1..=MAX_QUEUE_SIZE).contains(size));
-        self.ring(index)?.queue.set_size(size.ok_or(Error::InvalidParam)?);
+            .filter(|size| size.is_power_of_two() && *size <= MAX_QUEUE_SIZE);
+        self.ring(index)?.queue.size = size.ok_or(Error::InvalidParam)?;
         Ok(())
     }
 
@@ -178,33 +208,25 @@ impl VhostUserBackendReqHandlerMut for Control {
         available: u64,
         _log: u64,
     ) -> Result<()> {
-        let descriptor = GuestAddress(self.guest_address(descriptor)?);
-        let available = GuestAddress(self.guest_address(available)?);
-        let used = GuestAddress(self.guest_address(used)?);
-        let mem = self.mem.clone();
-        let queue = &mut self.ring(index)?.queue;
-        queue
-            .try_set_desc_table_address(descriptor)
-            .map_err(|_| Error::InvalidParam)?;
-        queue
-            .try_set_avail_ring_address(available)
-            .map_err(|_| Error::InvalidParam)?;
-        queue
-            .try_set_used_ring_address(used)
-            .map_err(|_| Error::InvalidParam)?;
+        let table = self.guest_address(descriptor)?;
+        let available = self.guest_address(available)?;
+        let used = self.guest_address(used)?;
+        let Some(ring) = self.rings.get_mut(index as usize) else {
+            return Err(Error::InvalidParam);
+        };
+        let queue = &mut ring.queue;
+        (queue.table, queue.available, queue.used) = (table, available, used);
         // A paused guest's ring goes on where it stood, a new driver's begins at zero: the ring itself says.
-        let used = queue
-            .used_idx(&mem, std::sync::atomic::Ordering::Acquire)
-            .map_err(|_| Error::InvalidParam)?;
-        queue.set_next_used(used.0);
+        let used = queue.used_index(&self.mem).map_err(|_| Error::InvalidParam)?;
+        queue.next_used = Wrapping(used);
         Ok(())
     }
 
     fn set_vring_base(&mut self, index: u32, base: u32) -> Result<()> {
         let queue = &mut self.ring(index)?.queue;
         let base = u16::try_from(base).map_err(|_| Error::InvalidParam)?;
-        let begins_anew = base == 0 && queue.next_avail() != 0;
-        queue.set_next_avail(base);
+        let begins_anew = base == 0 && queue.next_available.0 != 0;
+        queue.next_available = Wrapping(base);
         self.new_driver |= begins_anew;
         Ok(())
     }
@@ -212,18 +234,20 @@ impl VhostUserBackendReqHandlerMut for Control {
     fn get_vring_base(&mut self, index: u32) -> Result<VhostUserVringState> {
         self.set_kick(index, None)?;
         let ring = self.ring(index)?;
-        ring.queue.set_ready(false);
+        ring.queue.ready = false;
         ring.call = None;
         Ok(VhostUserVringState::new(
             index,
-            u32::from(ring.queue.next_avail()),
+            u32::from(ring.queue.next_available.0),
         ))
     }
 
     fn set_vring_kick(&mut self, index: u8, fd: Option<File>) -> Result<()> {
         self.set_kick(u32::from(index), fd)?;
-        let mem = self.mem.clone();
-        self.ring(u32::from(index))?.start(&mem);
+        match self.rings.get_mut(usize::from(index)) {
+            Some(ring) => ring.start(&self.mem),
+            None => return Err(Error::InvalidParam),
+        }
         Ok(())
     }
 

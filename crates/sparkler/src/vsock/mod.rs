@@ -13,7 +13,9 @@
 //! | `packet` | the header on the wire |
 //! | `connection` | one connection, as a state machine without I/O |
 //! | `mux` | all of them: routing, turns, time |
-//! | `rings` | the guest's virtqueues |
+//! | `memory` | the guest's memory: mapped, or reached through QEMU's process |
+//! | `queue` | a virtqueue |
+//! | `rings` | packets in the guest's virtqueues |
 //! | `control` | what QEMU says: memory, rings, features |
 //! | `host` | the host's sockets |
 //! | `worker` | the thread that owns all these |
@@ -21,11 +23,13 @@
 mod connection;
 mod control;
 mod host;
+mod memory;
 mod metrics;
 mod mux;
 mod packet;
 #[cfg(test)]
 mod protocol_tests;
+mod queue;
 mod rings;
 mod worker;
 
@@ -33,9 +37,11 @@ use std::io;
 use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::{Builder, JoinHandle};
 
+pub use control::Hold;
+pub use memory::Access;
 pub use metrics::Metrics;
 
 /// Why there is no vsock device.
@@ -56,9 +62,6 @@ pub enum Error {
     /// The event loop or its thread cannot be had.
     #[error("cannot set up the vsock device's event loop")]
     EventLoop(#[source] io::Error),
-    /// A ring of the allowed size cannot be made: a fault of this program.
-    #[error("cannot set up the vsock device's rings")]
-    Ring(#[source] virtio_queue::Error),
 }
 
 impl Error {
@@ -106,17 +109,26 @@ impl Backend {
     }
 
     /// Serves the QEMU at the other end of `qemu` (its `-chardev socket,fd=…` for `vhost-user-vsock-device`) until that
-    /// end closes or the [`Device`] is dropped.
-    pub fn serve(self, qemu: UnixStream) -> Result<Device, Error> {
+    /// end closes or the [`Device`] is dropped. `access` says how that QEMU has mapped the guest's memory.
+    pub fn serve(self, qemu: UnixStream, access: Access) -> Result<Device, Error> {
         let control = qemu.try_clone().map_err(Error::EventLoop)?;
         let metrics = Arc::clone(&self.metrics);
-        let worker = worker::Worker::new(self.guest_cid, self.listener, self.uds_path, qemu, self.metrics)?;
+        let worker = worker::Worker::new(
+            self.guest_cid,
+            self.listener,
+            self.uds_path,
+            qemu,
+            access,
+            self.metrics,
+        )?;
+        let state = worker.control();
         let thread = Builder::new()
             .name("vsock".into())
             .spawn(|| worker.run())
             .map_err(Error::EventLoop)?;
         Ok(Device {
             control,
+            state,
             thread: Some(thread),
             metrics,
         })
@@ -127,11 +139,17 @@ impl Backend {
 #[derive(Debug)]
 pub struct Device {
     control: UnixStream,
+    state: Arc<Mutex<control::Control>>,
     thread: Option<JoinHandle<()>>,
     metrics: Arc<Metrics>,
 }
 
 impl Device {
+    /// Lets no packet move before the guest has heard that it was loaded from a snapshot. To be called before it runs.
+    pub fn hold(&self, hold: Hold) {
+        worker::lock(&self.state).hold = Some(hold);
+    }
+
     /// What it has counted so far.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics

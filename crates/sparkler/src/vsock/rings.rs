@@ -1,23 +1,23 @@
-//! The guest's memory and the two virtqueues in it: packets out of one, packets into the other.
+//! The two virtqueues of the device: packets out of one, packets into the other.
 //!
-//! Everything here was written by the guest. Invariants: a chain is looked at once, through bounds-checked slices, and
-//! copied before it is judged; a chain that makes no sense is handed back empty; a ring whose indices make no sense is
-//! not touched again until the driver sets it up anew.
+//! Everything here was written by the guest. Invariants: a chain is looked at once and copied before it is judged; a chain
+//! that makes no sense is handed back empty; a ring whose indices make no sense is not touched again until the driver sets
+//! it up anew.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 
 use tracing::warn;
-use virtio_queue::{Queue, QueueOwnedT, QueueT, Reader, Writer};
-use vm_memory::GuestMemoryMmap;
 
+use super::memory::{Memory, Outside};
 use super::packet::{HEADER_LEN, Header, MAX_PAYLOAD, Op};
+use super::queue::{Piece, Queue, QueueError};
 
 /// Largest queue size offered (QEMU uses 128).
 pub(super) const MAX_QUEUE_SIZE: u16 = 1024;
 
 /// One virtqueue and the event descriptors beside it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Ring {
     /// Indices and addresses.
     pub queue: Queue,
@@ -31,36 +31,23 @@ pub(super) struct Ring {
 }
 
 /// A buffer the guest gave for a packet to it.
-pub(super) struct Buffer<'a> {
+pub(super) struct Buffer {
     head: u16,
-    writer: Writer<'a>,
+    pieces: Vec<Piece>,
+    space: usize,
 }
 
-impl Buffer<'_> {
+impl Buffer {
     /// Bytes of payload that fit after the header.
     pub(super) fn room(&self) -> usize {
-        self.writer
-            .available_bytes()
-            .saturating_sub(HEADER_LEN)
-            .min(MAX_PAYLOAD)
+        self.space.saturating_sub(HEADER_LEN).min(MAX_PAYLOAD)
     }
 }
 
 impl Ring {
-    /// A ring without addresses.
-    pub(super) fn new() -> Result<Self, virtio_queue::Error> {
-        Ok(Self {
-            queue: Queue::new(MAX_QUEUE_SIZE)?,
-            kick: None,
-            call: None,
-            enabled: false,
-            broken: false,
-        })
-    }
-
     /// The front-end (re)starts the ring.
-    pub(super) fn start(&mut self, mem: &GuestMemoryMmap) {
-        self.queue.set_ready(true);
+    pub(super) fn start(&mut self, mem: &Memory) {
+        self.queue.ready = true;
         self.broken = !self.queue.is_valid(mem);
         if self.broken {
             warn!("the guest set up a vsock ring outside its memory");
@@ -69,10 +56,10 @@ impl Ring {
 
     /// Whether packets may move.
     pub(super) fn is_running(&self) -> bool {
-        self.enabled && self.queue.ready() && !self.broken
+        self.enabled && self.queue.ready && !self.broken
     }
 
-    fn check<T>(&mut self, result: Result<T, virtio_queue::Error>) -> Option<T> {
+    fn check<T>(&mut self, result: Result<T, QueueError>) -> Option<T> {
         result
             .map_err(|error| {
                 warn!("a vsock ring of the guest is left alone from now on: {error}");
@@ -84,18 +71,14 @@ impl Ring {
     /// Takes the next packet, its payload into `payload`. `None`: there is none. Chains that hold no packet are skipped.
     pub(super) fn take_packet<'a>(
         &mut self,
-        mem: &GuestMemoryMmap,
+        mem: &Memory,
         payload: &'a mut [u8; MAX_PAYLOAD],
     ) -> Option<(Header, &'a [u8])> {
         while self.is_running() {
-            let chain = self.queue.iter(mem).map(|mut chains| chains.next());
+            let chain = self.queue.pop(mem);
             let chain = self.check(chain)??;
-            let head = chain.head_index();
-            let packet = chain
-                .reader(mem)
-                .ok()
-                .and_then(|mut reader| read_packet(&mut reader, payload));
-            let used = self.queue.add_used(mem, head, 0);
+            let packet = read_packet(mem, &chain.readable, payload);
+            let used = self.queue.give_back(mem, chain.head, 0);
             self.check(used)?;
             if let Some(header) = packet {
                 return Some((header, payload.get(..header.len as usize)?));
@@ -105,79 +88,74 @@ impl Ring {
     }
 
     /// The next buffer for a packet to the guest. Buffers too small for a header are handed back.
-    pub(super) fn take_buffer<'a>(&mut self, mem: &'a GuestMemoryMmap) -> Option<Buffer<'a>> {
+    pub(super) fn take_buffer(&mut self, mem: &Memory) -> Option<Buffer> {
         while self.is_running() {
-            let chain = self.queue.iter(mem).map(|mut chains| chains.next());
+            let chain = self.queue.pop(mem);
             let chain = self.check(chain)??;
-            let head = chain.head_index();
-            match chain.writer(mem) {
-                Ok(writer) if writer.available_bytes() >= HEADER_LEN => return Some(Buffer { head, writer }),
-                _ => {
-                    let used = self.queue.add_used(mem, head, 0);
-                    self.check(used)?;
-                }
+            let space = chain
+                .writable
+                .iter()
+                .fold(0usize, |sum, piece| sum.saturating_add(piece.len));
+            if space >= HEADER_LEN {
+                return Some(Buffer {
+                    head: chain.head,
+                    pieces: chain.writable,
+                    space,
+                });
             }
+            let used = self.queue.give_back(mem, chain.head, 0);
+            self.check(used)?;
         }
         None
     }
 
     /// Fills a buffer. `payload` must not exceed its room: the excess would be cut off.
-    pub(super) fn give_packet(
-        &mut self,
-        mem: &GuestMemoryMmap,
-        mut buffer: Buffer<'_>,
-        header: &Header,
-        payload: &[u8],
-    ) {
-        let written = buffer
-            .writer
-            .write_all(&header.encode())
-            .and_then(|()| buffer.writer.write_all(payload));
-        let len = if written.is_ok() {
-            buffer.writer.bytes_written()
-        } else {
-            0
-        };
+    pub(super) fn give_packet(&mut self, mem: &Memory, buffer: &Buffer, header: &Header, payload: &[u8]) {
+        let mut cursor = Cursor::new(&buffer.pieces);
+        let written = cursor
+            .write(mem, &header.encode())
+            .and_then(|()| cursor.write(mem, payload));
+        let len = written.map_or(0, |()| cursor.moved);
         let used = self
             .queue
-            .add_used(mem, buffer.head, u32::try_from(len).unwrap_or(0));
+            .give_back(mem, buffer.head, u32::try_from(len).unwrap_or(0));
         self.check(used);
     }
 
     /// Hands a buffer back empty.
-    pub(super) fn give_nothing(&mut self, mem: &GuestMemoryMmap, buffer: &Buffer<'_>) {
-        let used = self.queue.add_used(mem, buffer.head, 0);
+    pub(super) fn give_nothing(&mut self, mem: &Memory, buffer: &Buffer) {
+        let used = self.queue.give_back(mem, buffer.head, 0);
         self.check(used);
     }
 
     /// Undoes the last [`Ring::take_buffer`].
-    pub(super) fn put_back(&mut self, _buffer: Buffer<'_>) {
-        self.queue.go_to_previous_position();
+    pub(super) fn put_back(&mut self, _buffer: Buffer) {
+        self.queue.put_back();
     }
 
     /// Asks the guest for a kick when it makes more available; true if it already did.
-    pub(super) fn enable_kicks(&mut self, mem: &GuestMemoryMmap) -> bool {
+    pub(super) fn enable_kicks(&mut self, mem: &Memory) -> bool {
         if !self.is_running() {
             return false;
         }
-        let enabled = self.queue.enable_notification(mem);
+        let enabled = self.queue.want_kicks(mem, true);
         self.check(enabled).unwrap_or(false)
     }
 
     /// Asks the guest for quiet while the ring is being worked on.
-    pub(super) fn disable_kicks(&mut self, mem: &GuestMemoryMmap) {
+    pub(super) fn disable_kicks(&mut self, mem: &Memory) {
         if self.is_running() {
-            let disabled = self.queue.disable_notification(mem);
+            let disabled = self.queue.want_kicks(mem, false);
             self.check(disabled);
         }
     }
 
     /// Tells the guest of used buffers, if it wants to hear. To be called once after each batch.
-    pub(super) fn notify(&mut self, mem: &GuestMemoryMmap) {
+    pub(super) fn notify(&mut self, mem: &Memory) {
         if !self.is_running() {
             return;
         }
-        let needed = self.queue.needs_notification(mem);
+        let needed = self.queue.should_notify(mem);
         if self.check(needed).unwrap_or(false)
             && let Some(mut call) = self.call.as_ref()
         {
@@ -189,13 +167,14 @@ impl Ring {
 
 /// A header whose payload is missing or too long says nothing the protocol knows, so the connection will end over it:
 /// leaving the packet out would leave a hole in the stream.
-fn read_packet(reader: &mut Reader<'_>, payload: &mut [u8; MAX_PAYLOAD]) -> Option<Header> {
+fn read_packet(mem: &Memory, pieces: &[Piece], payload: &mut [u8; MAX_PAYLOAD]) -> Option<Header> {
+    let mut cursor = Cursor::new(pieces);
     let mut raw = [0; HEADER_LEN];
-    reader.read_exact(&mut raw).ok()?;
+    cursor.read(mem, &mut raw).ok()?;
     let header = Header::decode(&raw);
     let whole = payload
         .get_mut(..header.len as usize)
-        .is_some_and(|room| reader.read_exact(room).is_ok());
+        .is_some_and(|room| cursor.read(mem, room).is_ok());
     Some(if whole {
         header
     } else {
@@ -205,4 +184,59 @@ fn read_packet(reader: &mut Reader<'_>, payload: &mut [u8; MAX_PAYLOAD]) -> Opti
             ..header
         }
     })
+}
+
+/// A place in a list of pieces.
+struct Cursor<'a> {
+    pieces: &'a [Piece],
+    /// Bytes of the first piece that are behind.
+    within: usize,
+    moved: usize,
+}
+
+impl<'a> Cursor<'a> {
+    fn new(pieces: &'a [Piece]) -> Self {
+        Self {
+            pieces,
+            within: 0,
+            moved: 0,
+        }
+    }
+
+    fn read(&mut self, mem: &Memory, mut into: &mut [u8]) -> Result<(), Outside> {
+        while !into.is_empty() {
+            let (address, len) = self.step(into.len())?;
+            let (now, later) = into.split_at_mut(len);
+            mem.read(address, now)?;
+            into = later;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, mem: &Memory, mut bytes: &[u8]) -> Result<(), Outside> {
+        while !bytes.is_empty() {
+            let (address, len) = self.step(bytes.len())?;
+            let (now, later) = bytes.split_at(len);
+            mem.write(address, now)?;
+            bytes = later;
+        }
+        Ok(())
+    }
+
+    /// The next `wanted` bytes, or fewer where a piece ends.
+    fn step(&mut self, wanted: usize) -> Result<(u64, usize), Outside> {
+        loop {
+            let piece = self.pieces.first().ok_or(Outside)?;
+            let len = wanted.min(piece.len - self.within);
+            if len == 0 {
+                self.pieces = &self.pieces[1..];
+                self.within = 0;
+                continue;
+            }
+            let address = piece.address + self.within as u64;
+            self.within += len;
+            self.moved += len;
+            return Ok((address, len));
+        }
+    }
 }

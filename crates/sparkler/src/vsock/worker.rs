@@ -21,9 +21,11 @@ use vhost::vhost_user::BackendReqHandler;
 
 use super::control::Control;
 use super::host::{Dialled, Greeting, HostStream, Written, dial, read_greeting};
+use super::memory::Access;
 use super::metrics::Metrics;
 use super::mux::{Id, MAX_CONNECTIONS, Mux};
 use super::packet::{Halves, MAX_PAYLOAD};
+use super::rings::Ring;
 
 /// Event data below this number are the device's own; streams come after.
 const CONTROL: u64 = 2;
@@ -35,6 +37,9 @@ const DIAL_TIMEOUT: Duration = Duration::from_secs(2);
 const DIAL_PAUSE: Duration = Duration::from_millis(10);
 /// How long to leave the listening socket alone when the process has no descriptor left for a new client.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How often a guest that was loaded from a snapshot is looked at, until it has heard of it.
+const HOLD_PAUSE: Duration = Duration::from_millis(1);
 
 /// What a host's stream is for at the moment.
 #[derive(Debug, PartialEq, Eq)]
@@ -69,6 +74,8 @@ pub(super) struct Worker {
     control: Arc<Mutex<Control>>,
     listener: UnixListener,
     listening: Listening,
+    /// The guest has yet to hear that it was loaded from a snapshot.
+    held: bool,
     uds_path: PathBuf,
     mux: Mux,
     peers: HashMap<Id, Peer>,
@@ -97,6 +104,7 @@ impl Worker {
         listener: UnixListener,
         uds_path: PathBuf,
         qemu: UnixStream,
+        access: Access,
         metrics: Arc<Metrics>,
     ) -> Result<Self, super::Error> {
         let epoll = Arc::new(epoll::create(epoll::CreateFlags::CLOEXEC).map_err(super::Error::event_loop)?);
@@ -107,7 +115,7 @@ impl Worker {
             epoll::EventFlags::IN,
         )
         .map_err(super::Error::event_loop)?;
-        let control = Control::new(guest_cid, Arc::clone(&epoll)).map_err(super::Error::Ring)?;
+        let control = Control::new(guest_cid, Arc::clone(&epoll), access);
         let control = Arc::new(Mutex::new(control));
         Ok(Self {
             requests: BackendReqHandler::from_stream(qemu, Arc::clone(&control)),
@@ -115,12 +123,18 @@ impl Worker {
             control,
             listener,
             listening: Listening::NotYet,
+            held: false,
             uds_path,
             mux: Mux::new(guest_cid, FIRST_STREAM),
             peers: HashMap::new(),
             dials: Vec::new(),
             metrics,
         })
+    }
+
+    /// What QEMU has told, shared with the thread.
+    pub(super) fn control(&self) -> Arc<Mutex<Control>> {
+        Arc::clone(&self.control)
     }
 
     /// Serves until QEMU closes its end.
@@ -150,6 +164,10 @@ impl Worker {
             }
             let now = Instant::now();
             self.keep_time(now);
+            if !self.begin(now) {
+                more_to_do = false;
+                continue;
+            }
             more_to_do = self.move_packets(&mut payload, now);
         }
     }
@@ -160,7 +178,8 @@ impl Worker {
             _ => None,
         };
         let retry = self.dials.iter().map(|dial| dial.retry).min();
-        let next = [self.mux.next_deadline(), resume, retry]
+        let look = self.held.then(|| Instant::now() + HOLD_PAUSE);
+        let next = [self.mux.next_deadline(), resume, retry, look]
             .into_iter()
             .flatten()
             .min()?;
@@ -185,7 +204,6 @@ impl Worker {
             return Flow::Stop;
         }
         let mut control = lock(&self.control);
-        let running = control.rings.iter().all(|ring| ring.is_running());
         let new_driver = std::mem::take(&mut control.new_driver);
         drop(control);
         if new_driver {
@@ -194,10 +212,19 @@ impl Worker {
             }
             self.dials.clear();
         }
+        Flow::Continue
+    }
+
+    /// Whether packets may move; from the first time on clients are let in.
+    fn begin(&mut self, now: Instant) -> bool {
+        let mut control = lock(&self.control);
+        let running = control.is_running(now);
+        self.held = control.hold.is_some() && control.rings.iter().all(Ring::is_running);
+        drop(control);
         if running && self.listening == Listening::NotYet {
             self.listen();
         }
-        Flow::Continue
+        running
     }
 
     fn listen(&mut self) {
@@ -383,6 +410,6 @@ impl Worker {
     }
 }
 
-fn lock(control: &Mutex<Control>) -> MutexGuard<'_, Control> {
+pub(super) fn lock(control: &Mutex<Control>) -> MutexGuard<'_, Control> {
     control.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -14,7 +14,7 @@ impl Server for Sparkler {
     fn offers(&self, capability: Capability) -> bool {
         matches!(
             capability,
-            Capability::Start | Capability::Tap | Capability::Keyboard
+            Capability::Start | Capability::Tap | Capability::Keyboard | Capability::Snapshots
         )
     }
 

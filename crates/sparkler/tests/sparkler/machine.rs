@@ -233,6 +233,16 @@ impl Machine {
         output
     }
 
+    /// How many commands the guest has run.
+    pub(crate) fn commands(&self) -> u32 {
+        self.commands
+    }
+
+    /// From here on the guest is another's, that had run so many commands.
+    pub(crate) fn go_on_after(&mut self, commands: u32) {
+        self.commands = commands;
+    }
+
     /// Waits until sparkler has ended and everything it wrote is in `output`.
     pub(crate) fn wait(&mut self) -> ExitStatus {
         let start = Instant::now();

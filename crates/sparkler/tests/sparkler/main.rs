@@ -18,4 +18,7 @@ mod machine;
 mod network;
 mod observe;
 mod requests;
+mod snapshots;
+#[path = "../support/mod.rs"]
+mod support;
 mod vsock;

@@ -7,7 +7,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::thread;
 
-use sparkler::vsock::{Backend, Device};
+use sparkler::vsock::{Access, Backend, Device};
 
 use super::{PATIENCE, Vm};
 
@@ -38,7 +38,7 @@ impl Guest {
         let uds_path = folder.path().join("v.sock");
         let backend = Backend::bind(3, &uds_path).unwrap();
         let (ours, qemus) = UnixStream::pair().unwrap();
-        let device = Some(backend.serve(ours).unwrap());
+        let device = Some(backend.serve(ours, Access::Shared).unwrap());
         let mut arguments = vec!["-chardev", "socket,id=vsock,fd=0"];
         arguments.extend(["-device", "vhost-user-vsock-device,chardev=vsock"]);
         if net.is_some() {

@@ -25,6 +25,11 @@ mod initrd;
 /// Long enough for an emulated guest on a host with other work.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
 
+/// Kernel and initrd of a guest whose init is the test agent.
+pub(crate) fn agent() -> (std::path::PathBuf, &'static std::path::Path) {
+    (initrd::kernel().0.clone(), initrd::path())
+}
+
 /// A running guest. Dropping it kills QEMU.
 pub(crate) struct Vm {
     qemu: Child,

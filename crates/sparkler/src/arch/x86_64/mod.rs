@@ -50,6 +50,13 @@ pub fn cpu(accel: Accel) -> &'static str {
     }
 }
 
+/// The host's processor, where the guest has what it has.
+#[must_use]
+pub fn processor(accel: Accel) -> Option<String> {
+    let wanted = ["vendor_id", "cpu family", "model", "stepping", "flags"];
+    (accel == Accel::Kvm).then(|| super::of_cpuinfo(&wanted))
+}
+
 /// What the guest must be told about its clock on the kernel command line.
 ///
 /// Under TCG a guest calibrates its TSC against an emulated timer and hangs before its first output when the host

@@ -101,6 +101,32 @@ commands! {
     }
     /// Asks whether the vCPUs run.
     QueryStatus = "query-status" -> Status {}
+    /// Asks how far a virtqueue is that QEMU serves itself.
+    VirtioQueueStatus = "x-query-virtio-queue-status" -> QueueStatus {
+        /// The device.
+        path: String,
+        /// The queue's number.
+        queue: u16,
+    }
+    /// Asks which QEMU this is.
+    QueryVersion = "query-version" -> VersionInfo {}
+    /// Writes the state of all devices, but no memory, into a file.
+    XenSaveDevicesState = "xen-save-devices-state" -> IgnoredAny {
+        /// The file; `/dev/fdset/ID` for a descriptor that was passed before.
+        filename: String,
+        /// Whether the machine is given up with it: block devices are let go then.
+        live: bool,
+    }
+    /// Reads the state of all devices, of a machine that was started to wait for it.
+    MigrateIncoming = "migrate-incoming" -> IgnoredAny {
+        /// Where from; `fd:NUMBER` for a descriptor.
+        uri: String,
+    }
+    /// Turns abilities of migrations on or off.
+    MigrateSetCapabilities = "migrate-set-capabilities" -> IgnoredAny {
+        /// Which.
+        capabilities: Vec<MigrationCapability>,
+    }
     /// Asks what went through every drive.
     QueryBlockstats = "query-blockstats" -> Vec<BlockStats> {}
 }
@@ -146,6 +172,57 @@ impl Command for BlockResize {
 pub enum KeyValue {
     /// By name (`QKeyCode`).
     Qcode(&'static str),
+}
+
+/// An ability of migrations.
+#[derive(Debug, Serialize)]
+pub struct MigrationCapability {
+    /// QEMU's name for it.
+    pub capability: &'static str,
+    /// On or off.
+    pub state: bool,
+}
+
+/// How far a virtqueue is.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct QueueStatus {
+    /// The guest's address of the available ring; 0 if there is no driver.
+    pub vring_avail: u64,
+    /// How much the driver had made available when QEMU last looked.
+    pub shadow_avail_idx: u16,
+}
+
+/// Which QEMU this is.
+#[derive(Debug, Deserialize)]
+pub struct VersionInfo {
+    /// Its numbers.
+    pub qemu: VersionNumbers,
+    /// Whose build it is; may be empty.
+    #[serde(default)]
+    pub package: String,
+}
+
+/// A version's numbers.
+#[derive(Debug, Deserialize)]
+pub struct VersionNumbers {
+    /// First.
+    pub major: u32,
+    /// Second.
+    pub minor: u32,
+    /// Third.
+    pub micro: u32,
+}
+
+impl std::fmt::Display for VersionInfo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let VersionNumbers { major, minor, micro } = self.qemu;
+        write!(f, "{major}.{minor}.{micro}")?;
+        match self.package.trim() {
+            "" => Ok(()),
+            package => write!(f, " {package}"),
+        }
+    }
 }
 
 /// Whether the vCPUs run.

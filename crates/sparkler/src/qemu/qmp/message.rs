@@ -44,6 +44,11 @@ pub enum Event {
         /// Why: `guest-reset`, `guest-shutdown`, `guest-panic`, `host-qmp-quit`, …
         reason: String,
     },
+    /// An incoming migration went on.
+    Migration {
+        /// Where it is: `active`, `completed`, `failed`, …
+        status: String,
+    },
     /// An event without meaning here, by its name.
     Other(String),
 }
@@ -92,6 +97,12 @@ fn event(name: &str, data: Option<&Value>) -> Event {
         "SHUTDOWN" => Event::Shutdown {
             guest: field("guest").and_then(Value::as_bool).unwrap_or(false),
             reason: field("reason")
+                .and_then(Value::as_str)
+                .unwrap_or("unknown")
+                .to_owned(),
+        },
+        "MIGRATION" => Event::Migration {
+            status: field("status")
                 .and_then(Value::as_str)
                 .unwrap_or("unknown")
                 .to_owned(),

@@ -73,6 +73,8 @@ pub struct Qmp {
     stream: UnixStream,
     inbox: Inbox,
     events: VecDeque<Event>,
+    /// How the incoming migration stood when it was last told.
+    migration: Option<String>,
     next_id: u64,
 }
 
@@ -83,6 +85,7 @@ impl Qmp {
             stream,
             inbox: Inbox::default(),
             events: VecDeque::new(),
+            migration: None,
             next_id: 1,
         };
         let greeting = async {
@@ -123,6 +126,29 @@ impl Qmp {
         }
     }
 
+    /// Waits until QEMU has taken in a machine's state. Its events must have been turned on.
+    pub async fn migrated(&mut self) -> Result<(), QmpError> {
+        let command = "migrate-incoming";
+        let end = async {
+            loop {
+                match self.migration.take().as_deref() {
+                    Some("completed") => return Ok(()),
+                    Some("failed") => {
+                        let desc = "the state does not fit the machine".to_owned();
+                        return Err(QmpError::Refused { command, desc });
+                    }
+                    _ => {}
+                }
+                if let Message::Event(event) = self.message().await? {
+                    self.keep(event);
+                }
+            }
+        };
+        tokio::time::timeout(TIMEOUT, end)
+            .await
+            .map_err(|_| QmpError::Timeout { command })?
+    }
+
     async fn run<C: Command>(
         &mut self,
         command: &C,
@@ -159,6 +185,7 @@ impl Qmp {
     fn keep(&mut self, event: Event) {
         match event {
             Event::Other(name) => tracing::trace!("QEMU event {name}"),
+            Event::Migration { status } => self.migration = Some(status),
             event if self.events.len() < MAX_EVENTS => self.events.push_back(event),
             _ => {}
         }

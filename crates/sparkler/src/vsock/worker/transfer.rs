@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tracing::debug;
-use vm_memory::GuestMemoryMmap;
 
 use super::super::control::Control;
 use super::super::host::Written;
+use super::super::memory::Memory;
 use super::super::mux::{Effect, MAX_CONNECTIONS, Output};
 use super::super::packet::{Halves, Header, MAX_PAYLOAD};
 use super::super::rings::Ring;
@@ -29,9 +29,6 @@ impl Worker {
         let Control {
             mem, rings: [rx, tx], ..
         } = &mut *control;
-        if !rx.is_running() || !tx.is_running() {
-            return false;
-        }
         let drained = self.take_packets(mem, tx, payload, now);
         let starved = self.give_packets(mem, rx, payload, now);
         !drained && self.mux.accepts_packets() || !starved && self.mux.has_output()
@@ -40,7 +37,7 @@ impl Worker {
     /// Takes packets from the guest. True once there are no more.
     fn take_packets(
         &mut self,
-        mem: &GuestMemoryMmap,
+        mem: &Memory,
         tx: &mut Ring,
         payload: &mut [u8; MAX_PAYLOAD],
         now: Instant,
@@ -125,7 +122,7 @@ impl Worker {
     /// Gives packets to the guest. True once it has no more buffers for them.
     fn give_packets(
         &mut self,
-        mem: &GuestMemoryMmap,
+        mem: &Memory,
         rx: &mut Ring,
         payload: &mut [u8; MAX_PAYLOAD],
         now: Instant,
@@ -148,7 +145,7 @@ impl Worker {
                     self.metrics.rx_packets_count.add(1);
                     rx.give_packet(
                         mem,
-                        buffer,
+                        &buffer,
                         &header,
                         payload.get(..header.len as usize).unwrap_or_default(),
                     );

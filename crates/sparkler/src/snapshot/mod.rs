@@ -4,11 +4,18 @@
 //! that a file can be described without being understood. Firecracker's own state files are another format and are
 //! told apart by the first eight bytes.
 
+mod state;
+
 use std::fmt;
 use std::io::{self, Read};
 
+pub use self::state::{Maker, SavedMachine, State, StateError};
+
 /// The first bytes of every state file.
 const MAGIC: [u8; 8] = *b"sparkler";
+
+/// Bytes of the head: the magic number and the version.
+const HEAD: usize = 14;
 
 /// The version of the format this program knows.
 pub const VERSION: Version = Version {
@@ -26,6 +33,21 @@ pub struct Version {
     pub minor: u16,
     /// Changes with corrections.
     pub patch: u16,
+}
+
+impl Version {
+    /// Whether this program can read a file of that version.
+    #[must_use]
+    pub fn reads(self, file: Self) -> bool {
+        file.major == self.major && file.minor <= self.minor
+    }
+
+    fn encode(self) -> [u8; 6] {
+        let [a, b] = self.major.to_le_bytes();
+        let [c, d] = self.minor.to_le_bytes();
+        let [e, f] = self.patch.to_le_bytes();
+        [a, b, c, d, e, f]
+    }
 }
 
 impl fmt::Display for Version {
@@ -47,7 +69,7 @@ pub enum HeadError {
 
 /// Reads the version of a state file from its start.
 pub fn read_version(mut file: impl Read) -> Result<Version, HeadError> {
-    let mut head = [0; 14];
+    let mut head = [0; HEAD];
     file.read_exact(&mut head).map_err(|error| match error.kind() {
         io::ErrorKind::UnexpectedEof => HeadError::Foreign,
         _ => HeadError::Read(error),
