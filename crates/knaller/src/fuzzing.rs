@@ -1,4 +1,4 @@
-//! The doors to this crate's own parsers for `fuzz/fuzz_targets/knaller_parsers.rs`. Only there with `--cfg fuzzing`.
+//! The doors to this crate's own parsers for `fuzz/src/targets/knaller_parsers.rs`. Only there with `--cfg fuzzing`.
 //!
 //! The invariant: each takes any bytes, and returns.
 

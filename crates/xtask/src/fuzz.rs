@@ -1,4 +1,4 @@
-//! The fuzz targets in `fuzz/`, one file each in `fuzz/fuzz_targets/`.
+//! The fuzz targets in `fuzz/`, one file each in `fuzz/src/targets/`, all of them one program.
 
 use std::process::Command;
 
@@ -16,7 +16,7 @@ fn folder() -> std::path::PathBuf {
 }
 
 fn names() -> Result<Vec<String>> {
-    let folder = root().join("fuzz/fuzz_targets");
+    let folder = root().join("fuzz/src/targets");
     let mut names = Vec::new();
     for entry in std::fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))? {
         let name = entry?.file_name().to_string_lossy().into_owned();
@@ -35,7 +35,6 @@ pub(crate) fn build() -> Result<()> {
         "--release",
         "--manifest-path",
         "fuzz/Cargo.toml",
-        "--bins",
         "--target",
         &triple,
     ])
@@ -48,13 +47,14 @@ pub(crate) fn build() -> Result<()> {
 pub(crate) fn run_all(seconds: u32) -> Result<()> {
     step("building the fuzz targets", build)?;
     let seeds = root().join("fuzz/seeds");
-    let binaries = folder().join(format!("{}-unknown-linux-gnu/release", std::env::consts::ARCH));
+    let program = format!("{}-unknown-linux-gnu/release/fuzz", std::env::consts::ARCH);
     for name in names()? {
         let corpus = folder().join("corpus").join(&name);
         std::fs::create_dir_all(&corpus).with_context(|| format!("cannot make {}", corpus.display()))?;
         let artifacts = format!("-artifact_prefix={}/{name}-", folder().display());
         step(&format!("fuzzing {name} for {seconds} s"), || {
-            run(Command::new(binaries.join(&name))
+            run(Command::new(folder().join(&program))
+                .env("FUZZ_TARGET", &name)
                 .arg(&corpus)
                 .args(Some(seeds.join(&name)).filter(|folder| folder.is_dir()))
                 .args([format!("-max_total_time={seconds}"), artifacts])

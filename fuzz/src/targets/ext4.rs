@@ -1,12 +1,11 @@
 //! Images of ext4 file systems: all that can be asked of one.
-#![no_main]
 
 use std::collections::HashSet;
 use std::io::Read;
 
 use images::ext4::read::{Filesystem, InodeNumber};
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+pub(crate) fn run(bytes: &[u8]) {
     let Ok(filesystem) = Filesystem::open(bytes) else {
         return;
     };
@@ -33,4 +32,4 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
             pending.extend(entries.into_iter().map(|entry| entry.inode));
         }
     }
-});
+}

@@ -1,5 +1,4 @@
 //! Packed layers: gzip, zstd, xz, bzip2, told by their first bytes.
-#![no_main]
 
 use std::io::{Cursor, Read};
 
@@ -11,7 +10,7 @@ const LIMITS: Limits = Limits {
     ratio_from: 1 << 20,
 };
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+pub(crate) fn run(bytes: &[u8]) {
     let blob = Cursor::new(bytes.to_vec());
     let Ok(mut layer) = Layer::open(blob, Expected::default(), &LIMITS) else {
         return;
@@ -25,4 +24,4 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         assert_eq!(verified.size, bytes.len() as u64);
         assert_eq!(verified.uncompressed, stream.len() as u64);
     }
-});
+}

@@ -1,10 +1,9 @@
 //! What registries, layouts and people say of images: names, digests, platforms, manifests, indexes, configurations.
 //! The first byte chooses the parser, from `0` on, so that seeds are text.
-#![no_main]
 
 use images::oci::{Descriptor, Digest, Document, ImageConfig, MAX_LAYERS, Platform, Reference, Walk, media_type};
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+pub(crate) fn run(bytes: &[u8]) {
     let Some((&kind, rest)) = bytes.split_first() else {
         return;
     };
@@ -40,7 +39,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         }
         _ => walk(rest),
     }
-});
+}
 
 /// Every document that is asked for is the same one.
 fn walk(document: &[u8]) {

@@ -1,10 +1,9 @@
 //! What lies beside a kernel: lists of modules, modules themselves, configurations.
-#![no_main]
 
 use images::kernel::Config;
 use images::modules::{load_order, parse_builtin, parse_dep, read_info};
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+pub(crate) fn run(bytes: &[u8]) {
     let _ = read_info(bytes);
     let text = String::from_utf8_lossy(bytes);
     let _ = Config::parse(&text);
@@ -13,4 +12,4 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         let depends = |name: &str| modules.get(name).map(|(_, needs)| needs.clone());
         let _ = load_order(modules.keys().take(50).map(String::as_str), &depends, &built_in);
     }
-});
+}

@@ -1,12 +1,11 @@
 //! What registries, credential helpers and a user's files say. The first byte chooses the parser, from `0` on, so that seeds are
 //! text.
-#![no_main]
 
 use std::time::SystemTime;
 
 use images::registry::{Challenge, config, credentials, parse_challenge, retry_after};
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+pub(crate) fn run(bytes: &[u8]) {
     let Some((&kind, rest)) = bytes.split_first() else {
         return;
     };
@@ -30,4 +29,4 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         3 => drop(credentials::parse_helper_output(rest)),
         _ => drop(retry_after(&text, SystemTime::UNIX_EPOCH)),
     }
-});
+}

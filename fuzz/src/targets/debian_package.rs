@@ -1,12 +1,11 @@
 //! Debian packages.
-#![no_main]
 
 use images::Task;
 use images::deb::{DebError, visit_package};
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+pub(crate) fn run(bytes: &[u8]) {
     let _ = visit_package::<DebError>(bytes, &Task::new(), &mut |file| {
         assert!(!file.path.starts_with('/') && file.path.split('/').all(|part| part != ".."));
         file.read(1 << 20).map(drop)
     });
-});
+}

@@ -1,5 +1,4 @@
 //! Archives of images and tars of root file systems, all the way into a store: one that is refused leaves nothing there.
-#![no_main]
 
 use std::io::Cursor;
 use std::path::Path;
@@ -14,7 +13,7 @@ const MEMORY: &str = "/dev/shm";
 
 static STORE: OnceLock<(tempfile::TempDir, Store)> = OnceLock::new();
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+pub(crate) fn run(bytes: &[u8]) {
     let (_, store) = STORE.get_or_init(|| {
         let folder = tempfile::tempdir_in(MEMORY).unwrap();
         let store = Store::open(folder.path()).unwrap();
@@ -38,7 +37,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     for folder in ["blobs/sha256", "blobs/sha512", "ingest", "rootfs"] {
         assert_eq!(names(&store.path().join(folder)), [""; 0]);
     }
-});
+}
 
 fn names(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).unwrap();

@@ -1,5 +1,4 @@
 //! What a client of the guest's SSH server may send: packets, offers, keys, requests; and what its users may write.
-#![no_main]
 
 use powerunit::ssh::Entry;
 use powerunit::ssh::protocol::cipher::{Cipher, Keys, Opener};
@@ -8,7 +7,7 @@ use powerunit::ssh::protocol::negotiation::agree;
 use powerunit::ssh::protocol::public_key::PublicKey;
 use powerunit::ssh::protocol::userauth::Request;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+pub(crate) fn run(bytes: &[u8]) {
     let Some((&kind, rest)) = bytes.split_first() else {
         return;
     };
@@ -39,4 +38,4 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
             }
         }
     }
-});
+}

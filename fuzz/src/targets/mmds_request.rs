@@ -1,5 +1,4 @@
 //! The metadata service's HTTP, as a hostile guest may speak it.
-#![no_main]
 
 use std::sync::LazyLock;
 use std::time::Instant;
@@ -13,6 +12,6 @@ static SERVICE: LazyLock<Mmds> = LazyLock::new(|| {
     mmds
 });
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+pub(crate) fn run(bytes: &[u8]) {
     assert!(SERVICE.respond(bytes, Instant::now()).starts_with(b"HTTP/1."));
-});
+}

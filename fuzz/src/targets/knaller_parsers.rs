@@ -1,11 +1,10 @@
 //! What knaller reads that others wrote: a person's words, its own files after anybody's hand, the host's, the guest's.
 //! The first byte chooses the parser, from `0` on, so that seeds are text.
-#![no_main]
 
 use guest_protocol::console;
 use knaller::{Forward, MachineSpec, Name, fuzzing};
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+pub(crate) fn run(bytes: &[u8]) {
     let Some((&kind, rest)) = bytes.split_first() else {
         return;
     };
@@ -36,4 +35,4 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
             let _ = console::kernel_panic(&text);
         }
     }
-});
+}

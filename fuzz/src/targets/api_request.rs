@@ -1,5 +1,4 @@
 //! A request to the VMM's API, as `METHOD PATH`, a line feed and the body: understood or refused, then judged by the rules.
-#![no_main]
 
 use firecracker_api::models::{InstanceState, MachineConfiguration, PartialMachineConfiguration};
 use firecracker_api::server::{ApiRequest, Method, route, rules};
@@ -14,7 +13,7 @@ const STATES: [InstanceState; 3] = [
 /// The most bytes of metadata.
 const LIMIT: usize = 51_200;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+pub(crate) fn run(bytes: &[u8]) {
     let end = bytes
         .iter()
         .position(|byte| *byte == b'\n')
@@ -38,7 +37,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         let _ = routed.request.admit(state);
     }
     judge(routed.request);
-});
+}
 
 /// The rules of the request's kind, beside a device like itself.
 fn judge(request: ApiRequest) {
