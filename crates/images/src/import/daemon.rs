@@ -36,13 +36,19 @@ pub struct Daemon {
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 impl Daemon {
-    /// Docker, where `DOCKER_HOST` says (its value, where it is set), else where it listens by default.
+    /// Docker, where `DOCKER_HOST` says (its value, where it is set), else where it listens for a user with this runtime folder
+    /// (`XDG_RUNTIME_DIR`), or for all.
     ///
     /// # Errors
     /// `DOCKER_HOST` is no Unix socket.
-    pub fn docker(docker_host: Option<&str>) -> Result<Self, ImportError> {
+    pub fn docker(docker_host: Option<&str>, runtime: Option<PathBuf>) -> Result<Self, ImportError> {
         let sockets = match docker_host.filter(|host| !host.is_empty()) {
-            None => vec![PathBuf::from("/var/run/docker.sock")],
+            None => {
+                let own = runtime.map(|runtime| runtime.join("docker.sock"));
+                own.into_iter()
+                    .chain([PathBuf::from("/var/run/docker.sock")])
+                    .collect()
+            }
             Some(host) => match host.strip_prefix("unix://") {
                 Some(path) => vec![PathBuf::from(path)],
                 None => return Err(ImportError::DockerHost(host.to_owned())),
@@ -94,8 +100,20 @@ impl Daemon {
             .map_or_else(|| name.to_owned(), Reference::familiar);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| broken(error.into()))?;
+        let stream = runtime.block_on(async { UnixStream::connect(socket).await });
+        let stream = stream.map_err(|error| match error.kind() {
+            io::ErrorKind::PermissionDenied => ImportError::DaemonForbids {
+                program: self.program,
+                socket: socket.clone(),
+            },
+            io::ErrorKind::ConnectionRefused => ImportError::DaemonGone {
+                program: self.program,
+                socket: socket.clone(),
+            },
+            _ => broken(error.into()),
+        })?;
         let answer = runtime.block_on(watched(task, async {
-            let stream = TokioIo::new(UnixStream::connect(socket).await?);
+            let stream = TokioIo::new(stream);
             let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
             // It moves whenever somebody waits for an answer, and ends with the runtime.
             tokio::spawn(connection);
@@ -202,23 +220,41 @@ mod tests {
 
     #[test]
     fn sockets() {
-        let docker = Daemon::docker(Some("unix:///run/user/1/docker.sock")).unwrap();
+        let docker = Daemon::docker(Some("unix:///run/user/1/docker.sock"), None).unwrap();
         assert_eq!(docker.sockets, [PathBuf::from("/run/user/1/docker.sock")]);
         assert!(matches!(
-            Daemon::docker(Some("tcp://x:1")),
+            Daemon::docker(Some("tcp://x:1"), None),
             Err(ImportError::DockerHost(_))
         ));
         assert_eq!(
-            Daemon::docker(None).unwrap().sockets,
-            [PathBuf::from("/var/run/docker.sock")]
+            Daemon::docker(None, Some("/run/user/1".into())).unwrap().sockets,
+            ["/run/user/1/docker.sock", "/var/run/docker.sock"].map(PathBuf::from)
         );
         let podman = Daemon::podman(Some("/run/user/1".into()));
         assert_eq!(podman.sockets[0], PathBuf::from("/run/user/1/podman/podman.sock"));
-        let missing = Daemon::docker(Some("unix:///nowhere")).unwrap();
-        assert!(matches!(
-            missing.save("x", &Task::new()),
-            Err(ImportError::NoDaemon { .. })
-        ));
+    }
+
+    #[test]
+    fn where_nobody_answers() {
+        let save = |host: &str| {
+            let docker = Daemon::docker(Some(host), None).unwrap();
+            docker.save("x", &Task::new()).err().unwrap().to_string()
+        };
+        assert_eq!(
+            save("unix:///nowhere"),
+            "no Docker answers: there is no socket at /nowhere. An archive will do as well: docker save NAME | knaller image import -"
+        );
+        // One that was left by who listened there.
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("docker.sock");
+        drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+        assert_eq!(
+            save(&format!("unix://{}", socket.display())),
+            format!(
+                "no Docker answers: nobody listens at {}. An archive will do as well: docker save NAME | knaller image import -",
+                socket.display()
+            )
+        );
     }
 
     #[test]

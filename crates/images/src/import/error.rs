@@ -66,11 +66,15 @@ pub enum ImportError {
     Pack(#[source] io::Error),
     #[error("the image is not taken")]
     Refused(#[source] CheckError),
-    #[error("no {program} answers: there is no socket at {}", paths(.tried))]
+    #[error("no {program} answers: there is no socket at {}. {}", paths(.tried), instead(.program))]
     NoDaemon {
         program: &'static str,
         tried: Vec<PathBuf>,
     },
+    #[error("no {program} answers: nobody listens at {socket}. {}", instead(.program))]
+    DaemonGone { program: &'static str, socket: PathBuf },
+    #[error("{program}'s socket {socket} is not for this user. {}", instead(.program))]
+    DaemonForbids { program: &'static str, socket: PathBuf },
     #[error("DOCKER_HOST is {0:?}, and only unix:// sockets are used")]
     DockerHost(String),
     #[error("{program} at {socket} does not answer as it should")]
@@ -85,6 +89,11 @@ pub enum ImportError {
         name: String,
         answer: String,
     },
+}
+
+fn instead(program: &str) -> String {
+    let command = program.to_lowercase();
+    format!("An archive will do as well: {command} save NAME | knaller image import -")
 }
 
 fn paths(paths: &[PathBuf]) -> String {

@@ -91,7 +91,7 @@ fn an_image_of_podman() {
         .spawn();
     let _service = Service(service.unwrap());
     wait_for(&socket);
-    let docker = Daemon::docker(Some(&format!("unix://{}", socket.display()))).unwrap();
+    let docker = Daemon::docker(Some(&format!("unix://{}", socket.display())), None).unwrap();
     for daemon in [Daemon::podman(Some(runtime)), docker] {
         let from = |name: &str| Source::Daemon(daemon.clone(), name.to_owned());
         let other = Sample::new();

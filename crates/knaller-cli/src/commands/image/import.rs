@@ -108,13 +108,14 @@ fn source(text: &str) -> Result<(Source, Option<OwnedFd>), CommandError> {
         let (input, leash) = Input::new()?;
         return Ok((Source::Stream(Box::new(input)), Some(leash)));
     }
+    let runtime = || std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     let daemon = if let Some(name) = text.strip_prefix("docker-daemon:") {
         let host = std::env::var("DOCKER_HOST").ok();
-        let docker = Daemon::docker(host.as_deref()).map_err(knaller::Error::from)?;
+        let docker = Daemon::docker(host.as_deref(), runtime()).map_err(knaller::Error::from)?;
         Some((docker, name))
     } else {
-        let podman = || Daemon::podman(std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from));
-        text.strip_prefix("podman:").map(|name| (podman(), name))
+        let name = text.strip_prefix("podman:");
+        name.map(|name| (Daemon::podman(runtime()), name))
     };
     match daemon {
         Some((_, "")) => Err(CommandError::usage(format!("{text} names no image"))),
