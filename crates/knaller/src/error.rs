@@ -317,6 +317,7 @@ impl Error {
                 } => format!("set KNALLER_IMAGE_LIMITS to a higher limit: {name}=NUMBER"),
                 _ => return None,
             },
+            Self::Registry(error) => return error.hint(),
             Self::NoKernel => "make one from the host's own with `knaller kernel import`".to_owned(),
             Self::UnknownKernel(_) => "`knaller kernel ls` shows what there is".to_owned(),
             Self::Memory { .. } => "ask for less with --memory, or stop another machine".to_owned(),

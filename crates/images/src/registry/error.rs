@@ -1,12 +1,11 @@
 //! What can go wrong between this machine and a registry.
 
-use std::error::Error as _;
-use std::io;
 use std::time::Duration;
 
 use super::config::ConfigError;
 use super::credentials::CredentialError;
 use super::pull::SinkError;
+use super::reach::Unreached;
 use crate::oci::{Digest, ManifestError, WalkError};
 
 /// Why an image could not be fetched or sent.
@@ -16,10 +15,12 @@ pub enum RegistryError {
     Config(#[from] ConfigError),
     #[error("the credentials cannot be used")]
     Credentials(#[from] CredentialError),
-    #[error("{host} cannot be reached{}", hint(.source))]
-    Unreachable { host: String, source: reqwest::Error },
-    #[error("{host} broke off")]
-    Broken { host: String, source: reqwest::Error },
+    #[error(transparent)]
+    Unreachable(Unreached),
+    #[error("{host} broke off: {reason}")]
+    Broken { host: String, reason: String },
+    #[error("no connection can be made")]
+    Client(#[source] reqwest::Error),
     #[error("{host} has not answered within {} s", .after.as_secs())]
     Silent { host: String, after: Duration },
     #[error("{host} is too slow: {got} bytes moved within {} s", .after.as_secs())]
@@ -101,6 +102,17 @@ pub enum RegistryError {
     NoTag(String),
 }
 
+impl RegistryError {
+    /// What to do about it, where the text does not say it already: a sentence without its full stop.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Unreachable(unreached) => unreached.hint(),
+            _ => None,
+        }
+    }
+}
+
 fn words(said: &str) -> String {
     if said.is_empty() {
         String::new()
@@ -113,33 +125,4 @@ fn pause(wait: &Option<Duration>) -> String {
     wait.map_or_else(String::new, |wait| {
         format!(", and wants to be left alone for {} s", wait.as_secs())
     })
-}
-
-/// The reason in the chain of a transport's error, where it is TLS.
-pub(super) fn tls_error(error: &reqwest::Error) -> Option<&rustls::Error> {
-    let mut next = error.source();
-    while let Some(error) = next {
-        if let Some(found) = error.downcast_ref::<rustls::Error>() {
-            return Some(found);
-        }
-        // An I/O error gives its contents' source as its own, and passes over the contents.
-        next = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-            Some(contents) => Some(contents),
-            None => error.source(),
-        };
-    }
-    None
-}
-
-fn hint(error: &reqwest::Error) -> &'static str {
-    use rustls::{CertificateError, Error};
-    match tls_error(error) {
-        Some(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
-            ": nobody known to this machine vouches for its certificate. If it has an authority of its own, name that by ca in knaller/registries.yaml"
-        }
-        Some(Error::InvalidMessage(_)) => {
-            ": it does not speak TLS. If it is meant to be without, say plain_http: true of it in knaller/registries.yaml"
-        }
-        _ => "",
-    }
 }

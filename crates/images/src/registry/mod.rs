@@ -8,7 +8,7 @@
 //!
 //! - [`config`]: hosts, mirrors, authorities, proxies, patience
 //! - [`credentials`]: what `login` of ours, of Docker and of Podman left
-//! - `http`: one request: who asks, redirects, refusals, pauses
+//! - `http`: one request: who asks, redirects, refusals, pauses; `reach`: why nobody could be asked
 //! - `pull`, `push`, `login`: what [`Registries`] does with them; `stored`: from and to this crate's store of images
 
 pub mod config;
@@ -19,6 +19,7 @@ mod http;
 mod login;
 mod pull;
 mod push;
+mod reach;
 mod secret;
 mod stored;
 mod text;
@@ -33,6 +34,7 @@ pub use http::{Challenge, parse_challenge, retry_after};
 pub use login::LoggedIn;
 pub use pull::{BlobPart, BlobSink, CommitError, Pulled, SinkError};
 pub use push::{BlobSource, Outgoing};
+pub use reach::{Reason, Unreached};
 pub use secret::Secret;
 pub use stored::TransferError;
 

@@ -453,6 +453,12 @@ pub(crate) fn auth_json(host: &str, username: &str, password: &str) -> String {
     json!({ "auths": { host: { "username": username, "password": password } } }).to_string()
 }
 
+/// An error with what it tells to do.
+pub(crate) fn said(error: &RegistryError) -> String {
+    let hint = error.hint().map_or_else(String::new, |hint| format!("; {hint}"));
+    format!("{error}{hint}")
+}
+
 /// All that an error says, its sources too.
 pub(crate) fn whole(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();

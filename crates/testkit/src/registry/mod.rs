@@ -4,6 +4,7 @@
 mod certificates;
 mod head;
 mod network;
+mod socks;
 mod tokens;
 
 use std::io::{BufRead, BufReader};
@@ -52,19 +53,25 @@ impl Registry {
     /// On HTTP.
     #[must_use]
     pub fn plain(access: Access<'_>) -> Self {
-        Self::start(access, None)
+        Self::start(access, None, None)
     }
 
     /// On HTTPS, with a certificate of `authority` for `localhost`, `127.0.0.1` and `secure.test`.
     #[must_use]
     pub fn tls(access: Access<'_>, authority: &Authority) -> Self {
-        Self::start(access, Some(authority))
+        Self::start(access, Some(authority), None)
     }
 
-    fn start(access: Access<'_>, authority: Option<&Authority>) -> Self {
+    /// The same, for none but those with a certificate of `clients`.
+    #[must_use]
+    pub fn mutual(access: Access<'_>, authority: &Authority, clients: &Authority) -> Self {
+        Self::start(access, Some(authority), Some(clients))
+    }
+
+    fn start(access: Access<'_>, authority: Option<&Authority>, clients: Option<&Authority>) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let configuration = folder.path().join("config.yml");
-        let text = configuration_of(folder.path(), access, authority);
+        let text = configuration_of(folder.path(), access, authority, clients);
         std::fs::write(&configuration, text).expect("a file in our own folder");
         let mut child = Command::new("docker-registry")
             .arg("serve")
@@ -136,7 +143,12 @@ fn port_of(line: &str) -> Option<u16> {
     digits.parse().ok()
 }
 
-fn configuration_of(folder: &Path, access: Access<'_>, authority: Option<&Authority>) -> String {
+fn configuration_of(
+    folder: &Path,
+    access: Access<'_>,
+    authority: Option<&Authority>,
+    clients: Option<&Authority>,
+) -> String {
     let write = |name: &str, text: &str| {
         let path = folder.join(name);
         std::fs::write(&path, text).expect("a file in our own folder");
@@ -151,7 +163,10 @@ fn configuration_of(folder: &Path, access: Access<'_>, authority: Option<&Author
     if let Some(authority) = authority {
         let (certificate, key) = authority.certify(&["localhost", "127.0.0.1", "secure.test"]);
         let (certificate, key) = (write("tls.pem", &certificate), write("tls.key", &key));
-        text += &format!("  tls: {{certificate: {certificate}, key: {key}}}\n");
+        let clients = clients.map_or_else(String::new, |clients| {
+            format!(", clientcas: [{}]", clients.file().display())
+        });
+        text += &format!("  tls: {{certificate: {certificate}, key: {key}{clients}}}\n");
     }
     match access {
         Access::Anyone => {}

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::head::{self, Seen};
+use super::socks;
 
 /// What happens to an answer.
 #[derive(Clone, Debug)]
@@ -46,8 +47,8 @@ pub struct Rule {
     pub fault: Fault,
 }
 
-/// What stands between a client and a registry: a reverse proxy, or (asked with CONNECT or for a whole address) a forward one
-/// that leads everywhere to the same registry. It ends when dropped.
+/// What stands between a client and a registry: a reverse proxy, or (asked with CONNECT, for a whole address, or in SOCKS 5) a
+/// forward one that leads everywhere to the same registry. It ends when dropped.
 #[derive(Debug)]
 pub struct Network {
     port: u16,
@@ -137,11 +138,20 @@ fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 fn serve(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
+    let mut first = [0];
+    if client.peek(&mut first)? == 1 && first[0] == socks::VERSION {
+        lock(&shared.seen).push(socks::accept(&mut client)?);
+        let upstream = TcpStream::connect(("127.0.0.1", shared.upstream))?;
+        return both_ways(client, upstream);
+    }
     let Some(mut seen) = head::request(&mut client)? else {
         return Ok(());
     };
     lock(&shared.seen).push(seen.clone());
     if seen.method == "CONNECT" {
+        if let Some(Fault::Answer { status, .. }) = take(&mut lock(&shared.rules), &seen) {
+            return client.write_all(&head::answer(status, &[], ""));
+        }
         client.write_all(b"HTTP/1.1 200 Connected\r\n\r\n")?;
         let upstream = TcpStream::connect(("127.0.0.1", shared.upstream))?;
         return both_ways(client, upstream);

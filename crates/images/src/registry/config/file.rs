@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Deserializer, de};
 
 use super::ConfigError;
-use super::hosts::{HostSettings, Hosts, Mirror};
+use super::hosts::{ClientCertificate, HostSettings, Hosts, Mirror};
 use crate::files::read;
 
 const LIMIT: u64 = 256 * 1024;
@@ -28,6 +28,8 @@ struct Entry {
     mirrors: Vec<Place>,
     plain_http: Option<bool>,
     ca: Option<PathBuf>,
+    cert: Option<PathBuf>,
+    key: Option<PathBuf>,
     #[serde(
         default,
         rename = "insecure_skip_verify",
@@ -97,15 +99,27 @@ pub fn parse(bytes: &[u8]) -> Result<Hosts, String> {
         return Ok(Hosts::default());
     }
     let file: File = serde_saphyr::from_str(text).map_err(|error| error.without_snippet().to_string())?;
-    let settings = |entry: Entry| HostSettings {
-        mirrors: entry.mirrors.into_iter().map(|place| place.0).collect(),
-        plain_http: entry.plain_http,
-        ca: entry.ca,
-    };
-    let named = file.registries.into_iter();
-    Ok(Hosts {
-        named: named.map(|(host, entry)| (host.0, settings(entry))).collect(),
-    })
+    let mut hosts = Hosts::default();
+    for (host, entry) in file.registries {
+        let identity = match (entry.cert, entry.key) {
+            (None, None) => None,
+            (Some(cert), Some(key)) => Some(ClientCertificate { cert, key }),
+            _ => {
+                return Err(format!(
+                    "{}: cert and key belong together, and one is missing",
+                    host.0
+                ));
+            }
+        };
+        let settings = HostSettings {
+            mirrors: entry.mirrors.into_iter().map(|place| place.0).collect(),
+            plain_http: entry.plain_http,
+            ca: entry.ca,
+            identity,
+        };
+        hosts.named.insert(host.0, settings);
+    }
+    Ok(hosts)
 }
 
 #[cfg(test)]
@@ -115,7 +129,7 @@ mod tests {
     #[test]
     fn everything_that_can_be_said() {
         let hosts = parse(
-            b"registries:\n  docker.io:\n    mirrors: [mirror.lan:5000, 'cache.lan/hub']\n  mirror.lan:5000:\n    plain_http: true\n  cache.lan:\n    ca: /etc/ssl/lan.pem\n",
+            b"registries:\n  docker.io:\n    mirrors: [mirror.lan:5000, 'cache.lan/hub']\n  mirror.lan:5000:\n    plain_http: true\n  cache.lan:\n    ca: /etc/ssl/lan.pem\n    cert: me.pem\n    key: me.key\n",
         )
         .unwrap();
         assert_eq!(hosts.of("docker.io").mirrors.len(), 2);
@@ -123,6 +137,13 @@ mod tests {
         assert_eq!(
             hosts.of("cache.lan").ca.as_deref(),
             Some(Path::new("/etc/ssl/lan.pem"))
+        );
+        assert_eq!(
+            hosts.of("cache.lan").identity,
+            Some(ClientCertificate {
+                cert: "me.pem".into(),
+                key: "me.key".into()
+            })
         );
         assert_eq!(hosts.of("other.org"), HostSettings::default());
         assert_eq!(parse(b"").unwrap(), Hosts::default());
@@ -168,6 +189,8 @@ mod tests {
             let error = parse(text.as_bytes()).unwrap_err();
             assert!(error.contains(line) && error.contains(part), "{text}\n{error}");
         }
+        let error = parse(b"registries:\n  a.org:\n    cert: a.pem").unwrap_err();
+        assert!(error.contains("a.org") && error.contains("key"), "{error}");
         assert!(parse(b"\xff").is_err());
     }
 }

@@ -55,6 +55,15 @@ impl FromStr for Mirror {
     }
 }
 
+/// A certificate of this machine's own, both PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// The certificate, and those that lead from it to an authority.
+    pub cert: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
 /// One host's settings; the default is what holds for a host nobody said anything of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostSettings {
@@ -64,6 +73,8 @@ pub struct HostSettings {
     pub plain_http: Option<bool>,
     /// PEM, trusted beside the system's authorities.
     pub ca: Option<PathBuf>,
+    /// What this machine proves itself with.
+    pub identity: Option<ClientCertificate>,
 }
 
 /// What is said of all hosts.
@@ -81,6 +92,12 @@ impl Hosts {
 /// Where a registry of this name answers.
 pub(crate) fn address(registry: &str) -> &str {
     if registry == DOCKER.0 { DOCKER.1 } else { registry }
+}
+
+/// The names by which others know the registry that answers at `host`.
+pub(crate) fn names(host: &str) -> impl Iterator<Item = &str> {
+    let docker = (host == DOCKER.1).then_some(DOCKER.0);
+    std::iter::once(host).chain(docker)
 }
 
 /// Whether a host (with or without a port) is this machine.

@@ -13,11 +13,12 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub(crate) use certificates::authorities;
+pub(crate) use certificates::{authorities, identity};
 pub use file::parse as parse_hosts;
 pub(crate) use hosts::address;
-pub use hosts::{HostSettings, Hosts, Mirror};
+pub use hosts::{ClientCertificate, HostSettings, Hosts, Mirror};
 pub use proxies::Proxies;
+pub(crate) use proxies::shown;
 
 use super::credentials::CredentialFiles;
 use crate::files::ReadError;
@@ -35,7 +36,15 @@ pub enum ConfigError {
         path: PathBuf,
         text: String,
     },
-    #[error("{name}={value:?} is no proxy's address: it reads as http://HOST:PORT")]
+    #[error("the certificate {path} for the registry {host} cannot be used: {text}")]
+    Identity {
+        host: String,
+        path: PathBuf,
+        text: String,
+    },
+    #[error(
+        "{name}={value:?} is no proxy's address: it reads http://HOST:PORT, https://HOST:PORT, socks5://HOST:PORT or socks5h://HOST:PORT"
+    )]
     Proxy { name: &'static str, value: String },
     #[error("no certificate authorities are known to this system: install the package ca-certificates")]
     NoAuthorities,
@@ -83,7 +92,8 @@ pub struct Configuration {
     pub hosts: Hosts,
     pub proxies: Proxies,
     pub credentials: CredentialFiles,
-    /// Folders as `certs.d` of Docker and containers: `HOST/*.crt` within are authorities for that host.
+    /// Folders as `certs.d` of Docker and containers: within, `HOST/*.crt` are authorities for that host, and `HOST/NAME.cert`
+    /// with `HOST/NAME.key` is what this machine proves itself with there.
     pub certificate_folders: Vec<PathBuf>,
     pub patience: Patience,
     /// How many blobs are fetched or sent at once.
@@ -132,7 +142,7 @@ impl Configuration {
 /// Whether a registry is spoken to without TLS.
 pub(crate) fn is_plain(configuration: &Configuration, registry: &str) -> bool {
     let said = configuration.hosts.of(registry).plain_http;
-    said.unwrap_or_else(|| is_private(registry) && certificates::named(configuration, registry).is_empty())
+    said.unwrap_or_else(|| is_private(registry) && !certificates::any(configuration, registry))
 }
 
 /// Whether nothing that is sent to this registry leaves the machine.

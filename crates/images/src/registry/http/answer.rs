@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::retry::{Again, Trouble, retry_after};
 use super::session::Session;
-use super::transport::{failed, host_of};
+use super::transport::{broken, host_of};
 use crate::registry::error::RegistryError;
 use crate::registry::text::shown;
 
@@ -37,7 +37,7 @@ pub(crate) async fn read_body(mut response: Response, limit: u64) -> Result<Opti
     let mut body = Vec::new();
     loop {
         let chunk = response.chunk().await;
-        let Some(chunk) = chunk.map_err(|error| failed(host.clone(), error))? else {
+        let Some(chunk) = chunk.map_err(|error| broken(host.clone(), &error))? else {
             return Ok(Some(body));
         };
         if body.len() as u64 + chunk.len() as u64 > limit {

@@ -5,6 +5,7 @@
 
 mod answer;
 mod challenge;
+mod names;
 mod retry;
 mod session;
 mod token;
@@ -12,7 +13,8 @@ mod transport;
 
 pub(super) use answer::{content_range, expect, read_body};
 pub use challenge::{Challenge, parse as parse_challenge};
+pub(super) use names::NoAddress;
 pub use retry::retry_after;
 pub(super) use retry::{Trouble, persistently};
 pub(super) use session::Session;
-pub(super) use transport::{Content, Request, Transport, check_downgrade, failed, location};
+pub(super) use transport::{Content, Request, Transport, broken, check_downgrade, location};

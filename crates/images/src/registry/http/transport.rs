@@ -10,11 +10,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{Body, Client, Method, Response, Url};
+use rustls::crypto::ring::default_provider;
+use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, RootCertStore};
 
+use super::names::SystemNames;
 use super::retry::Trouble;
-use crate::registry::config::{Configuration, authorities};
-use crate::registry::error::{RegistryError, tls_error};
+use crate::registry::config::{Configuration, authorities, identity, shown};
+use crate::registry::error::RegistryError;
+use crate::registry::reach::{Unreached, innermost, tls_error};
 
 const MAX_REDIRECTS: usize = 5;
 const AGENT: &str = concat!("knaller/", env!("CARGO_PKG_VERSION"));
@@ -104,7 +108,7 @@ impl Transport {
                 Err(_) => return Err(Trouble::passing(RegistryError::Silent { host, after })),
             },
         };
-        sent.map_err(|error| failed(host, error))
+        sent.map_err(|error| self.failed(url, &error))
     }
 
     async fn client(&self, url: &Url) -> Result<Client, RegistryError> {
@@ -116,21 +120,33 @@ impl Transport {
         if let Some(client) = self.clients().get(&host) {
             return Ok(client.clone());
         }
-        let roots = if host.is_empty() {
-            RootCertStore::empty()
-        } else {
-            let (configuration, host) = (Arc::clone(&self.configuration), host.clone());
-            let read = tokio::task::spawn_blocking(move || authorities(&configuration, &host));
-            read.await
-                .unwrap_or_else(|ended| std::panic::resume_unwind(ended.into_panic()))?
-        };
-        let built = build(&self.configuration, roots);
-        let client = built.map_err(|source| RegistryError::Unreachable {
-            host: host_of(url),
-            source,
-        })?;
+        let (configuration, name) = (Arc::clone(&self.configuration), host.clone());
+        let built = tokio::task::spawn_blocking(move || build(&configuration, &name));
+        let client = built
+            .await
+            .unwrap_or_else(|ended| std::panic::resume_unwind(ended.into_panic()))?;
         self.clients().insert(host, client.clone());
         Ok(client)
+    }
+
+    /// Why a request found no answer.
+    fn failed(&self, url: &Url, error: &reqwest::Error) -> Trouble {
+        if error.is_builder() {
+            let text = format!("no request can be made to it ({})", innermost(error));
+            return protocol(url, text).into();
+        }
+        let host = host_of(url);
+        if !error.is_connect() && tls_error(error).is_none() {
+            return broken(host, error);
+        }
+        let proxy = self.configuration.proxies.of(url).map(shown);
+        let patience = self.configuration.patience.connect;
+        let unreached = Unreached::new(host, proxy, error, patience);
+        if unreached.is_final() {
+            RegistryError::Unreachable(unreached).into()
+        } else {
+            Trouble::passing(RegistryError::Unreachable(unreached))
+        }
     }
 
     fn clients(&self) -> MutexGuard<'_, HashMap<String, Client>> {
@@ -138,18 +154,32 @@ impl Transport {
     }
 }
 
-fn build(configuration: &Configuration, roots: RootCertStore) -> reqwest::Result<Client> {
+/// A client for `host`, or for all without TLS. Reads files.
+fn build(configuration: &Configuration, host: &str) -> Result<Client, RegistryError> {
     let mut builder = Client::builder()
         .user_agent(AGENT)
         .redirect(reqwest::redirect::Policy::none())
+        .dns_resolver(Arc::new(SystemNames))
         .connect_timeout(configuration.patience.connect);
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let (roots, pair, provider) = if host.is_empty() {
+        (RootCertStore::empty(), None, default_provider())
+    } else {
+        let provider = default_provider();
+        let pair = identity(configuration, host, &provider)?;
+        (authorities(configuration, host)?, pair, provider)
+    };
+    let tls = ClientConfig::builder_with_provider(Arc::new(provider)).with_safe_default_protocol_versions();
     // ring has what these versions need; were it otherwise, reqwest would refuse to build without a provider.
     if let Ok(tls) = tls {
-        builder = builder.tls_backend_preconfigured(tls.with_root_certificates(roots).with_no_client_auth());
+        let tls = tls.with_root_certificates(roots);
+        let tls = match pair {
+            Some(pair) => tls.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(pair))),
+            None => tls.with_no_client_auth(),
+        };
+        builder = builder.tls_backend_preconfigured(tls);
     }
-    configuration.proxies.apply(builder)?.build()
+    let built = configuration.proxies.apply(builder).build();
+    built.map_err(RegistryError::Client)
 }
 
 /// Where an answer leads that is to be followed: none does to who sends something.
@@ -198,15 +228,8 @@ pub(crate) fn check_downgrade(from: &Url, to: &Url) -> Result<(), RegistryError>
     Ok(())
 }
 
-/// A failed exchange. Its address is not shown: that may be a signed one.
-pub(crate) fn failed(host: String, error: reqwest::Error) -> Trouble {
-    let source = error.without_url();
-    let hopeless = source.is_builder() || tls_error(&source).is_some();
-    if hopeless {
-        RegistryError::Unreachable { host, source }.into()
-    } else if source.is_connect() {
-        Trouble::passing(RegistryError::Unreachable { host, source })
-    } else {
-        Trouble::passing(RegistryError::Broken { host, source })
-    }
+/// An answer that ended too early.
+pub(crate) fn broken(host: String, error: &reqwest::Error) -> Trouble {
+    let reason = innermost(error);
+    Trouble::passing(RegistryError::Broken { host, reason })
 }

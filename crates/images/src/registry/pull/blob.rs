@@ -15,7 +15,7 @@ use super::writer::Writer;
 use crate::oci::Descriptor;
 use crate::registry::error::RegistryError;
 use crate::registry::event::{BlobState, Progress, Watcher};
-use crate::registry::http::{Session, Trouble, content_range, expect, failed};
+use crate::registry::http::{Session, Trouble, broken, content_range, expect};
 
 /// So much of progress makes up for the failures before it.
 const FORGIVEN: u64 = 1024 * 1024;
@@ -172,7 +172,7 @@ impl Fetching<'_> {
         let mut window = Window::new(after);
         loop {
             let chunk = match tokio::time::timeout_at(window.end, response.chunk()).await {
-                Ok(chunk) => chunk.map_err(|error| failed(self.place.host(), error))?,
+                Ok(chunk) => chunk.map_err(|error| broken(self.place.host(), &error))?,
                 Err(_) if window.got >= floor => {
                     window = Window::new(after);
                     continue;
