@@ -3,7 +3,7 @@
 //! The invariant: an image has its name in the store only once it is there whole and its check is passed. While it comes or
 //! goes nothing is removed from the store. Whatever of a broken pull is whole, and the beginnings of the rest, stay for the next one.
 
-use std::io::Read;
+use std::io::{Read, Seek as _, SeekFrom};
 use std::sync::Arc;
 
 use tokio::task::spawn_blocking;
@@ -169,7 +169,9 @@ impl BlobPart for BlobWriter {
 }
 
 impl BlobSource for Blobs {
-    fn open(&self, blob: &Descriptor) -> Result<Box<dyn Read + Send>, SinkError> {
-        Ok(Box::new(self.adding.store().open_blob(blob)?))
+    fn open(&self, blob: &Descriptor, from: u64) -> Result<Box<dyn Read + Send>, SinkError> {
+        let mut file = self.adding.store().open_blob(blob)?;
+        file.seek(SeekFrom::Start(from))?;
+        Ok(Box::new(file))
     }
 }

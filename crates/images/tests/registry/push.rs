@@ -2,9 +2,9 @@
 
 use images::oci::Reference;
 use images::registry::{BlobState, Outgoing, RegistryError};
-use testkit::registry::{Access, Fault, Network, PASSWORD, Registry, TokenServer, USER};
+use testkit::registry::{Access, Fault, Network, PASSWORD, Registry, Seen, TokenServer, USER};
 
-use crate::support::{Folder, Image, Several, User, auth_json, skopeo_manifest};
+use crate::support::{Folder, Image, PIECE, Several, User, auth_json, skopeo_manifest};
 
 async fn push(user: &User, image: &Image, outgoing: &Outgoing, name: &str) -> Result<(), RegistryError> {
     let reference: Reference = name.parse().unwrap();
@@ -149,6 +149,113 @@ async fn what_fails_is_sent_again() {
     .unwrap();
     assert_eq!(skopeo_manifest(&registry.host(), "app:1", &[]).bytes, image.bytes);
     assert_eq!(user.waits().len(), 4);
+}
+
+/// A registry behind a network, and an image of one layer larger than several pieces.
+struct Scene {
+    registry: Registry,
+    network: Network,
+    image: Image,
+    user: User,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let registry = Registry::plain(Access::Anyone);
+        let network = Network::to(registry.port());
+        let image = Image::new(&[768 * 1024]);
+        let user = User::new();
+        Self {
+            registry,
+            network,
+            image,
+            user,
+        }
+    }
+
+    fn fault(&self, method: &'static str, times: u32, fault: Fault) {
+        self.network.fault(method, "/blobs/uploads/", times, fault);
+    }
+
+    async fn push(&self) -> Result<(), RegistryError> {
+        let name = format!("{}/app:1", self.network.host());
+        push(&self.user, &self.image, &self.image.outgoing(), &name).await
+    }
+
+    async fn works(&self) {
+        self.push().await.unwrap();
+        let found = skopeo_manifest(&self.registry.host(), "app:1", &[]);
+        assert_eq!(found.bytes, self.image.bytes);
+        let layer = std::fs::read(self.registry.blob(self.image.layer().digest.hex())).unwrap();
+        assert_eq!(layer.len() as u64, self.image.layer().size);
+        let total = self.image.blobs().iter().map(|blob| blob.size).sum();
+        assert_eq!(self.user.last_total(), Some((total, total)));
+    }
+
+    /// The ranges that came in pieces.
+    fn pieces(&self) -> Vec<String> {
+        let seen = self.network.seen_of("PATCH", "/blobs/uploads/");
+        let range = |seen: &Seen| seen.header("content-range").unwrap().to_owned();
+        seen.iter().map(range).collect()
+    }
+
+    fn range(&self, from: u64, to: u64) -> String {
+        let end = self.image.layer().size.min(to * PIECE / 2);
+        format!("{}-{}", from * PIECE / 2, end - 1)
+    }
+}
+
+#[tokio::test]
+async fn what_is_too_much_at_once_goes_in_pieces() {
+    let scene = Scene::new();
+    scene.fault("PUT", 100, Fault::TooLarge { limit: PIECE });
+    scene.works().await;
+    let expected = [(0, 2), (2, 4), (4, 6), (6, 8)].map(|(from, to)| scene.range(from, to));
+    assert_eq!(scene.pieces(), expected);
+    assert_eq!(scene.user.waits(), [""; 0]);
+
+    // And in smaller ones, where those are too much as well.
+    let scene = Scene::new();
+    for method in ["PUT", "PATCH"] {
+        scene.fault(method, 100, Fault::TooLarge { limit: PIECE / 2 });
+    }
+    scene.works().await;
+    let halves = (0..7).map(|number| scene.range(number, number + 1));
+    let expected: Vec<_> = std::iter::once(scene.range(0, 2)).chain(halves).collect();
+    assert_eq!(scene.pieces(), expected);
+
+    // There is an end to it.
+    let scene = Scene::new();
+    for method in ["PUT", "PATCH"] {
+        scene.fault(method, 100, Fault::TooLarge { limit: 1000 });
+    }
+    let error = scene.push().await.unwrap_err();
+    assert!(error.to_string().contains("answered 413"), "{error}");
+}
+
+#[tokio::test]
+async fn what_the_registry_has_of_a_broken_upload_is_not_sent_again() {
+    let scene = Scene::new();
+    scene.fault("PUT", 1, Fault::TooLarge { limit: PIECE });
+    scene.fault("PATCH", 1, Fault::Hold(std::time::Duration::ZERO));
+    scene.fault("PATCH", 1, Fault::CutRequest { after: 0 });
+    scene.works().await;
+    let expected = [(0, 2), (2, 4), (2, 4), (4, 6), (6, 8)].map(|(from, to)| scene.range(from, to));
+    assert_eq!(scene.pieces(), expected);
+    assert_eq!(scene.user.waits().len(), 1);
+    assert!(!scene.network.seen_of("GET", "/blobs/uploads/").is_empty());
+}
+
+#[tokio::test]
+async fn an_upload_that_breaks_goes_on_in_pieces() {
+    let scene = Scene::new();
+    scene.fault("PUT", 1, Fault::CutRequest { after: PIECE + 1000 });
+    scene.fault("PATCH", 1, Fault::CutRequest { after: 1000 });
+    scene.works().await;
+    // This registry gives up what broke within a piece: that begins anew.
+    let expected = [(0, 2), (0, 2), (2, 4), (4, 6), (6, 8)].map(|(from, to)| scene.range(from, to));
+    assert_eq!(scene.pieces(), expected);
+    assert_eq!(scene.user.waits().len(), 2);
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{Read, Seek, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
@@ -31,6 +31,9 @@ pub(crate) fn noise(size: usize, seed: u64) -> Vec<u8> {
     };
     (0..size).map(|_| next()).collect()
 }
+
+/// What goes with one request where all at once is too much.
+pub(crate) const PIECE: u64 = 256 * 1024;
 
 /// One image in an OCI layout on the disk.
 pub(crate) struct Image {
@@ -326,8 +329,10 @@ impl BlobPart for Part {
 }
 
 impl BlobSource for Folder {
-    fn open(&self, blob: &Descriptor) -> Result<Box<dyn Read + Send>, SinkError> {
-        Ok(Box::new(File::open(self.file(blob))?))
+    fn open(&self, blob: &Descriptor, from: u64) -> Result<Box<dyn Read + Send>, SinkError> {
+        let mut file = File::open(self.file(blob))?;
+        file.seek(SeekFrom::Start(from))?;
+        Ok(Box::new(file))
     }
 }
 
@@ -380,6 +385,7 @@ impl User {
         let patience = &mut configuration.patience;
         patience.first_wait = Duration::from_millis(10);
         patience.longest_wait = Duration::from_millis(50);
+        configuration.piece = PIECE;
         configuration
     }
 

@@ -32,6 +32,11 @@ pub enum Fault {
     Redirect { to: String },
     /// The registry does not hear of `Range`.
     NoRanges,
+    /// Requests whose body has more bytes are refused (413); smaller ones are no matter of this rule.
+    TooLarge { limit: u64 },
+    /// The connection ends after so many bytes of the request's body, which the registry gets; shorter ones are no matter of
+    /// this rule.
+    CutRequest { after: u64 },
     /// The request waits so long before it goes on to the registry.
     Hold(Duration),
 }
@@ -184,6 +189,12 @@ fn serve(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
         Some(Fault::NoRanges) => seen
             .headers
             .retain(|(name, _)| !name.eq_ignore_ascii_case("range")),
+        Some(Fault::TooLarge { .. }) => {
+            client.write_all(&head::answer(413, &[], "too large"))?;
+            client.shutdown(Shutdown::Write)?;
+            // Who closes at once takes the answer away from one that still sends.
+            return io::copy(&mut client, &mut io::sink()).map(drop);
+        }
         Some(Fault::Hold(time)) => std::thread::sleep(*time),
         _ => {}
     }
@@ -193,6 +204,12 @@ fn serve(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
     seen.headers.push(("Connection".to_owned(), "close".to_owned()));
     let line = format!("{} {} HTTP/1.1", seen.method, seen.target);
     upstream.write_all(&head::write(&line, &seen.headers))?;
+    if let Some(Fault::CutRequest { after }) = fault {
+        io::copy(&mut client.take(after), &mut upstream)?;
+        upstream.shutdown(Shutdown::Write)?;
+        // The registry has seen the end before the client does.
+        return io::copy(&mut upstream, &mut io::sink()).map(drop);
+    }
     // What the client still sends, while the answer comes.
     let (mut from, mut to) = (client.try_clone()?, upstream.try_clone()?);
     std::thread::spawn(move || io::copy(&mut from, &mut to));
@@ -203,7 +220,16 @@ fn serve(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
 }
 
 fn take(rules: &mut Vec<Rule>, seen: &Seen) -> Option<Fault> {
-    let fits = |rule: &Rule| rule.method == seen.method && seen.target.contains(&rule.part);
+    let size = seen.header("content-length");
+    let size: u64 = size.and_then(|size| size.parse().ok()).unwrap_or(0);
+    let fits = |rule: &Rule| {
+        let small = match rule.fault {
+            Fault::TooLarge { limit } => size <= limit,
+            Fault::CutRequest { after } => size <= after,
+            _ => false,
+        };
+        rule.method == seen.method && seen.target.contains(&rule.part) && !small
+    };
     let rule = rules.iter_mut().find(|rule| fits(rule))?;
     rule.times -= 1;
     let fault = rule.fault.clone();

@@ -98,6 +98,9 @@ pub struct Configuration {
     pub patience: Patience,
     /// How many blobs are fetched or sent at once.
     pub parallel: usize,
+    /// How much of a blob goes with one request to a registry that does not take all of it at once: bytes, halved where that is too
+    /// much as well.
+    pub piece: u64,
 }
 
 impl Configuration {
@@ -135,6 +138,7 @@ impl Configuration {
             ],
             patience: Patience::default(),
             parallel: 3,
+            piece: 16 * 1024 * 1024,
         })
     }
 }

@@ -15,6 +15,6 @@ pub(super) use answer::{content_range, expect, read_body};
 pub use challenge::{Challenge, parse as parse_challenge};
 pub(super) use names::NoAddress;
 pub use retry::retry_after;
-pub(super) use retry::{Trouble, persistently};
+pub(super) use retry::{Failures, Trouble, persistently};
 pub(super) use session::Session;
 pub(super) use transport::{Content, Request, Transport, broken, check_downgrade, location};

@@ -43,6 +43,10 @@ impl Trouble {
         }
     }
 
+    pub(crate) fn is_final(&self) -> bool {
+        self.again == Again::Never
+    }
+
     /// How long to wait after `failures` in a row; `None`: it is over.
     pub(crate) fn pause(&self, failures: u32, patience: &Patience) -> Option<Duration> {
         if failures >= patience.attempts {
@@ -54,6 +58,37 @@ impl Trouble {
             Again::After(asked) if asked > patience.longest_pause => None,
             Again::After(asked) => Some(asked.max(back_off(failures, patience, chance()))),
         }
+    }
+}
+
+/// So much of progress makes up for the failures before it. Bytes.
+const FORGIVEN: u64 = 1024 * 1024;
+
+/// How often a transfer failed without getting on.
+#[derive(Debug)]
+pub(crate) struct Failures {
+    count: u32,
+    farthest: u64,
+}
+
+impl Failures {
+    /// Of a transfer that stands at so many bytes.
+    pub(crate) fn from(position: u64) -> Self {
+        Self {
+            count: 0,
+            farthest: position,
+        }
+    }
+
+    /// One more, at so many bytes. The answer: how many in a row.
+    pub(crate) fn count(&mut self, position: u64) -> u32 {
+        // Farther than ever before: who begins anew each time gets nowhere.
+        if position >= self.farthest.saturating_add(FORGIVEN) {
+            self.count = 0;
+            self.farthest = position;
+        }
+        self.count += 1;
+        self.count
     }
 }
 

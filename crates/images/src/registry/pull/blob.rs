@@ -15,10 +15,7 @@ use super::writer::Writer;
 use crate::oci::Descriptor;
 use crate::registry::error::RegistryError;
 use crate::registry::event::{BlobState, Progress, Watcher};
-use crate::registry::http::{Session, Trouble, broken, content_range, expect};
-
-/// So much of progress makes up for the failures before it.
-const FORGIVEN: u64 = 1024 * 1024;
+use crate::registry::http::{Failures, Session, Trouble, broken, content_range, expect};
 
 /// Fetches a blob into `sink` from the first of `places` that serves it right.
 pub(super) async fn fetch<S: BlobSink>(
@@ -99,19 +96,13 @@ struct Fetching<'a> {
 impl Fetching<'_> {
     /// Attempts until all bytes are there.
     async fn all_bytes(&mut self) -> Result<(), RegistryError> {
-        let mut failures = 0;
-        let mut farthest = self.writer.position();
+        let mut failures = Failures::from(self.writer.position());
         while self.writer.position() < self.blob.size {
             let Err(trouble) = Box::pin(self.attempt()).await else {
                 continue;
             };
-            // Farther than ever before: who begins anew each time gets nowhere.
-            if self.writer.position() >= farthest.saturating_add(FORGIVEN) {
-                failures = 0;
-                farthest = self.writer.position();
-            }
-            failures += 1;
-            let Some(pause) = trouble.pause(failures, self.place.patience()) else {
+            let count = failures.count(self.writer.position());
+            let Some(pause) = trouble.pause(count, self.place.patience()) else {
                 return Err(trouble.error);
             };
             self.progress.waiting(trouble.error.to_string(), pause);

@@ -1,59 +1,160 @@
 //! One blob on its way out.
+//!
+//! The invariant: what the registry says it has is not sent again, neither the blob nor, after a break, the beginning of it.
 
-use std::io::Read;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::sync::Arc;
 
-use bytes::Bytes;
-use futures_util::Stream;
-use http_body_util::StreamBody;
-use hyper::body::Frame;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
-use reqwest::{Body, Method, Response, StatusCode, Url};
-use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior};
+use reqwest::{Method, StatusCode};
 
 use super::BlobSource;
+use super::outflow::Part;
+use super::pieces::Pieces;
+use super::upload::Upload;
 use crate::oci::Descriptor;
 use crate::registry::error::RegistryError;
 use crate::registry::event::{BlobState, Progress};
-use crate::registry::http::{
-    Content, Request, Session, Trouble, check_downgrade, expect, location, persistently,
-};
-use crate::registry::pull::SinkError;
-
-/// Of a blob that is read at once.
-const PIECE: usize = 64 * 1024;
-/// Pieces that may wait to be sent.
-const QUEUE: usize = 8;
+use crate::registry::http::{Failures, Session, Trouble, expect};
 
 pub(super) struct Sending<'a, S> {
     pub(super) session: &'a Session,
     pub(super) blob: &'a Descriptor,
     pub(super) source: &'a Arc<S>,
     pub(super) origin: Option<&'a str>,
+    pub(super) pieces: &'a Pieces,
     pub(super) progress: Progress<'a>,
+}
+
+/// How an upload began.
+enum Begun {
+    /// And ended at once.
+    Over(BlobState),
+    Upload(Upload),
 }
 
 impl<S: BlobSource> Sending<'_, S> {
     pub(super) async fn whole(self) -> Result<(), RegistryError> {
-        let wait = |error: &RegistryError, pause| self.progress.waiting(error.to_string(), pause);
-        let state = persistently(self.session.patience(), wait, async || {
-            Box::pin(self.attempt()).await
-        })
-        .await?;
-        self.progress.end(state);
-        Ok(())
+        // What an attempt left at the registry.
+        let mut left = None;
+        let mut failures = Failures::from(0);
+        loop {
+            let trouble = match Box::pin(self.attempt(&mut left)).await {
+                Ok(state) => {
+                    self.progress.end(state);
+                    return Ok(());
+                }
+                Err(trouble) => trouble,
+            };
+            let count = failures.count(left.as_ref().map_or(0, |upload| upload.offset));
+            let Some(pause) = trouble.pause(count, self.session.patience()) else {
+                return Err(trouble.error);
+            };
+            self.progress.waiting(trouble.error.to_string(), pause);
+            tokio::time::sleep(pause).await;
+        }
     }
 
-    async fn attempt(&self) -> Result<BlobState, Trouble> {
-        self.progress.from(0);
+    async fn attempt(&self, left: &mut Option<Upload>) -> Result<BlobState, Trouble> {
+        let mut upload = match self.resume(left).await? {
+            Some(upload) => upload,
+            None => match self.begin().await? {
+                Begun::Over(state) => return Ok(state),
+                Begun::Upload(upload) => upload,
+            },
+        };
+        self.progress.from(upload.offset);
+        loop {
+            *left = Some(upload.clone());
+            let size = self.pieces.next(self.blob.size - upload.offset, upload.least);
+            match self.step(&upload, size).await {
+                Ok(None) => return Ok(BlobState::Done),
+                Ok(Some(farther)) => upload = farther,
+                // The registry may have taken some of it.
+                Err(trouble) if self.is_too_much(&trouble, &upload, size) => match self.resume(left).await? {
+                    Some(resumed) => upload = resumed,
+                    None => return Err(Trouble::passing(trouble.error)),
+                },
+                // What it kept of a broken attempt may be of no use.
+                Err(trouble) if upload.resumed && trouble.is_final() => {
+                    *left = None;
+                    return Err(Trouble::passing(trouble.error));
+                }
+                Err(trouble) => {
+                    if !matches!(trouble.error, RegistryError::Status { .. }) {
+                        self.pieces.broken(size);
+                    }
+                    return Err(trouble);
+                }
+            }
+        }
+    }
+
+    /// Sends the next `size` bytes, and with the last of a blob its end: `None`, where it is over.
+    async fn step(&self, upload: &Upload, size: u64) -> Result<Option<Upload>, Trouble> {
+        let end = upload.offset + size;
+        let last = size == 0 || (upload.offset == 0 && end == self.blob.size);
+        let request = if last {
+            upload.end(&self.blob.digest)
+        } else {
+            upload.part(end)
+        };
+        let part = Part {
+            session: self.session,
+            blob: self.blob,
+            source: self.source,
+            range: upload.offset..end,
+            progress: &self.progress,
+        };
+        let response = part.send(request).await?;
+        let what = format!("sending the blob {}", self.blob.digest);
+        let taken = [StatusCode::CREATED, StatusCode::ACCEPTED, StatusCode::NO_CONTENT];
+        let taken = expect(self.session, response, &taken, &what).await?;
+        if last {
+            return Ok(None);
+        }
+        let farther = upload.after(self.session, &taken, end);
+        let farther = farther.filter(|farther| farther.offset > upload.offset);
+        let farther = farther.ok_or_else(|| {
+            Trouble::passing(RegistryError::Protocol {
+                host: self.session.host(),
+                text: "it took a part of a blob, and has no more of it than before".to_owned(),
+            })
+        })?;
+        self.progress.at(farther.offset);
+        Ok(Some(farther))
+    }
+
+    /// Whether the registry refuses so much at once, and takes less perhaps.
+    fn is_too_much(&self, trouble: &Trouble, upload: &Upload, size: u64) -> bool {
+        let RegistryError::Status { status, .. } = trouble.error else {
+            return false;
+        };
+        let all = upload.offset == 0 && size == self.blob.size;
+        let too_much = status == StatusCode::PAYLOAD_TOO_LARGE.as_u16()
+            || (all && status == StatusCode::RANGE_NOT_SATISFIABLE.as_u16());
+        too_much && self.pieces.refused(size, upload.least)
+    }
+
+    /// What is left of an attempt that broke off, as far as the registry kept it.
+    async fn resume(&self, left: &mut Option<Upload>) -> Result<Option<Upload>, Trouble> {
+        let Some(upload) = left else { return Ok(None) };
+        let response = self.session.send(&upload.status(self.session)).await?;
+        let kept = response
+            .status()
+            .is_success()
+            .then(|| upload.after(self.session, &response, self.blob.size))
+            .flatten();
+        *left = kept.map(|mut upload| {
+            upload.resumed = upload.offset > 0;
+            upload
+        });
+        Ok(left.clone())
+    }
+
+    async fn begin(&self) -> Result<Begun, Trouble> {
         let digest = &self.blob.digest;
         let there = self.session.within(Method::HEAD, &format!("blobs/{digest}"))?;
         if self.session.send(&there).await?.status() == StatusCode::OK {
-            return Ok(BlobState::There);
+            return Ok(Begun::Over(BlobState::There));
         }
         let mut begin = self.session.within(Method::POST, "blobs/uploads/")?;
         if let Some(origin) = self.origin {
@@ -65,146 +166,8 @@ impl<S: BlobSource> Sending<'_, S> {
         let what = format!("sending the blob {digest}");
         let begun = expect(self.session, self.session.send(&begin).await?, &answered, &what).await?;
         if begun.status() == StatusCode::CREATED {
-            return Ok(BlobState::Mounted);
+            return Ok(Begun::Over(BlobState::Mounted));
         }
-        let response = self.put(self.target(&begun)?).await?;
-        expect(
-            self.session,
-            response,
-            &[StatusCode::CREATED, StatusCode::NO_CONTENT],
-            &what,
-        )
-        .await?;
-        Ok(BlobState::Done)
-    }
-
-    /// Where the registry wants the bytes: possibly at another host, which then gets nothing of the user's.
-    fn target(&self, begun: &Response) -> Result<Url, RegistryError> {
-        let mut target = location(begun).ok_or_else(|| RegistryError::Protocol {
-            host: self.session.host(),
-            text: "it does not say where to send a blob".to_owned(),
-        })?;
-        check_downgrade(self.session.base(), &target)?;
-        let digest = self.blob.digest.to_string();
-        target.query_pairs_mut().append_pair("digest", &digest);
-        Ok(target)
-    }
-
-    /// Sends the bytes, as long as they move.
-    async fn put(&self, url: Url) -> Result<Response, Trouble> {
-        let outflow = Arc::new(Flow::default());
-        let kind = HeaderValue::from_static("application/octet-stream");
-        let request = Request {
-            method: Method::PUT,
-            url,
-            headers: HeaderMap::from_iter([(CONTENT_TYPE, kind)]),
-            content: Content::Stream(self.blob.size, self.body(&outflow)),
-            limit: None,
-        };
-        let answered = tokio::select! {
-            answered = Box::pin(self.session.send(&request)) => answered,
-            error = self.watch(&outflow) => Err(Trouble::passing(error)),
-        };
-        match lock(&outflow.failure).take() {
-            Some(source) if answered.is_err() => Err(RegistryError::Read {
-                digest: self.blob.digest.clone(),
-                source,
-            }
-            .into()),
-            _ => answered,
-        }
-    }
-
-    /// Makes the body, which a thread of its own reads.
-    fn body(&self, flow: &Arc<Flow>) -> Box<dyn Fn() -> Body + Send + Sync> {
-        let (source, blob, flow) = (Arc::clone(self.source), self.blob.clone(), Arc::clone(flow));
-        Box::new(move || {
-            flow.sent.store(0, Ordering::Relaxed);
-            let (sender, receiver) = mpsc::channel(QUEUE);
-            let (source, blob, told) = (Arc::clone(&source), blob.clone(), Arc::clone(&flow));
-            tokio::task::spawn_blocking(move || {
-                if let Err(error) = read(&*source, &blob, &sender) {
-                    *lock(&told.failure) = Some(error);
-                    // Breaks the request off.
-                    let _ = sender.blocking_send(Err(std::io::ErrorKind::UnexpectedEof.into()));
-                }
-            });
-            let flow = Arc::clone(&flow);
-            Body::wrap(StreamBody::new(Outflow { receiver, flow }))
-        })
-    }
-
-    /// Ends when the bytes do not move any more, or nothing comes back after the last of them.
-    async fn watch(&self, flow: &Flow) -> RegistryError {
-        let (patience, host) = (self.session.patience(), self.session.host());
-        let mut ticks = tokio::time::interval(patience.stall);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        ticks.tick().await;
-        let mut before = 0;
-        let mut all_sent = None;
-        loop {
-            ticks.tick().await;
-            let sent = flow.sent.load(Ordering::Relaxed);
-            self.progress.at(sent);
-            if sent >= self.blob.size {
-                let since = *all_sent.get_or_insert_with(Instant::now);
-                if since.elapsed() >= patience.answer {
-                    let after = patience.answer;
-                    return RegistryError::Silent { host, after };
-                }
-            } else if sent.saturating_sub(before) < patience.floor {
-                return RegistryError::Slow {
-                    host,
-                    got: sent.saturating_sub(before),
-                    after: patience.stall,
-                };
-            }
-            before = sent;
-        }
-    }
-}
-
-/// What the reading thread and the connection say of one upload.
-#[derive(Default)]
-struct Flow {
-    /// Bytes that the connection has taken.
-    sent: AtomicU64,
-    failure: Mutex<Option<SinkError>>,
-}
-
-fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
-    value.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-type Piece = Result<Bytes, std::io::Error>;
-
-/// Reads a blob piece by piece until it ends or nobody wants more.
-fn read(source: &dyn BlobSource, blob: &Descriptor, to: &mpsc::Sender<Piece>) -> Result<(), SinkError> {
-    let mut reader = source.open(blob)?;
-    loop {
-        let mut piece = vec![0; PIECE];
-        let count = reader.read(&mut piece)?;
-        piece.truncate(count);
-        if count == 0 || to.blocking_send(Ok(Bytes::from(piece))).is_err() {
-            return Ok(());
-        }
-    }
-}
-
-/// A body as it is read.
-struct Outflow {
-    receiver: mpsc::Receiver<Piece>,
-    flow: Arc<Flow>,
-}
-
-impl Stream for Outflow {
-    type Item = Result<Frame<Bytes>, std::io::Error>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let piece = std::task::ready!(self.receiver.poll_recv(context));
-        if let Some(Ok(bytes)) = &piece {
-            self.flow.sent.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        }
-        Poll::Ready(piece.map(|piece| piece.map(Frame::data)))
+        Ok(Begun::Upload(Upload::begun(self.session, &begun)?))
     }
 }

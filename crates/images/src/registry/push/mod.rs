@@ -4,6 +4,9 @@
 //! half an image. What the registry has is not sent again.
 
 mod blob;
+mod outflow;
+mod pieces;
+mod upload;
 
 use std::io::Read;
 use std::sync::Arc;
@@ -14,6 +17,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, StatusCode};
 
 use self::blob::Sending;
+use self::pieces::Pieces;
 use super::Registries;
 use super::error::RegistryError;
 use super::event::{Event, Watcher};
@@ -23,11 +27,11 @@ use crate::oci::{Descriptor, Digest, Reference};
 
 /// Where the blobs of an image are read.
 pub trait BlobSource: Send + Sync + 'static {
-    /// Opens a blob at its beginning; again for each attempt. May block.
+    /// Opens a blob at its byte number `from`; again for each attempt. May block.
     ///
     /// # Errors
     /// It is not there, or cannot be read.
-    fn open(&self, blob: &Descriptor) -> Result<Box<dyn Read + Send>, SinkError>;
+    fn open(&self, blob: &Descriptor, from: u64) -> Result<Box<dyn Read + Send>, SinkError>;
 }
 
 /// An image on its way out.
@@ -74,12 +78,14 @@ impl Registries {
         .await?;
 
         let watcher = Watcher::new(tell, &image.blobs);
+        let pieces = Pieces::new(self.configuration().piece);
         let send = |blob| {
             let sending = Sending {
                 session: &session,
                 blob,
                 source,
                 origin: origins.first().map(|origin| origin.as_str()),
+                pieces: &pieces,
                 progress: watcher.blob(blob),
             };
             Box::pin(sending.whole())
