@@ -37,7 +37,6 @@ pub(crate) fn run(boots: u32) -> Result<()> {
             .into_iter()
             .try_for_each(|thread| thread.join().unwrap_or_else(|_| bail!("a worker panicked")))
     })?;
-    soak.stage.close()?;
     soak.report();
     Ok(())
 }

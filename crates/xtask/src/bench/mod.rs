@@ -40,7 +40,6 @@ pub(crate) fn run() -> Result<()> {
         report.rows.extend(rows);
     }
     let text = report.markdown(ground::accelerator(&ground))?;
-    ground.close()?;
     println!("\n{text}");
     let file = root().join("docs/benchmarks.md");
     std::fs::write(&file, text)?;
