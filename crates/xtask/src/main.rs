@@ -43,8 +43,8 @@ enum Xtask {
     Demo,
     /// Makes the images of tests, demo and benchmarks, or those named, and says how long each took.
     Images { names: Vec<String> },
-    /// Measures, writes docs/benchmarks.md.
-    Bench,
+    /// Measures, writes docs/benchmarks.md; names select parts, whose figures are only printed.
+    Bench { parts: Vec<String> },
     /// Every fuzz target for FUZZ_SECONDS (60).
     Fuzz {
         #[arg(long, env = "FUZZ_SECONDS", default_value_t = 60)]
@@ -66,7 +66,7 @@ fn main() -> ExitCode {
         Xtask::Test { suites, arguments } => suites::run_suites(&suites, &arguments),
         Xtask::Demo => demo::run_all(),
         Xtask::Images { names } => images::make(&names),
-        Xtask::Bench => bench::run(),
+        Xtask::Bench { parts } => bench::run(&parts),
         Xtask::Fuzz { seconds } => fuzz::run_all(seconds),
         Xtask::SoakBoot { boots } => soak::run(boots),
     };

@@ -108,6 +108,11 @@ fn bundle(stage: &Stage) -> Result<PathBuf> {
 
 /// Runs it without a word, unless it fails.
 pub(super) fn quiet(command: &mut Command) -> Result<()> {
+    told(command).map(drop)
+}
+
+/// The same, and what it printed.
+pub(super) fn told(command: &mut Command) -> Result<String> {
     let ended = command
         .output()
         .with_context(|| format!("cannot start {command:?}"))?;
@@ -116,7 +121,7 @@ pub(super) fn quiet(command: &mut Command) -> Result<()> {
         "{command:?}: {}",
         String::from_utf8_lossy(&ended.stderr)
     );
-    Ok(())
+    String::from_utf8(ended.stdout).with_context(|| format!("{command:?} printed no UTF-8"))
 }
 
 /// Packs a folder as an initramfs.

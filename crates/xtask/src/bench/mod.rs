@@ -3,6 +3,7 @@
 
 mod bare;
 mod ground;
+mod images;
 mod init;
 mod list;
 mod memory;
@@ -10,39 +11,80 @@ mod report;
 mod sizes;
 mod start;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use crate::command::{root, step};
 use ground::Ground;
 use report::{Report, Row};
 
-/// One measurement: what it is called, and how it is done.
-type Part = (&'static str, fn(&Ground) -> Result<Vec<Row>>);
+/// A group of measurements.
+struct Part {
+    /// For whoever wants it alone.
+    name: &'static str,
+    title: &'static str,
+    measure: fn(&Ground) -> Result<Vec<Row>>,
+}
+
+const PARTS: [Part; 5] = [
+    Part {
+        name: "start",
+        title: "start to SSH against the same QEMU by hand",
+        measure: start::measure,
+    },
+    Part {
+        name: "init",
+        title: "init to SSH banner against busybox and dropbear",
+        measure: init::measure,
+    },
+    Part {
+        name: "list",
+        title: "list of 50 VMs",
+        measure: list::measure,
+    },
+    Part {
+        name: "memory",
+        title: "memory beside QEMU's",
+        measure: memory::measure,
+    },
+    Part {
+        name: "sizes",
+        title: "sizes of what ships",
+        measure: sizes::measure,
+    },
+];
 
 /// How often each thing is measured.
 const RUNS: usize = 11;
 
-pub(crate) fn run() -> Result<()> {
+/// Measures the parts with these names, or all of them; only a report of all is written.
+pub(crate) fn run(names: &[String]) -> Result<()> {
+    let parts: Vec<_> = PARTS.iter().chain(&images::PARTS).collect();
+    for name in names {
+        let all: Vec<_> = parts.iter().map(|part| part.name).collect();
+        ensure!(
+            all.contains(&name.as_str()),
+            "no part is called {name}; there are {}",
+            all.join(", ")
+        );
+    }
     let ground = Ground::new()?;
     let mut report = Report::default();
-    let parts: [Part; 5] = [
-        ("start to SSH against the same QEMU by hand", start::measure),
-        ("init to SSH banner against busybox and dropbear", init::measure),
-        ("list of 50 VMs", list::measure),
-        ("memory beside QEMU's", memory::measure),
-        ("sizes", sizes::measure),
-    ];
-    for (title, measure) in parts {
-        let rows = step(title, || measure(&ground))?;
+    for part in parts {
+        if !names.is_empty() && !names.iter().any(|name| name == part.name) {
+            continue;
+        }
+        let rows = step(part.title, || (part.measure)(&ground))?;
         for row in &rows {
             println!("    {row}");
         }
         report.rows.extend(rows);
     }
-    let text = report.markdown(ground::accelerator(&ground))?;
-    println!("\n{text}");
-    let file = root().join("docs/benchmarks.md");
-    std::fs::write(&file, text)?;
-    println!("written to {}", file.display());
+    if names.is_empty() {
+        let text = report.markdown(ground::accelerator(&ground))?;
+        println!("\n{text}");
+        let file = root().join("docs/benchmarks.md");
+        std::fs::write(&file, text)?;
+        println!("written to {}", file.display());
+    }
     Ok(())
 }
