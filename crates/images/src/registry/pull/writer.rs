@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 
 use super::sink::{BlobPart, BlobSink, CommitError, SinkError};
@@ -17,7 +17,8 @@ const QUEUE: usize = 16;
 
 enum Order {
     Bytes(Bytes),
-    Restart,
+    /// Tells when it is done.
+    Restart(oneshot::Sender<()>),
     Commit,
 }
 
@@ -64,8 +65,13 @@ impl Writer {
         Ok(())
     }
 
+    /// Returns when nothing is left of what was there: an error that follows may say so.
     pub(super) async fn restart(&mut self) -> Result<(), SinkError> {
-        self.order(Order::Restart).await?;
+        let (done, told) = oneshot::channel();
+        self.order(Order::Restart(done)).await?;
+        if told.await.is_err() {
+            return Err(self.failure().await);
+        }
         self.position = 0;
         Ok(())
     }
@@ -80,9 +86,14 @@ impl Writer {
         if self.orders.send(order).await.is_ok() {
             return Ok(());
         }
+        Err(self.failure().await)
+    }
+
+    /// Why the thread takes no orders any more.
+    async fn failure(&mut self) -> SinkError {
         match joined((&mut self.ended).await) {
-            Err(CommitError::Failed(error)) => Err(error),
-            _ => Err("the writer has ended".into()),
+            Err(CommitError::Failed(error)) => error,
+            _ => "the writer has ended".into(),
         }
     }
 }
@@ -96,7 +107,10 @@ fn obey<P: BlobPart>(mut orders: mpsc::Receiver<Order>, mut part: P) -> Result<(
     while let Some(order) = orders.blocking_recv() {
         let done = match order {
             Order::Bytes(bytes) => part.write(&bytes),
-            Order::Restart => part.restart(),
+            Order::Restart(told) => part.restart().map(|()| {
+                // Who asked may have gone.
+                let _ = told.send(());
+            }),
             Order::Commit => return part.commit(),
         };
         done.map_err(CommitError::Failed)?;
