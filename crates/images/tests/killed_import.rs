@@ -2,12 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers")]
 
-use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 
 use images::Task;
 use images::bundle::{KernelStore, Source};
+use testkit::{Apart, stay};
 
 const DATA: &str = "IMAGES_TEST_DATA";
 const STEP: &str = "IMAGES_TEST_STEP";
@@ -27,21 +26,10 @@ fn import_and_stay() {
     let store = KernelStore::open(&PathBuf::from(data)).unwrap();
     let task = Task::watched(move |progress| {
         if progress.step == step {
-            println!("arrived");
-            loop {
-                std::thread::park();
-            }
+            stay();
         }
     });
     store.import(&debian(), &task).unwrap();
-}
-
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        self.0.kill().and_then(|()| self.0.wait()).unwrap();
-    }
 }
 
 #[test]
@@ -55,19 +43,8 @@ fn what_a_killed_import_left_is_removed_by_the_next() {
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
     };
     for step in ["reading the kernel", "writing the kernel", "packing the modules"] {
-        let child = Command::new(std::env::current_exe().unwrap())
-            .args(["--ignored", "--exact", "import_and_stay", "--nocapture"])
-            .env(DATA, &data)
-            .env(STEP, step)
-            .stdout(Stdio::piped())
-            .spawn();
-        let mut import = Killed(child.unwrap());
-        let mut lines = BufReader::new(import.0.stdout.take().unwrap()).lines();
-        assert!(
-            lines.any(|line| line.unwrap().ends_with("arrived")),
-            "{step} was not reached"
-        );
-        drop(import);
+        let variables = [(DATA, data.as_os_str()), (STEP, step.as_ref())];
+        drop(Apart::until_it_stays("import_and_stay", &variables));
         assert_eq!(
             names().filter(|name| name.starts_with(".new-")).count(),
             1,

@@ -1,5 +1,5 @@
 //! What the tests of every crate share: a [`Sandbox`] that proves nothing was left behind, the programs under test, a
-//! guest kernel, Debian root file systems, an ordinary user, and a way to skip by name.
+//! guest kernel, Debian root file systems, an ordinary user, and a way to skip by name, a terminal.
 //!
 //! Testkit knows no other crate of the workspace, so any of them may use it in its tests.
 #![allow(
@@ -9,6 +9,8 @@
     reason = "only tests run it: a panic is how they fail"
 )]
 
+mod apart;
+mod docker_registry;
 #[cfg(feature = "images")]
 pub mod images;
 mod kernel;
@@ -21,8 +23,11 @@ mod run;
 mod sandbox;
 mod skip;
 mod store;
+mod terminal;
 mod user;
 
+pub use apart::{Apart, stay};
+pub use docker_registry::DockerRegistry;
 pub use kernel::{kernel_package, kernel_root};
 pub use leaks::{Leak, Process};
 pub use programs::{knaller, netns_helper, powerunit, sparkler, target};
@@ -31,4 +36,5 @@ pub use run::{PATIENCE, Ran, end, run, run_with, signal};
 pub use sandbox::Sandbox;
 pub use skip::{have, is_root, skip};
 pub use store::import_kernel;
+pub use terminal::Terminal;
 pub use user::{ORDINARY_USER, give_away, ordinary_user};

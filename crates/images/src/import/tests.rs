@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::*;
 use crate::oci::{Digest, MAX_MANIFEST};
+use crate::store::tests::Sample;
 
 /// An archive in memory.
 struct Archive(Builder<Vec<u8>>);
@@ -40,18 +41,7 @@ impl Archive {
     }
 }
 
-struct Sample {
-    folder: tempfile::TempDir,
-    store: Store,
-}
-
 impl Sample {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&folder.path().join("data")).unwrap();
-        Self { folder, store }
-    }
-
     fn import(&self, archive: Archive) -> Result<Image, ImportError> {
         let source = Source::Stream(Box::new(Cursor::new(archive.bytes())));
         let options = Options::default();

@@ -8,13 +8,13 @@ use crate::task::Task;
 mod model;
 
 /// A store in a folder of its own.
-struct Sample {
-    folder: tempfile::TempDir,
-    store: Store,
+pub(crate) struct Sample {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) store: Store,
 }
 
 impl Sample {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("data")).unwrap();
         Self { folder, store }

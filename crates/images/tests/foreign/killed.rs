@@ -1,14 +1,14 @@
 //! Imports that are killed, and imports at the same time.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use images::Task;
 use images::import::{Options, Source, import};
 use images::store::{Store, StoreError};
+use testkit::{Apart, stay};
 
 use crate::sample::{Sample, copy};
 
@@ -34,14 +34,6 @@ impl Read for Stopping {
     }
 }
 
-fn stay() -> ! {
-    // Not captured: who waits for it reads the process's own output.
-    std::io::stdout().write_all(b"\narrived\n").unwrap();
-    loop {
-        std::thread::park();
-    }
-}
-
 /// It imports and stays where it is told to: at a byte of the archive, or when all is read and nothing entered.
 #[test]
 #[ignore = "not a test by itself: the test below runs it in a process of its own"]
@@ -62,14 +54,6 @@ fn import_and_stay() {
         },
     )
     .unwrap();
-}
-
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        self.0.kill().and_then(|()| self.0.wait()).unwrap();
-    }
 }
 
 #[test]
@@ -96,20 +80,13 @@ fn what_a_killed_import_left_is_used_or_removed() {
     let mut file = File::open(&archive).unwrap();
     let size = file.seek(SeekFrom::End(0)).unwrap();
     for stop in [size / 3, size / 2, size - 1024, u64::MAX] {
-        let child = Command::new(std::env::current_exe().unwrap())
-            .args(["--ignored", "--exact", "killed::import_and_stay", "--nocapture"])
-            .env(DATA, sample.data())
-            .env(ARCHIVE, &archive)
-            .env(STOP, stop.to_string())
-            .stdout(Stdio::piped())
-            .spawn();
-        let mut import = Killed(child.unwrap());
-        let mut lines = BufReader::new(import.0.stdout.take().unwrap()).lines();
-        assert!(
-            lines.any(|line| line.unwrap().ends_with("arrived")),
-            "{stop} was not reached"
-        );
-        drop(import);
+        let (data, at) = (sample.data(), stop.to_string());
+        let variables = [
+            (DATA, data.as_ref()),
+            (ARCHIVE, archive.as_ref()),
+            (STOP, at.as_ref()),
+        ];
+        drop(Apart::until_it_stays("killed::import_and_stay", &variables));
         assert!(sample.store.list().unwrap().is_empty(), "{stop}");
     }
     assert!(!sample.files("blobs/sha256").is_empty() && !sample.files("rootfs").is_empty());

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use images::registry::config::Patience;
 use images::registry::{BlobState, Registries, RegistryError};
 use testkit::registry::{Access, Fault, Network, Registry};
 
@@ -52,6 +53,16 @@ impl Scene {
         let sink = Folder::new();
         self.user.pull(&self.name, &sink).await.unwrap();
         sink.has(&self.image);
+    }
+
+    /// It works with another patience. The answer: why it had to wait.
+    async fn waits_with(&self, change: impl FnOnce(&mut Patience)) -> Vec<String> {
+        let mut configuration = self.user.configuration();
+        change(&mut configuration.patience);
+        let (registries, sink) = (Registries::new(configuration), Folder::new());
+        self.user.pull_with(&registries, &self.name, &sink).await.unwrap();
+        sink.has(&self.image);
+        self.user.waits()
     }
 
     /// The error; of the layer nothing is kept unless it may be.
@@ -196,17 +207,9 @@ async fn asked_to_wait_too_long() {
 async fn a_byte_now_and_then() {
     let scene = Scene::new(500_000);
     scene.fault(1, Fault::Trickle { after: 100_000 });
-    let mut configuration = scene.user.configuration();
-    configuration.patience.stall = Duration::from_secs(3);
-    let sink = Folder::new();
-    let registries = Registries::new(configuration);
-    scene
-        .user
-        .pull_with(&registries, &scene.name, &sink)
-        .await
-        .unwrap();
-    sink.has(&scene.image);
-    let waits = scene.user.waits();
+    let waits = scene
+        .waits_with(|patience| patience.stall = Duration::from_secs(3))
+        .await;
     assert!(waits.iter().any(|why| why.contains("too slow")), "{waits:?}");
     let resumed = scene.ranges()[1].clone().unwrap();
     let from = resumed.strip_prefix("bytes=").unwrap().trim_end_matches('-');
@@ -217,17 +220,9 @@ async fn a_byte_now_and_then() {
 async fn a_head_that_does_not_come() {
     let scene = Scene::new(1000);
     scene.fault(1, Fault::Hold(Duration::from_secs(12)));
-    let mut configuration = scene.user.configuration();
-    configuration.patience.answer = Duration::from_secs(4);
-    let sink = Folder::new();
-    let registries = Registries::new(configuration);
-    scene
-        .user
-        .pull_with(&registries, &scene.name, &sink)
-        .await
-        .unwrap();
-    sink.has(&scene.image);
-    let waits = scene.user.waits();
+    let waits = scene
+        .waits_with(|patience| patience.answer = Duration::from_secs(4))
+        .await;
     let silent = "not answered within 4 s";
     assert!(waits.iter().any(|why| why.contains(silent)), "{waits:?}");
 }

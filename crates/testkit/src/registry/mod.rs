@@ -7,11 +7,7 @@ mod network;
 mod socks;
 mod tokens;
 
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
-use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -20,15 +16,14 @@ pub use head::Seen;
 pub use network::{Fault, Network, Rule};
 pub use tokens::{Grant, TokenServer};
 
+use crate::DockerRegistry;
+
 /// The one user that the registries know.
 pub const USER: &str = "driver";
 /// The user's password.
 pub const PASSWORD: &str = "slick tyres:only";
 /// Its bcrypt hash, of the smallest cost that the registry takes.
 const PASSWORD_HASH: &str = "$2b$04$1YUZiP7Q5br3lKQzjbezXuKwG5pfw55ZMasVZAmtAePJ9Ii2AXsDi";
-
-/// How long a registry may take to listen on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Whom a registry lets in.
 #[derive(Clone, Copy, Debug)]
@@ -44,8 +39,7 @@ pub enum Access<'a> {
 /// A running registry; it ends, and all it holds is gone, when dropped.
 #[derive(Debug)]
 pub struct Registry {
-    child: Child,
-    port: u16,
+    process: DockerRegistry,
     folder: TempDir,
 }
 
@@ -70,52 +64,22 @@ impl Registry {
 
     fn start(access: Access<'_>, authority: Option<&Authority>, clients: Option<&Authority>) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let configuration = folder.path().join("config.yml");
-        let text = configuration_of(folder.path(), access, authority, clients);
-        std::fs::write(&configuration, text).expect("a file in our own folder");
-        let mut child = Command::new("docker-registry")
-            .arg("serve")
-            .arg(&configuration)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("docker-registry: run dev/setup test");
-        let log = BufReader::new(child.stderr.take().expect("it is piped"));
-        let (sender, port) = mpsc::channel();
-        // Reads on to the end, or the registry would block on its own words.
-        std::thread::spawn(move || {
-            let mut all = String::new();
-            for line in log.lines().map_while(Result::ok) {
-                if let Some(port) = port_of(&line) {
-                    let _ = sender.send(Ok(port));
-                }
-                all.push_str(&line);
-                all.push('\n');
-            }
-            let _ = sender.send(Err(all));
-        });
-        let port = match port.recv_timeout(PATIENCE) {
-            Ok(Ok(port)) => port,
-            other => {
-                let _ = child.kill();
-                let _ = child.wait();
-                panic!("docker-registry does not listen: {other:?}");
-            }
-        };
-        Self { child, port, folder }
+        let (http, more) = configuration(folder.path(), access, authority, clients);
+        let process = DockerRegistry::start(folder.path(), &http, &more);
+        let process = process.expect("docker-registry listens: dev/setup test installs it");
+        Self { process, folder }
     }
 
     /// `localhost` and its port: what stands before an image's name.
     #[must_use]
     pub fn host(&self) -> String {
-        format!("localhost:{}", self.port)
+        format!("localhost:{}", self.port())
     }
 
     /// Its port on 127.0.0.1.
     #[must_use]
     pub fn port(&self) -> u16 {
-        self.port
+        self.process.port()
     }
 
     /// Where it keeps a blob, given the digest's hexadecimal digits.
@@ -129,54 +93,36 @@ impl Registry {
     }
 }
 
-impl Drop for Registry {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// The registry says it as `listening on 127.0.0.1:PORT`, or that with `, tls` after it.
-fn port_of(line: &str) -> Option<u16> {
-    let (_, rest) = line.split_once("listening on 127.0.0.1:")?;
-    let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
-    digits.parse().ok()
-}
-
-fn configuration_of(
+/// What the registry's configuration says of HTTP, and after that.
+fn configuration(
     folder: &Path,
     access: Access<'_>,
     authority: Option<&Authority>,
     clients: Option<&Authority>,
-) -> String {
+) -> (String, String) {
     let write = |name: &str, text: &str| {
         let path = folder.join(name);
         std::fs::write(&path, text).expect("a file in our own folder");
         path.display().to_string()
     };
-    let mut text = format!(
-        "version: 0.1\nlog: {{level: info, accesslog: {{disabled: true}}}}\n\
-         storage: {{filesystem: {{rootdirectory: {}}}}}\n\
-         http:\n  addr: 127.0.0.1:0\n",
-        folder.join("data").display()
-    );
+    let (mut http, mut more) = (String::new(), String::new());
     if let Some(authority) = authority {
         let (certificate, key) = authority.certify(&["localhost", "127.0.0.1", "secure.test"]);
         let (certificate, key) = (write("tls.pem", &certificate), write("tls.key", &key));
         let clients = clients.map_or_else(String::new, |clients| {
             format!(", clientcas: [{}]", clients.file().display())
         });
-        text += &format!("  tls: {{certificate: {certificate}, key: {key}{clients}}}\n");
+        http += &format!("  tls: {{certificate: {certificate}, key: {key}{clients}}}\n");
     }
     match access {
         Access::Anyone => {}
         Access::Password => {
             let path = write("htpasswd", &format!("{USER}:{PASSWORD_HASH}\n"));
-            text += &format!("auth: {{htpasswd: {{realm: pits, path: {path}}}}}\n");
+            more += &format!("auth: {{htpasswd: {{realm: pits, path: {path}}}}}\n");
         }
         Access::Token(server) => {
             let bundle = write("tokens.pem", server.certificate());
-            text += &format!(
+            more += &format!(
                 "auth: {{token: {{realm: '{}', service: {}, issuer: {}, rootcertbundle: {bundle}}}}}\n",
                 server.realm(),
                 tokens::SERVICE,
@@ -184,5 +130,5 @@ fn configuration_of(
             );
         }
     }
-    text
+    (http, more)
 }
