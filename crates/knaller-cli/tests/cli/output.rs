@@ -1,10 +1,8 @@
 //! Results, in pipes and without colour.
 
-use std::io::Read as _;
 use std::process::Stdio;
 
-use rustix::fs::{Mode, OFlags};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use testkit::Terminal;
 
 use crate::support::World;
 
@@ -80,24 +78,16 @@ fn logged_to_a_terminal(variables: &[(&str, &str)]) -> String {
     let machine = world.path().join("data/vms/web");
     std::fs::create_dir_all(&machine).unwrap();
     std::fs::write(machine.join("vm.json"), "{").unwrap();
-    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&terminal).unwrap();
-    unlockpt(&terminal).unwrap();
-    let name = ptsname(&terminal, Vec::new()).unwrap();
-    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let stderr = rustix::fs::open(&*name, flags, Mode::empty()).unwrap();
+    let terminal = Terminal::new(80);
     let status = world
         .command(&["list", "--log", "warn"])
         .env("TERM", "xterm")
         .envs(variables.iter().copied())
         .stdout(Stdio::null())
-        .stderr(stderr)
+        .stderr(terminal.device())
         .status();
     assert!(status.unwrap().success());
-    let mut seen = Vec::new();
-    // A terminal that nobody has open any more ends with an error (EIO), once everything was read.
-    let _ = std::fs::File::from(terminal).read_to_end(&mut seen);
-    String::from_utf8(seen).unwrap()
+    terminal.rest()
 }
 
 #[test]

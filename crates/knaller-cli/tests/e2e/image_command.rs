@@ -1,18 +1,12 @@
 //! Images by the command: from registries and archives, under names, out again, and what is said on the way.
 
-use std::fs::File;
-use std::io::Read as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use rustix::fs::{Mode, OFlags};
 use rustix::process::Signal;
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
 use serde_json::Value;
-use testkit::registry::{Access, Fault, Network, PASSWORD, Registry, USER};
-use testkit::run_with;
+use testkit::registry::{Access, Fault, Network, Registry};
+use testkit::{Terminal, run_with};
 
 use crate::world::World;
 
@@ -86,6 +80,32 @@ fn layers(layout: &Path) -> Vec<String> {
         .iter()
         .map(|layer| layer["digest"].as_str().unwrap().to_owned())
         .collect()
+}
+
+/// An image in a registry, and on the way of its large layer a fault.
+struct Shaky {
+    world: World,
+    layers: Vec<String>,
+    name: String,
+    _served: (Registry, Network),
+}
+
+impl Shaky {
+    fn new(fault: Fault) -> Self {
+        let world = World::without_kernel();
+        let registry = Registry::plain(Access::Anyone);
+        let layout = layout(&world);
+        let _ = serve(&layout, &registry.host());
+        let network = Network::to(registry.port());
+        let layers = layers(&layout);
+        network.fault("GET", &layers[0], 1, fault);
+        Self {
+            world,
+            layers,
+            name: format!("{}/team/app:1", network.host()),
+            _served: (registry, network),
+        }
+    }
 }
 
 fn listed(world: &World) -> Value {
@@ -183,24 +203,18 @@ fn an_image_from_its_pull_to_its_removal() {
 
 #[test]
 fn what_an_interrupted_pull_fetched_is_kept() {
-    let world = World::without_kernel();
-    let registry = Registry::plain(Access::Anyone);
-    let layout = layout(&world);
-    let _ = serve(&layout, &registry.host());
-    let network = Network::to(registry.port());
-    let name = format!("{}/team/app:1", network.host());
-    let layers = layers(&layout);
-    network.fault("GET", &layers[0], 1, Fault::Trickle { after: 400_000 });
+    let shaky = Shaky::new(Fault::Trickle { after: 400_000 });
+    let (world, name) = (&shaky.world, &shaky.name);
 
-    let mut pull = world.spawn(&["image", "pull", &name]);
-    pull.line(&layers[1]["sha256:".len()..][..12]);
+    let mut pull = world.spawn(&["image", "pull", name]);
+    pull.line(&shaky.layers[1]["sha256:".len()..][..12]);
     pull.signal(Signal::INT);
     let (code, said) = pull.end();
     assert_eq!(code, 130, "{said}");
     assert!(said.contains("what has come is kept for a day"), "{said}");
-    assert_eq!(listed(&world), serde_json::json!([]));
+    assert_eq!(listed(world), serde_json::json!([]));
 
-    let pulled = world.run(&["image", "pull", &name]);
+    let pulled = world.run(&["image", "pull", name]);
     assert!(
         pulled.stderr.contains("in 1 layer; 1 layer was there already"),
         "{pulled}"
@@ -210,45 +224,20 @@ fn what_an_interrupted_pull_fetched_is_kept() {
 
 #[test]
 fn a_terminal_sees_each_layer_move() {
-    let world = World::without_kernel();
-    let registry = Registry::plain(Access::Anyone);
-    let layout = layout(&world);
-    let _ = serve(&layout, &registry.host());
-    let network = Network::to(registry.port());
-    let name = format!("{}/team/app:1", network.host());
     // It breaks off once, so there is a pause in which it must be drawn.
-    let cut = Fault::Cut { after: 700_000 };
-    network.fault("GET", &layers(&layout)[0], 1, cut);
-
-    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&terminal).unwrap();
-    unlockpt(&terminal).unwrap();
-    let size = Winsize {
-        ws_row: 24,
-        ws_col: 80,
-        ws_xpixel: 0,
-        ws_ypixel: 0,
-    };
-    tcsetwinsize(&terminal, size).unwrap();
-    let path = ptsname(&terminal, Vec::new()).unwrap();
-    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let stderr = rustix::fs::open(&*path, flags, Mode::empty()).unwrap();
-    let mut child = world
-        .command(&["image", "pull", &name])
+    let shaky = Shaky::new(Fault::Cut { after: 700_000 });
+    let terminal = Terminal::new(80);
+    let mut child = shaky
+        .world
+        .command(&["image", "pull", &shaky.name])
         .env("TERM", "xterm")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(stderr)
+        .stderr(terminal.device())
         .spawn()
         .unwrap();
-    let reader = std::thread::spawn(move || {
-        let mut seen = Vec::new();
-        // A terminal that nobody has open any more ends with an error (EIO), once everything was read.
-        let _ = File::from(terminal).read_to_end(&mut seen);
-        String::from_utf8_lossy(&seen).into_owned()
-    });
     let status = testkit::end(&mut child, "a pull at a terminal");
-    let seen = reader.join().unwrap();
+    let seen = terminal.rest();
     assert!(status.success(), "{seen}");
     for text in [
         "█",
@@ -261,43 +250,6 @@ fn a_terminal_sees_each_layer_move() {
     ] {
         assert!(seen.contains(text), "no {text:?} in {seen}");
     }
-}
-
-#[test]
-fn logins_are_checked_and_kept_from_others() {
-    let world = World::without_kernel();
-    let registry = Registry::plain(Access::Password);
-    let host = registry.host();
-    let name = format!("{host}/team/app:1");
-    world.run(&["image", "pull", &name]).fails(14, &["knaller login"]);
-
-    // Standard input is no terminal here.
-    world
-        .run(&["login", &host, "-u", USER])
-        .fails(2, &["--password-stdin"]);
-    let login = ["login", &host, "-u", USER, "--password-stdin", "--log", "trace"];
-    let wrong = run_with(&mut world.command(&login), b"wrong\n");
-    let wrong = wrong.fails(14, &["does not know this user", "Nothing is stored"]);
-    assert!(!wrong.stderr.contains("wrong\n"), "{wrong}");
-    let file = world.sandbox.path().join("config/containers/auth.json");
-    assert!(!file.exists());
-
-    let right = run_with(&mut world.command(&login), format!("{PASSWORD}\n").as_bytes());
-    assert!(
-        right.stderr.contains(&format!("{USER} is logged in to {host}")),
-        "{right}"
-    );
-    assert!(!right.stderr.contains(PASSWORD), "{right}");
-    assert_eq!(right.ok(), "");
-    assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
-    // Let in, and there is no such image.
-    world.run(&["image", "pull", &name]).fails(3, &["has no "]);
-
-    let out = world.run(&["logout", &host]);
-    assert!(out.stderr.contains("logged out of"), "{out}");
-    assert!(!std::fs::read_to_string(&file).unwrap().contains(&host));
-    let again = world.run(&["logout", &host]);
-    assert!(again.stderr.contains("nobody is logged in to"), "{again}");
 }
 
 #[test]

@@ -24,7 +24,7 @@ pub(crate) struct HistoryArgs {
 
 /// The one view of a step. Programs rely on its field names.
 #[derive(Debug, Serialize)]
-struct StepView {
+pub(super) struct StepView {
     created: Option<Timestamp>,
     created_by: String,
     comment: String,
@@ -51,7 +51,7 @@ impl HistoryArgs {
 }
 
 impl StepView {
-    fn new(step: Step) -> Self {
+    pub(super) fn new(step: Step) -> Self {
         let layer = step.layer.as_ref();
         Self {
             created: step.history.created,

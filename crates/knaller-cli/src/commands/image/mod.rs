@@ -103,3 +103,6 @@ async fn with_store<T: Send + 'static>(
     let done = done.map_err(|error| CommandError::host("the work on the images ended early", &error))?;
     Ok(done.map_err(knaller::Error::from)?)
 }
+
+#[cfg(test)]
+mod tests;

@@ -79,7 +79,7 @@ impl Listed for ImageView {
     const COLUMNS: &'static [Column] = &[
         Column::wrapping("NAME", 0),
         Column::new("ID", 0),
-        Column::new("SIZE", 3),
+        Column::new("SIZE", 1),
         Column::new("UNIQUE", 4),
         Column::new("AGE", 5),
         Column::wrapping("USED BY", 2),
