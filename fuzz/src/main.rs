@@ -41,6 +41,7 @@ targets! {
     mmds_request,
     qmp,
     registry,
+    snapshot_state,
     ssh,
     tar,
 }

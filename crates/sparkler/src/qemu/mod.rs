@@ -3,6 +3,7 @@
 pub mod accel;
 pub mod args;
 pub mod end;
+pub mod inside;
 pub mod migratable;
 pub mod process;
 pub mod qmp;

@@ -17,6 +17,7 @@ use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
+use super::inside;
 use crate::arch;
 
 /// Lines of QEMU's own complaints kept for an error's text.
@@ -75,11 +76,12 @@ pub fn log_pipe() -> io::Result<(pipe::Receiver, OwnedFd)> {
 
 impl Process {
     /// Starts QEMU with these arguments. `inherited` stays open in it, under the same numbers; nothing else does.
-    /// Must be called on the main thread.
+    /// `preload` is the number of the library to be loaded into it first, if any. Must be called on the main thread.
     pub fn spawn(
         program: &Path,
         args: &[String],
         inherited: &[OwnedFd],
+        preload: Option<RawFd>,
         log: pipe::Receiver,
     ) -> Result<Self, SpawnError> {
         let numbers: Vec<RawFd> = inherited.iter().map(AsRawFd::as_raw_fd).collect();
@@ -92,6 +94,9 @@ impl Process {
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .process_group(0);
+        if let Some(number) = preload {
+            command.env("LD_PRELOAD", inside::preload(number));
+        }
         let prepare = move || {
             set_parent_process_death_signal(Some(Signal::KILL))?;
             if getppid() != Some(parent) {

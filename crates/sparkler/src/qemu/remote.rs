@@ -89,8 +89,12 @@ fn number_in_proc(id: u32) -> io::Result<u32> {
     let pid = pid.ok_or(io::ErrorKind::InvalidInput)?;
     let handle = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?;
     let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", handle.as_raw_fd()))?;
-    let number = info.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok());
-    number.filter(|number| *number > 0).ok_or_else(|| io::ErrorKind::NotFound.into())
+    let number = info
+        .lines()
+        .find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok());
+    number
+        .filter(|number| *number > 0)
+        .ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
 fn parse(line: &str) -> Option<Mapping> {

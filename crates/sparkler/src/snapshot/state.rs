@@ -132,17 +132,18 @@ impl State {
         if bytes.len() > LIMIT {
             return Err(StateError::TooLong);
         }
-        let version = read_version(bytes).map_err(|error| match error {
-            HeadError::Read(error) => StateError::Read(error),
-            HeadError::Foreign => StateError::Foreign,
-        })?;
-        if !VERSION.reads(version) {
-            return Err(StateError::Version(version));
-        }
+        // Another version's file is told as such whatever follows its head.
+        check_head(bytes)?;
         let (body, sum) = bytes.split_last_chunk::<SUM>().ok_or(StateError::Damaged)?;
         if Sha256::digest(body)[..] != sum[..] {
             return Err(StateError::Damaged);
         }
+        Self::decode_body(body)
+    }
+
+    /// Understands what the checksum is of.
+    pub fn decode_body(body: &[u8]) -> Result<Self, StateError> {
+        check_head(body)?;
         let rest = body.get(HEAD..).ok_or(StateError::Damaged)?;
         let (machine, rest) = length(rest)?;
         let (devices, rest) = length(rest)?;
@@ -154,6 +155,18 @@ impl State {
             machine: serde_json::from_slice(machine).map_err(StateError::Machine)?,
             devices: rest.to_vec(),
         })
+    }
+}
+
+fn check_head(bytes: &[u8]) -> Result<(), StateError> {
+    let version = read_version(bytes).map_err(|error| match error {
+        HeadError::Read(error) => StateError::Read(error),
+        HeadError::Foreign => StateError::Foreign,
+    })?;
+    if VERSION.reads(version) {
+        Ok(())
+    } else {
+        Err(StateError::Version(version))
     }
 }
 

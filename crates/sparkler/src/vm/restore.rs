@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::time::Instant;
 
 use firecracker_api::models::{FullVmConfiguration, MemoryBackendType, NetworkInterface, SnapshotHugePages};
@@ -135,15 +136,27 @@ impl Vm {
         };
         same_maker(&machine.maker, &here)?;
         let size = machine.config.machine_config.unwrap_or_default().mem_size_mib as u64;
-        let memory = open_memory(load, size << 20).map_err(LoadError::Memory)?;
+        let size = (size << 20, load.mem_backend.backend_path.as_path());
+        let memory = open_memory(size, Memory::private).map_err(LoadError::Memory)?;
         resources
             .put_all(machine.config, &machine.serials)
             .map_err(LoadError::Build)?;
         resources.machine.track_dirty_pages = load.track_dirty_pages;
         let origin = Origin::State(&machine.pumped);
-        let mut running = bring_up(resources, &self.host, &self.mmds, memory, &origin)
-            .await
-            .map_err(LoadError::Build)?;
+        let started = bring_up(resources, &self.host, &self.mmds, memory, &origin).await;
+        let mut running = match started {
+            Ok(running) => running,
+            Err(fault) => {
+                // A program without a dynamic linker takes no library in.
+                tracing::warn!(
+                    "The guest gets a copy of the snapshot's memory, which cannot be shared: {fault}"
+                );
+                let memory = open_memory(size, Memory::copy).map_err(LoadError::Memory)?;
+                bring_up(resources, &self.host, &self.mmds, memory, &origin)
+                    .await
+                    .map_err(LoadError::Build)?
+            }
+        };
         let is = running.qmp.execute(&QueryVersion {}).await?.to_string();
         same_maker(&machine.maker, &Maker { qemu: is, ..here })?;
         match take_over(&mut running, &devices, resources).await {
@@ -203,9 +216,11 @@ fn same_maker(was: &Maker, is: &Maker) -> Result<(), LoadError> {
     })
 }
 
-fn open_memory(load: &SnapshotLoad, size: u64) -> io::Result<Memory> {
-    let file = File::open(&load.mem_backend.backend_path)?;
-    Memory::private(file, size)
+fn open_memory(
+    (size, path): (u64, &Path),
+    make: impl FnOnce(File, u64) -> io::Result<Memory>,
+) -> io::Result<Memory> {
+    make(File::open(path)?, size)
 }
 
 /// Gives QEMU the state it waits for, and what is no part of it.

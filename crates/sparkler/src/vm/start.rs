@@ -28,6 +28,7 @@ use crate::mmds::Mmds;
 use crate::net::{self, Pump};
 use crate::qemu::accel::Accel;
 use crate::qemu::args::{BootSlot, DriveSlot, EntropySlot, Link, Machine, MemorySlot, NetSlot};
+use crate::qemu::inside;
 use crate::qemu::process::{self, Process, SpawnError};
 use crate::qemu::qmp::Qmp;
 use crate::qemu::remote::Remote;
@@ -133,7 +134,11 @@ fn no_descriptors(error: io::Error) -> Fault {
 
 /// The descriptors QEMU gets; closed here once it has them.
 #[derive(Debug, Default)]
-struct Theirs(Vec<OwnedFd>);
+struct Theirs {
+    inherited: Vec<OwnedFd>,
+    /// The library to be loaded into it first.
+    preload: Option<RawFd>,
+}
 
 impl Theirs {
     /// A socket between this process and QEMU: our end, and the number of theirs.
@@ -150,7 +155,7 @@ impl Theirs {
 
     fn keep(&mut self, fd: OwnedFd) -> RawFd {
         let number = fd.as_raw_fd();
-        self.0.push(fd);
+        self.inherited.push(fd);
         number
     }
 }
@@ -241,9 +246,17 @@ fn describe(
         vcpus: resources.machine.vcpu_count,
         smt: resources.machine.smt,
         memory_mib: resources.machine.mem_size_mib,
-        memory: MemorySlot {
-            path: path(theirs.copy(memory)?),
-            share: memory.is_shared(),
+        memory: if memory.is_shared() {
+            MemorySlot {
+                path: path(theirs.copy(memory)?),
+                share: true,
+            }
+        } else {
+            theirs.preload = Some(theirs.keep(inside::library()?));
+            MemorySlot {
+                path: inside::memory_path(theirs.copy(memory)?),
+                share: false,
+            }
         },
         boot: match (origin, &resources.boot) {
             (Origin::Boot(cmdline), Some(boot)) => Some(BootSlot {
@@ -338,7 +351,8 @@ async fn launch(
 ) -> Result<Running, Fault> {
     let args = machine.args();
     tracing::debug!("Starting {} {}", host.qemu.display(), args.join(" "));
-    let process = Process::spawn(&host.qemu, &args, &theirs.0, ours.log.0).map_err(refuse)?;
+    let process =
+        Process::spawn(&host.qemu, &args, &theirs.inherited, theirs.preload, ours.log.0).map_err(refuse)?;
     drop(theirs);
     let control = to_async(ours.control.0).map_err(no_descriptors)?;
     let generations = vec![0; machine.drives.len()];

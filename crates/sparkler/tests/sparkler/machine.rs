@@ -42,6 +42,20 @@ impl Machine {
         machine
     }
 
+    /// Starts sparkler with another program in QEMU's place.
+    pub(crate) fn with_qemu(script: &str) -> Self {
+        use std::os::unix::fs::PermissionsExt;
+        let sandbox = Sandbox::new();
+        let qemu = sandbox.path().join("qemu");
+        std::fs::write(&qemu, script).unwrap();
+        std::fs::set_permissions(&qemu, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let mut program = sandbox.command(env!("CARGO_BIN_EXE_sparkler"));
+        program.env("QEMU", qemu);
+        let mut machine = Self::spawn(sandbox, program, &[], true);
+        machine.wait_for("Listening on API socket");
+        machine
+    }
+
     /// Starts sparkler with a machine that is described in a file.
     pub(crate) fn from_config(config: &Value, args: &[&str]) -> Self {
         let sandbox = Sandbox::new();

@@ -111,6 +111,20 @@ fn a_guest_goes_on_with_other_drives_where_it_was() {
     copy.sh("echo written | dd of=/dev/vda bs=512 seek=2 conv=sync,notrunc; sync");
     assert!(std::fs::read(&second).unwrap()[1024..].starts_with(b"written\n"));
     copy.sh("dd if=/dev/urandom of=/junk bs=1M count=16");
+    // What the balloon takes comes out of this guest's memory, not out of the file.
+    let free = |copy: &mut Machine| -> u64 {
+        let line = copy.sh("grep MemFree /proc/meminfo");
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    };
+    let enough = free(&mut copy) - 20 * 1024;
+    copy.patch("/balloon", &json!({ "amount_mib": 31 }));
+    while free(&mut copy) > enough {}
+    copy.patch("/balloon", &json!({ "amount_mib": 1 }));
+    while free(&mut copy) < enough {}
+    assert!(
+        !opened_for_writing(&copy, &files.memory),
+        "QEMU could write to the memory file"
+    );
     assert!(
         before == std::fs::read(&files.memory).unwrap(),
         "the memory file was changed"
@@ -133,6 +147,22 @@ fn a_guest_goes_on_with_other_drives_where_it_was() {
         format!("41\n{sum}")
     });
     assert_eq!(copy.exit_code(), 0, "{}", copy.output);
+}
+
+/// Whether QEMU has this file open for writing (`/proc/PID/fdinfo`, proc(5)).
+fn opened_for_writing(machine: &Machine, file: &Path) -> bool {
+    let process = Path::new("/proc").join(machine.qemu().as_raw_pid().to_string());
+    let mut found = None;
+    for entry in std::fs::read_dir(process.join("fd")).unwrap() {
+        let entry = entry.unwrap();
+        if std::fs::read_link(entry.path()).is_ok_and(|name| name == file) {
+            let info = std::fs::read_to_string(process.join("fdinfo").join(entry.file_name())).unwrap();
+            let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).unwrap();
+            let flags = u32::from_str_radix(flags.trim(), 8).unwrap();
+            found = Some(found.unwrap_or(false) || flags & 3 != 0);
+        }
+    }
+    found.expect("QEMU has the memory file open")
 }
 
 /// A guest with a vsock device and services on it.
@@ -225,4 +255,137 @@ fn vsock_works_before_and_after_in_several_guests_at_once() {
         assert_eq!(shell(socket, "busybox cat /tmp/kept"), number.to_string());
     }
     assert_eq!(shell(&socket, "busybox cat /tmp/kept"), "41");
+}
+
+/// Lays a diff over its base as Firecracker's documentation says: what is no hole is written.
+fn lay_over(base: &Path, diff: &Path) {
+    use std::os::unix::fs::FileExt;
+    let (base, diff) = (
+        std::fs::OpenOptions::new().write(true).open(base).unwrap(),
+        std::fs::File::open(diff).unwrap(),
+    );
+    let mut at = 0;
+    while let Ok(start) = rustix::fs::seek(&diff, rustix::fs::SeekFrom::Data(at)) {
+        at = rustix::fs::seek(&diff, rustix::fs::SeekFrom::Hole(start)).unwrap();
+        let mut bytes = vec![0; usize::try_from(at - start).unwrap()];
+        diff.read_exact_at(&mut bytes, start).unwrap();
+        base.write_all_at(&bytes, start).unwrap();
+    }
+}
+
+fn bytes_on_disk(path: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata(path).unwrap().blocks() * 512
+}
+
+/// Takes diffs of a guest whose memory is in `base`, the second after something was put back as it was, and goes on from
+/// the last of them in another process.
+fn goes_on_from_diffs(machine: &mut Machine, base: &Files) {
+    let diff = |name: &str| Files {
+        state: machine.path(&format!("{name}-state")),
+        memory: machine.path(&format!("{name}-memory")),
+    };
+    let diffs = [diff("first"), diff("second")];
+    let writes = [
+        "echo one > /kept; yes a | head -c 3000000 > /pad",
+        "echo two > /kept; rm /pad",
+    ];
+    for (diff, write) in diffs.iter().zip(writes) {
+        machine.sh(write);
+        pause(machine);
+        machine.put("/snapshot/create", &diff.create("Diff"));
+        resume(machine);
+    }
+    let whole = bytes_on_disk(&base.memory);
+    let first = bytes_on_disk(&diffs[0].memory);
+    assert!((3_000_000..whole / 2).contains(&first), "{first} of {whole}");
+    for diff in &diffs {
+        lay_over(&base.memory, &diff.memory);
+    }
+    let mut load = diffs[1].load();
+    load["mem_backend"]["backend_path"] = json!(base.memory);
+    load["resume_vm"] = json!(true);
+    let mut copy = Machine::start(&[]);
+    copy.put("/snapshot/load", &load);
+    copy.go_on_after(machine.commands());
+    assert_eq!(copy.sh("cat /kept; [ ! -e /pad ]"), "two");
+}
+
+#[test]
+fn diffs_laid_over_their_base_are_the_guest_at_the_last_of_them() {
+    let mut machine = Machine::booted(&[]);
+    let base = Files::of(&machine);
+    pause(&machine);
+    machine.put("/snapshot/create", &base.create("Full"));
+    resume(&machine);
+    let commands = machine.commands();
+
+    // A guest that was loaded keeps what it has written elsewhere than one that was booted.
+    let mut loaded = Machine::start(&[]);
+    let own = Files::of(&loaded);
+    std::fs::copy(&base.memory, &own.memory).unwrap();
+    let mut load = base.load();
+    load["resume_vm"] = json!(true);
+    load["track_dirty_pages"] = json!(true);
+    loaded.put("/snapshot/load", &load);
+    loaded.go_on_after(commands);
+    goes_on_from_diffs(&mut loaded, &own);
+    drop(loaded);
+    goes_on_from_diffs(&mut machine, &base);
+}
+
+/// A QEMU without a dynamic linker takes no library in; here one that is kept from doing so.
+const WITHOUT_LIBRARY: &str = "#!/bin/sh\nunset LD_PRELOAD\nexec qemu-system-x86_64 \"$@\"\n";
+
+#[test]
+fn what_cannot_be_shared_is_copied_and_what_cannot_be_loaded_is_refused_whole() {
+    let (machine, _socket) = with_vsock();
+    let files = Files::of(&machine);
+    pause(&machine);
+    machine.put("/snapshot/create", &files.create("Full"));
+
+    let copy = Machine::with_qemu(WITHOUT_LIBRARY);
+    let socket = copy.path("other.sock");
+    let mut load = files.load();
+    load["vsock_override"] = json!({ "uds_path": socket });
+    load["resume_vm"] = json!(true);
+
+    let state = std::fs::read(&files.state).unwrap();
+    let spoilt = |bytes: &[u8]| {
+        std::fs::write(&files.state, bytes).unwrap();
+        let words = copy.refused("PUT", "/snapshot/load", &load);
+        assert!(!super::machine::exists(&socket), "{words}");
+        words
+    };
+    let of_the_file = |what: &str| {
+        format!(
+            "Load snapshot error: Failed to restore from snapshot: Failed to get snapshot state from file: Failed to load \
+             snapshot state from file: {what}"
+        )
+    };
+    let damaged = of_the_file("the file is damaged: its checksum or its lengths do not fit what is in it");
+    assert_eq!(spoilt(&state[..state.len() / 2]), damaged);
+    assert_eq!(
+        spoilt(b""),
+        of_the_file("the file is not a state file of sparkler")
+    );
+    let mut newer = state.clone();
+    newer[8] += 1;
+    assert_eq!(
+        spoilt(&newer),
+        of_the_file("Invalid data version: 2.0.0 (this program reads 1.0.0)")
+    );
+    std::fs::write(&files.state, &state).unwrap();
+    let short = machine.file("short", &[0; 4096]);
+    let mut other = load.clone();
+    other["mem_backend"]["backend_path"] = json!(short);
+    let words = copy.refused("PUT", "/snapshot/load", &other);
+    assert!(
+        words.ends_with("the file has 4096 bytes, the guest 134217728"),
+        "{words}"
+    );
+
+    // After all that it can still be loaded.
+    copy.put("/snapshot/load", &load);
+    assert_eq!(shell(&socket, "echo $((6 * 7))"), "42");
 }

@@ -24,11 +24,51 @@ pub(super) const CASES: &[Case] = &[
     )
     .needs(&[Capability::Snapshots])
     .then(loaded_running_at_once),
+    Case::new("snapshot/made of what was written", Phase::Paused, made_diff)
+        .needs(&[Capability::Snapshots])
+        .then(loaded),
+    Case::new("snapshot/loaded with unknown devices", Phase::Paused, made_once)
+        .needs(&[Capability::Snapshots])
+        .then(loaded_with_unknown_network),
+    Case::new(
+        "snapshot/loaded with a socket it has no device for",
+        Phase::Paused,
+        made_once,
+    )
+    .needs(&[Capability::Snapshots])
+    .then(loaded_with_unknown_vsock),
+    Case::new("snapshot/loaded without its memory", Phase::Paused, made_once)
+        .needs(&[Capability::Snapshots])
+        .then(loaded_without_memory),
+    Case::new(
+        "snapshot/loaded with a socket of its own",
+        Phase::Paused,
+        made_once,
+    )
+    .prepared(vsock)
+    .needs(&[Capability::Snapshots])
+    .then(loaded_with_other_vsock),
+    Case::new("snapshot/loaded with its drive", Phase::Paused, made_once)
+        .prepared(drive)
+        .needs(&[Capability::Snapshots])
+        .then(loaded_with_other_drive),
     Case::new("snapshot/that cannot be made", Phase::Paused, not_made).lacks(Capability::Snapshots),
     Case::new(
         "snapshot/loaded after other things",
         Phase::NotStarted,
         loaded_late,
+    )
+    .needs(&[Capability::Snapshots]),
+    Case::new(
+        "snapshot/loaded after a drive",
+        Phase::NotStarted,
+        loaded_after_a_drive,
+    )
+    .needs(&[Capability::Snapshots]),
+    Case::new(
+        "snapshot/loaded after metadata",
+        Phase::NotStarted,
+        loaded_after_metadata,
     )
     .needs(&[Capability::Snapshots]),
     Case::new(
@@ -136,6 +176,72 @@ fn loaded(files: &Files) -> Vec<Step> {
     ]
 }
 
+/// The memory of a guest that was booted, as far as it was written, is all of it.
+fn made_diff(files: &Files) -> Vec<Step> {
+    let mut target = target(files);
+    target["snapshot_type"] = json!("Diff");
+    vec![put("/snapshot/create", target).done()]
+}
+
+fn loaded_with_unknown_network(files: &Files) -> Vec<Step> {
+    let mut source = made_source(files);
+    source["network_overrides"] = json!([{"iface_id": "nobody", "host_dev_name": "tap0"}]);
+    vec![put("/snapshot/load", source).fault(
+        "Load snapshot error: Failed to restore from snapshot: Failed to get snapshot state from file: Unknown Network \
+         Device.",
+    )]
+}
+
+fn loaded_with_unknown_vsock(files: &Files) -> Vec<Step> {
+    let mut source = made_source(files);
+    source["vsock_override"] = json!({"uds_path": format!("{}/contract-other", files.folder)});
+    vec![put("/snapshot/load", source).fault(
+        "Load snapshot error: Failed to restore from snapshot: Failed to get snapshot state from file: Unknown Vsock \
+         Device.",
+    )]
+}
+
+fn loaded_without_memory(files: &Files) -> Vec<Step> {
+    let mut source = made_source(files);
+    source["mem_backend"]["backend_path"] = json!(format!("{}/contract-missing", files.folder));
+    vec![put("/snapshot/load", source).fault(
+        "Load snapshot error: Failed to restore from snapshot: Failed to load guest memory: Error creating guest memory \
+         from file: Failed to load guest memory: No such file or directory (os error 2)",
+    )]
+}
+
+fn vsock(files: &Files) -> Vec<Step> {
+    let path = format!("{}/contract-vsock", files.folder);
+    vec![put("/vsock", json!({"guest_cid": 3, "uds_path": path})).done()]
+}
+
+fn loaded_with_other_vsock(files: &Files) -> Vec<Step> {
+    let other = format!("{}/contract-other", files.folder);
+    let mut source = made_source(files);
+    source["vsock_override"] = json!({ "uds_path": other });
+    vec![
+        put("/snapshot/load", source).done(),
+        get("/vm/config").members([("/vsock/uds_path", json!(other)), ("/vsock/guest_cid", json!(3))]),
+    ]
+}
+
+fn drive(files: &Files) -> Vec<Step> {
+    let body = json!({"drive_id": "data", "path_on_host": files.drive, "is_root_device": false});
+    vec![put("/drives/data", body).done()]
+}
+
+/// A guest that was loaded may get another drive before it goes on.
+fn loaded_with_other_drive(files: &Files) -> Vec<Step> {
+    let other = json!({"drive_id": "data", "path_on_host": files.other_drive});
+    vec![
+        put("/snapshot/load", made_source(files)).done(),
+        get("/vm/config").members([("/drives/0/path_on_host", json!(files.drive))]),
+        patch("/drives/data", other).done(),
+        get("/vm/config").members([("/drives/0/path_on_host", json!(files.other_drive))]),
+        patch("/vm", r#"{"state":"Resumed"}"#).done(),
+    ]
+}
+
 fn loaded_running_at_once(files: &Files) -> Vec<Step> {
     let mut source = made_source(files);
     source["resume_vm"] = json!(true);
@@ -161,6 +267,21 @@ fn loaded_late(files: &Files) -> Vec<Step> {
         ),
         get("/").members([("/state", json!("Not started"))]),
     ]
+}
+
+fn loaded_after_a_drive(files: &Files) -> Vec<Step> {
+    let mut steps = drive(files);
+    steps.push(put("/snapshot/load", source(files)).fault(
+        "Load snapshot error: Loading a microVM snapshot not allowed after configuring boot-specific resources.",
+    ));
+    steps
+}
+
+/// Metadata are no part of a snapshot and may be there before.
+fn loaded_after_metadata(files: &Files) -> Vec<Step> {
+    let mut steps = vec![put("/mmds", r#"{"a":"b"}"#).done()];
+    steps.extend(loaded_from_nowhere(files));
+    steps
 }
 
 /// The server may end after this answer.
