@@ -23,7 +23,7 @@ pub const MIN_SIZE: u64 = 32 * MIB;
 pub const MAX_SIZE: u64 = 16 << 40;
 
 /// Counted up when templates change, so that old ones are not used.
-const FORM: u32 = 1;
+const FORM: u32 = 2;
 
 /// Why a disk could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -120,6 +120,14 @@ mod tests {
                 "{}",
                 String::from_utf8_lossy(&checked.stdout)
             );
+            let listed = std::process::Command::new("/sbin/debugfs")
+                .args(["-R", "ls -p /"])
+                .arg(&path)
+                .output()
+                .unwrap();
+            let listed = String::from_utf8(listed.stdout).unwrap();
+            let names = listed.lines().filter_map(|line| line.split('/').nth(5));
+            assert_eq!(names.collect::<Vec<_>>(), [".", ".."], "{listed}");
         }
         assert_eq!(fs::read_dir(data.join("templates")).unwrap().count(), 3);
     }

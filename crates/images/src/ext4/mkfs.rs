@@ -1,8 +1,8 @@
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::path::Path;
 
-use super::tools::{ToolError, run};
+use super::tools::{ToolError, debugfs, run};
 use crate::files::StageError;
 
 /// What the guest kernels have in common: Linux 5.10 and later. No reserve for growing (`resize_inode`): a disk of another
@@ -42,9 +42,12 @@ impl MakeError {
     }
 }
 
-/// Makes `path`, which must not be there, a sparse file with an empty file system. What mke2fs would write as zeros
-/// stays a hole: inode tables and the journal of a file that was never written to are zeros already, and the
-/// file system is marked so, or the guest would write them all in the background.
+/// Makes `path`, which must not be there, a sparse file with a file system that is empty: programs that want an empty folder to
+/// begin with (initdb among them) mind the `lost+found` of a fresh one. Who repairs a file system makes it anew where it is
+/// missing (e2fsck(8)); who only checks it does not miss it.
+///
+/// What mke2fs would write as zeros stays a hole: inode tables and the journal of a file that was never written to are
+/// zeros already, and the file system is marked so, or the guest would write them all in the background.
 pub(crate) fn make_blank(path: &Path, blank: Blank) -> Result<(), MakeError> {
     let broken = |source| StageError::new(path, blank.size, source);
     File::create_new(path)
@@ -61,6 +64,14 @@ pub(crate) fn make_blank(path: &Path, blank: Blank) -> Result<(), MakeError> {
     arguments.extend(["-J".into(), format!("size={}", blank.journal_mib).into()]);
     arguments.extend(["-O".into(), FEATURES.into(), path.into()]);
     run("mke2fs", arguments, &|output| output.status.success())
-        .map_err(|error| MakeError::tool(path, blank.size, error))?;
-    Ok(())
+        .map(drop)
+        .and_then(|()| {
+            debugfs([
+                OsStr::new("-w"),
+                "-R".as_ref(),
+                "rmdir lost+found".as_ref(),
+                path.as_ref(),
+            ])
+        })
+        .map_err(|error| MakeError::tool(path, blank.size, error))
 }

@@ -68,3 +68,15 @@ pub(crate) fn run<I: AsRef<OsStr>>(
         said,
     })
 }
+
+/// Runs debugfs(8), which ends with 0 whatever went wrong; but then it complains, and otherwise says its version only.
+pub(super) fn debugfs<I: AsRef<OsStr>>(arguments: impl IntoIterator<Item = I>) -> Result<(), ToolError> {
+    let silent = |output: &Output| {
+        let said = String::from_utf8_lossy(&output.stderr);
+        output.status.success()
+            && said
+                .lines()
+                .all(|line| line.trim().is_empty() || line.starts_with("debugfs 1."))
+    };
+    run("debugfs", arguments, &silent).map(drop)
+}
