@@ -1,7 +1,7 @@
 //! What PID 1 and the worker say to each other, on a pair of Unix sockets: one JSON value a line.
 //!
-//! PID 1 sends a [`Notice`] whenever what it says has changed, and all of them to a new worker. The worker sends
-//! [`guest_protocol::control::Request`]s that only PID 1 can do. The end of the stream means that PID 1 has handed itself
+//! PID 1 sends a [`Notice`] whenever what it says has changed, and all of them to a new worker. The worker sends a [`Word`]
+//! for what only PID 1 can do, and for what its successor shall know. The end of the stream means that PID 1 has handed itself
 //! over to the image's init.
 
 use std::io::{ErrorKind, Read, Write};
@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
 use guest_protocol::Exit;
-use guest_protocol::control::{MAX_LINE, Request};
+use guest_protocol::control::{Health, MAX_LINE, Request};
 use serde::{Deserialize, Serialize};
 
 use crate::machine::Root;
@@ -24,6 +24,8 @@ pub(crate) enum Notice {
         running: bool,
         exit: Option<Exit>,
     },
+    /// What the last worker has seen of the entrypoint's health.
+    Health(Health),
     /// Everything is up since then, on the guest's monotonic clock.
     Ready {
         since_us: u64,
@@ -32,6 +34,15 @@ pub(crate) enum Notice {
     Ending,
     /// End every session and exit: the machine goes down.
     Stop,
+}
+
+/// One line from the worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Word {
+    Ask(Request),
+    /// To be told to the next worker.
+    Health(Health),
 }
 
 /// PID 1's end. Never blocks.
@@ -63,9 +74,9 @@ impl Link {
         self.stream.write_all(&line)
     }
 
-    /// The requests that have come in since the last call. Lines that are no request are dropped: they come from our own
+    /// The words that have come in since the last call. Lines that are none are dropped: they come from our own
     /// worker, so the only way to get one is a worker gone mad.
-    pub(crate) fn receive(&mut self) -> Vec<Request> {
+    pub(crate) fn receive(&mut self) -> Vec<Word> {
         let mut buffer = [0; 1024];
         loop {
             match self.stream.read(&mut buffer) {
@@ -102,14 +113,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn requests_arrive_whole_whatever_the_cuts() {
+    fn words_arrive_whole_whatever_the_cuts() {
         let (mut link, mut worker) = Link::pair().unwrap();
         worker
-            .write_all(b"{\"type\":\"shutdown\"}\nnoise\n{\"type\":")
+            .write_all(b"{\"ask\":{\"type\":\"shutdown\"}}\nnoise\n{\"ask\":{\"type\":")
             .unwrap();
-        assert_eq!(link.receive(), [Request::Shutdown { grace_ms: None }]);
-        worker.write_all(b"\"status\"}\n").unwrap();
-        assert_eq!(link.receive(), [Request::Status]);
+        assert_eq!(link.receive(), [Word::Ask(Request::Shutdown { grace_ms: None })]);
+        worker.write_all(b"\"status\"}}\n").unwrap();
+        assert_eq!(link.receive(), [Word::Ask(Request::Status)]);
         assert_eq!(link.receive(), []);
     }
 
@@ -118,8 +129,8 @@ mod tests {
         let (mut link, mut worker) = Link::pair().unwrap();
         worker.write_all(&vec![b'x'; MAX_LINE]).unwrap();
         assert_eq!(link.receive(), []);
-        worker.write_all(b"\n{\"type\":\"status\"}\n").unwrap();
-        assert_eq!(link.receive(), [Request::Status]);
+        worker.write_all(b"\n{\"ask\":{\"type\":\"status\"}}\n").unwrap();
+        assert_eq!(link.receive(), [Word::Ask(Request::Status)]);
     }
 
     #[test]

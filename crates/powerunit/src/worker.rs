@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, watch};
 use crate::clock;
 use crate::console::{chain, say};
 use crate::health::Health;
-use crate::link::Notice;
+use crate::link::{Notice, Word};
 use crate::listen::Listener;
 use crate::machine::{Call, Handle, Root};
 use crate::{figures, ssh, sys};
@@ -117,6 +117,10 @@ impl View {
                     },
                     Ok(None) | Err(_) => self.init = None,
                 },
+                seen = self.health.changed() => {
+                    // An init that is gone has no next worker to tell.
+                    let _ = self.tell(&Word::Health(seen)).await;
+                }
                 call = self.asked.recv() => match call {
                     Some(Call { request, reply }) => {
                         let answer = self.answer(request).await;
@@ -142,6 +146,7 @@ impl View {
                 self.root.send_replace(root);
             }
             Notice::Entrypoint { running, exit } => self.entrypoint = (running, exit),
+            Notice::Health(seen) => self.health.resume(seen),
             Notice::Ready { since_us } => self.health.start(since_us),
             Notice::Ending => self.health.stop(),
             Notice::Stop => {}
@@ -179,7 +184,7 @@ impl View {
             Request::Freeze { .. } | Request::Thaw => Reply::Failed {
                 message: "this guest cannot stand still".into(),
             },
-            Request::Shutdown { .. } => match self.shut_down(&request).await {
+            Request::Shutdown { .. } => match self.shut_down(request).await {
                 Ok(()) => Reply::Stopping,
                 Err(e) => Reply::Failed {
                     message: format!("cannot reach init: {}", chain(&e)),
@@ -188,15 +193,20 @@ impl View {
         }
     }
 
-    async fn shut_down(&mut self, request: &Request) -> Result<()> {
-        match &mut self.init {
-            Some(init) => {
-                let mut line = serde_json::to_vec(request)?;
-                line.push(b'\n');
-                init.write_all(&line).await
-            }
+    async fn shut_down(&mut self, request: Request) -> Result<()> {
+        if self.init.is_none() {
             // What every init takes for Ctrl-Alt-Del, which is a reboot, which ends a microVM.
-            None => sys::kill(1, libc::SIGINT),
+            return sys::kill(1, libc::SIGINT);
         }
+        self.tell(&Word::Ask(request)).await
+    }
+
+    async fn tell(&mut self, word: &Word) -> Result<()> {
+        let Some(init) = &mut self.init else {
+            return Ok(());
+        };
+        let mut line = serde_json::to_vec(word)?;
+        line.push(b'\n');
+        init.write_all(&line).await
     }
 }

@@ -1,8 +1,7 @@
 //! The image's health check: run now and then beside everything else, by the worker, so that it goes on whoever is PID 1.
 //!
 //! The invariant: one check at a time. Each is over, with its whole process group, before the pause to the next begins; when
-//! the watch is dropped, so is the check that runs. A worker that takes a dead one's place knows nothing of its checks and begins
-//! anew, but for the time that the start is given.
+//! the watch is dropped, so is the check that runs. A worker that takes a dead one's place goes on where that one was.
 
 mod check;
 mod monitor;
@@ -27,6 +26,7 @@ use monitor::Monitor;
 pub(crate) struct Health {
     plan: Option<Plan>,
     seen: watch::Sender<control::Health>,
+    changes: watch::Receiver<control::Health>,
     /// Aborted with this value, and the check that runs with it.
     running: JoinSet<()>,
 }
@@ -38,11 +38,26 @@ impl Health {
             failing_streak: 0,
             last: None,
         };
+        let (seen, changes) = watch::channel(unchecked);
         Self {
             plan: Plan::new(config),
-            seen: watch::Sender::new(unchecked),
+            seen,
+            changes,
             running: JoinSet::new(),
         }
+    }
+
+    /// Takes what another has seen for its own. To be called before the start.
+    pub(crate) fn resume(&mut self, seen: control::Health) {
+        self.seen.send_replace(seen);
+        self.changes.mark_unchanged();
+    }
+
+    /// Waits for the end of a check; gives what has been seen since.
+    pub(crate) async fn changed(&mut self) -> control::Health {
+        // It cannot fail: the sender lives as long.
+        let _ = self.changes.changed().await;
+        self.changes.borrow_and_update().clone()
     }
 
     /// Checks from now on what has been running since `started_us` on the guest's monotonic clock.
@@ -98,16 +113,23 @@ impl Plan {
     }
 
     async fn watch(self, started_us: u64, seen: watch::Sender<control::Health>) {
+        let before = seen.borrow().clone();
         let mut monitor = Monitor::new(&self.health, Duration::from_micros(started_us));
+        monitor.resume(before.state, before.failing_streak);
+        let mut since = before
+            .last
+            .map_or_else(now, |last| Duration::from_micros(last.ended_us));
         loop {
-            tokio::time::sleep(monitor.pause(now())).await;
+            let due = since.saturating_add(monitor.pause(since));
+            tokio::time::sleep(due.saturating_sub(now())).await;
             let began = now();
             let (result, output) = self.check(monitor.timeout()).await;
             let state = monitor.take(began, result == CheckResult::Exit(Exit::Code(0)));
+            since = now();
             let last = control::Check {
                 result,
                 ended_us: uptime_us(),
-                took_ms: u64::try_from(now().saturating_sub(began).as_millis()).unwrap_or(u64::MAX),
+                took_ms: u64::try_from(since.saturating_sub(began).as_millis()).unwrap_or(u64::MAX),
                 output,
             };
             seen.send_replace(control::Health {

@@ -52,6 +52,11 @@ impl Monitor {
         }
     }
 
+    /// Goes on from what was before.
+    pub(super) fn resume(&mut self, state: HealthState, streak: u32) {
+        (self.state, self.streak) = (state, streak);
+    }
+
     /// How long a check may take.
     pub(super) fn timeout(&self) -> Duration {
         self.timeout

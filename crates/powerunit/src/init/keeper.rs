@@ -6,10 +6,9 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
-use guest_protocol::control::Request;
 use rustix::process::Pid;
 
-use crate::link::{Link, Notice};
+use crate::link::{Link, Notice, Word};
 
 /// The pause before a worker that died soon is replaced, at first and at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -59,8 +58,8 @@ impl Keeper {
         }
     }
 
-    /// What the worker asks.
-    pub(super) fn asked(&mut self) -> Vec<Request> {
+    /// What the worker says.
+    pub(super) fn heard(&mut self) -> Vec<Word> {
         self.running
             .as_mut()
             .map(|running| running.link.receive())
@@ -93,7 +92,7 @@ impl Keeper {
         self.running.as_ref().map(|running| running.pid)
     }
 
-    /// Readable when the worker asks something.
+    /// Readable when the worker says something.
     pub(super) fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.running.as_ref().map(|running| running.link.as_fd())
     }

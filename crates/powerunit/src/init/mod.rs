@@ -30,6 +30,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use guest_protocol::control::Health;
 use guest_protocol::{Config, Exit, Init as Who};
 
 use crate::clock::uptime_us;
@@ -64,6 +65,8 @@ struct Init {
     below: Option<Below>,
     entrypoint: Option<Entrypoint>,
     exit: Option<Exit>,
+    /// What the worker has seen of the entrypoint's health.
+    health: Option<Health>,
     /// When everything was up, microseconds since the kernel's start.
     ready_us: Option<u64>,
     /// Modules that nobody waits for.
@@ -124,6 +127,7 @@ impl Init {
         match unsafe { sys::fork() }? {
             Some(pid) => {
                 let mut notices = vec![Notice::Root(self.root.clone()), self.entrypoint_notice()];
+                notices.extend(self.health.clone().map(Notice::Health));
                 notices.extend(self.ready_us.map(|since_us| Notice::Ready { since_us }));
                 self.worker.started(pid, link, &notices);
                 Ok(())

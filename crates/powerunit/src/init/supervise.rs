@@ -13,7 +13,7 @@ use rustix::process::{Pid, WaitOptions, WaitStatus};
 use super::life::{Action, Event, Life};
 use super::{Init, power, processes};
 use crate::console::say;
-use crate::link::Notice;
+use crate::link::{Notice, Word};
 use crate::sys;
 
 /// How often the processes are counted while the machine waits for them to end: nothing announces the end of other processes'
@@ -102,22 +102,32 @@ impl Init {
     }
 
     fn requests(&mut self) -> Vec<Event> {
-        let asked = self.worker.asked();
-        let graces = asked.into_iter().filter_map(|request| match request {
-            Request::Shutdown { grace_ms } => Some(grace_ms.map(Duration::from_millis)),
-            // The worker answers all others itself.
-            Request::Status | Request::SetClock { .. } | Request::Freeze { .. } | Request::Thaw => None,
-        });
-        graces
-            .map(|grace| Event::Stop {
-                grace: grace.unwrap_or(self.grace()).min(LONGEST_GRACE),
-            })
-            .collect()
+        let mut events = Vec::new();
+        for word in self.worker.heard() {
+            match word {
+                Word::Ask(Request::Shutdown { grace_ms }) => {
+                    let grace = grace_ms.map_or(self.grace(), Duration::from_millis);
+                    events.push(Event::Stop {
+                        grace: grace.min(LONGEST_GRACE),
+                    });
+                }
+                // The worker answers all others itself.
+                Word::Ask(
+                    Request::Status | Request::SetClock { .. } | Request::Freeze { .. } | Request::Thaw,
+                ) => {}
+                Word::Health(health) => self.health = Some(health),
+            }
+        }
+        events
     }
 
     fn reap(&mut self, life: &Life) -> Vec<Event> {
         let mut events = Vec::new();
         while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
+            if self.worker.pid() == Some(pid) {
+                // Its last words.
+                events.extend(self.requests());
+            }
             if self.worker.ended(pid, Instant::now()) {
                 if life.is_up() {
                     say(&format!(

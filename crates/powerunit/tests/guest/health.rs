@@ -1,6 +1,6 @@
 //! Health checks, beside powerunit and beside an image's own init.
 
-use guest_protocol::control::{CheckResult, HealthState};
+use guest_protocol::control::{CheckResult, HealthState, Status};
 use guest_protocol::{Exit, Health, HealthTest, Init};
 use testkit::Sandbox;
 
@@ -53,6 +53,41 @@ fn a_machine_without_an_entrypoint_is_checked() {
     let counts = String::from_utf8(left.stdout).unwrap();
     let counts: Vec<u32> = counts.lines().map(|count| count.parse().unwrap()).collect();
     assert!(counts[0] <= 1 && counts[1] <= 1, "{counts:?}");
+    guest.ctrl_alt_del();
+    guest.off();
+}
+
+/// The checks of this one come at once until one succeeds, and then once an hour: what the second worker knows, it has not seen.
+#[test]
+fn a_new_worker_knows_what_the_last_one_saw() {
+    let sandbox = Sandbox::new();
+    let mut plan = with_key(Plan::overlay(&sandbox, ""));
+    plan.config.health = Some(Health {
+        start_period_ms: 3_600_000,
+        start_interval_ms: 50,
+        interval_ms: 3_600_000,
+        ..health("echo checked by $PPID")
+    });
+    let mut guest = Guest::start(&sandbox, &plan);
+    guest.ready();
+    let door = Door::open(guest.folder());
+    let healthy = |status: &Status| status.health.as_ref().unwrap().state == HealthState::Healthy;
+    let first = door.status_when(healthy).health.unwrap();
+    let worker = first
+        .last
+        .as_ref()
+        .unwrap()
+        .output
+        .trim()
+        .rsplit(' ')
+        .next()
+        .unwrap();
+    // The connection goes with the worker.
+    assert!(!door.run(&format!("kill -KILL {worker}")).status.success());
+    let second = door.status().health.unwrap();
+    assert_eq!(second, first);
+    let there = door.run(&format!("[ -e /proc/{worker} ]"));
+    assert_eq!(there.status.code(), Some(1));
     guest.ctrl_alt_del();
     guest.off();
 }
