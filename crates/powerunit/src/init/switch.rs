@@ -4,6 +4,7 @@
 //! over it; its memory is freed by deleting what it holds. The way back is kept, for the shutdown: only from below can the
 //! root be unmounted in order.
 
+use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -20,6 +21,10 @@ use crate::files;
 pub(super) enum Error {
     #[error("cannot open the initramfs")]
     Open(#[source] std::io::Error),
+    #[error(
+        "the root file system cannot be written to, and has no folder {target} for what is mounted there"
+    )]
+    NoFolder { target: &'static str },
     #[error("cannot move {target} into the root file system")]
     Move {
         target: &'static str,
@@ -41,11 +46,13 @@ pub(super) fn switch(root: &str) -> Result<Below, Error> {
     for mount in mounts::EARLY {
         let target = mount.target;
         // A link in the image is meant inside it, and not in the initramfs, where this process still is.
-        let moved = files::within(Path::new(root), Path::new(target)).and_then(|inside| {
-            files::make_folder(&inside, Mode::from_raw_mode(0o755))?;
-            Ok(rustix::mount::mount_move(target, &inside)?)
-        });
-        moved.map_err(|source| Error::Move { target, source })?;
+        let failed = |source: std::io::Error| match source.kind() {
+            ErrorKind::ReadOnlyFilesystem => Error::NoFolder { target },
+            _ => Error::Move { target, source },
+        };
+        let inside = files::within(Path::new(root), Path::new(target)).map_err(failed)?;
+        files::make_folder(&inside, Mode::from_raw_mode(0o755)).map_err(failed)?;
+        rustix::mount::mount_move(target, &inside).map_err(|e| failed(e.into()))?;
     }
     let enter = || {
         rustix::process::chdir(root)?;

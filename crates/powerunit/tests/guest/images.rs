@@ -80,6 +80,49 @@ fn a_program_alone_runs_as_any_user_and_is_stopped_by_its_own_signal() {
     }
 }
 
+/// Nothing to mount on, no accounts, no /etc: what is needed is made before the root is closed, also where the root is a disk.
+#[test]
+fn a_program_alone_runs_in_a_read_only_root() {
+    let script = format!(
+        "{COMPLETE} for f in / /tmp /etc /var /dev/no/such; do /busybox touch $f/no 2>/dev/null && exit 9; done; \
+         /busybox touch /run/yes /dev/shm/yes; /busybox id"
+    );
+    for disk in [false, true] {
+        let sandbox = Sandbox::new();
+        let base = scratch(&sandbox, |_| ());
+        let mut plan = plan(&sandbox, base.clone(), &script);
+        plan.config.read_only = true;
+        if disk {
+            plan.config.root = Plan::disk(base.clone(), false, "").config.root;
+            plan.disks = vec![(base, false)];
+        }
+        let (exit, console) = run(&sandbox, &plan);
+        assert_eq!(exit, Exit::Code(0), "{console}");
+        assert!(console.contains("uid=0 gid=0 groups=0\n"), "{console}");
+        let failures = ["powerunit: mounts:", "powerunit: names:"];
+        assert!(
+            !failures.iter().any(|failure| console.contains(failure)),
+            "{console}"
+        );
+    }
+}
+
+#[test]
+fn a_disk_that_nobody_may_write_to_must_have_folders_to_mount_on() {
+    let sandbox = Sandbox::new();
+    let base = scratch(&sandbox, |root| std::fs::create_dir(root.join("dev")).unwrap());
+    let mut guest = Guest::start(&sandbox, &Plan::disk(base, true, "true"));
+    let (step, why) = guest.failed();
+    assert_eq!(
+        (step.as_str(), why.as_str()),
+        (
+            "root",
+            "the root file system cannot be written to, and has no folder /proc for what is mounted there"
+        )
+    );
+    assert!(guest.ssh_banner().starts_with("SSH-2.0-"));
+}
+
 #[test]
 fn a_program_alone_is_reached_over_ssh() {
     let sandbox = Sandbox::new();
