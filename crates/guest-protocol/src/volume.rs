@@ -22,7 +22,8 @@ pub enum VolumeSource {
     /// In the root file system: what the image has there stays as it is. Under [`crate::Config::read_only`] it can be
     /// written to all the same.
     Folder,
-    /// On a disk of its own. One that is still empty gets the owner and mode that the image's folder has at that place;
-    /// the image's files there are covered, not copied. [`Disk::read_only`] and [`Volume::read_only`] each suffice.
+    /// On a disk of its own. One that can be written to and is still empty, but perhaps for `lost+found`, is filled with what the
+    /// image has at that place, and gets that folder's owner and mode; any other covers it.
+    /// [`Disk::read_only`] and [`Volume::read_only`] each suffice.
     Disk(Disk),
 }

@@ -8,7 +8,7 @@ use std::io::{Error, ErrorKind, Read, Result, Write};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 /// The content of a regular file of at most `limit` bytes, symbolic links followed.
@@ -137,62 +137,9 @@ pub(crate) fn make_folder(path: &Path, mode: Mode) -> Result<bool> {
     }
 }
 
-/// How much [`copy_tree`] copies at most.
-const MAX_ENTRIES: usize = 2_000;
-const MAX_FILE: u64 = 64 * 1024;
-const MAX_DEPTH: usize = 16;
-
-/// Copies folders, symbolic links and small regular files with their owners and modes. What cannot be copied, or is over a
-/// limit, is left out: it stays reachable nowhere, so callers copy only what is known to be small.
-pub(crate) fn copy_tree(from: &Path, to: &Path) {
-    let mut left = MAX_ENTRIES;
-    // Each entry stands for itself.
-    let _ = copy_entries(from, to, MAX_DEPTH, &mut left);
-}
-
-fn copy_entries(from: &Path, to: &Path, depth: usize, left: &mut usize) -> Result<()> {
-    for entry in std::fs::read_dir(from)? {
-        let name = entry?.file_name();
-        if *left == 0 || depth == 0 {
-            return Ok(());
-        }
-        *left -= 1;
-        // The next entry may well be copied when this one cannot be.
-        let _ = copy_entry(&from.join(&name), &to.join(&name), depth - 1, left);
-    }
-    Ok(())
-}
-
-fn copy_entry(from: &Path, to: &Path, depth: usize, left: &mut usize) -> Result<()> {
-    let stat = rustix::fs::lstat(from)?;
-    let mode = Mode::from_raw_mode(stat.st_mode);
-    match FileType::from_raw_mode(stat.st_mode) {
-        FileType::Directory => {
-            rustix::fs::mkdir(to, mode)?;
-            copy_entries(from, to, depth, left)?;
-        }
-        FileType::Symlink => rustix::fs::symlink(rustix::fs::readlink(from, Vec::new())?, to)?,
-        FileType::RegularFile => replace(to, &read(from, MAX_FILE)?, mode)?,
-        _ => return Ok(()),
-    }
-    let owner = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
-    rustix::fs::chownat(
-        rustix::fs::CWD,
-        to,
-        Some(owner.0),
-        Some(owner.1),
-        AtFlags::SYMLINK_NOFOLLOW,
-    )?;
-    if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
-        // The umask, and chown itself, take bits away.
-        rustix::fs::chmod(to, mode)?;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::os::unix::fs::symlink;
 
     use super::*;
 
@@ -288,25 +235,5 @@ mod tests {
             within(root, Path::new("/a")).unwrap_err().raw_os_error(),
             Some(libc::ELOOP)
         );
-    }
-
-    #[test]
-    fn a_tree_keeps_links_modes_and_small_files() {
-        let folder = tempfile::tempdir().unwrap();
-        let (from, to) = (folder.path().join("from"), folder.path().join("to"));
-        for path in [from.join("mysqld/deep"), to.clone()] {
-            std::fs::create_dir_all(path).unwrap();
-        }
-        std::fs::set_permissions(from.join("mysqld"), PermissionsExt::from_mode(0o2775)).unwrap();
-        std::fs::write(from.join("mysqld/deep/pid"), "7").unwrap();
-        std::fs::write(from.join("big"), vec![0; 70_000]).unwrap();
-        symlink("mysqld", from.join("db")).unwrap();
-        copy_tree(&from, &to);
-        assert_eq!(std::fs::read(to.join("db/deep/pid")).unwrap(), b"7");
-        assert_eq!(
-            to.join("mysqld").metadata().unwrap().permissions().mode() & 0o7777,
-            0o2775
-        );
-        assert!(!to.join("big").exists());
     }
 }

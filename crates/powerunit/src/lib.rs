@@ -21,5 +21,6 @@ pub mod machine;
 mod signals;
 pub mod ssh;
 mod sys;
+mod tree;
 pub mod users;
 mod worker;

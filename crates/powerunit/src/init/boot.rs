@@ -295,7 +295,9 @@ impl Init {
         for e in mounts::finish() {
             self.report.warning("mounts", &e);
         }
-        volumes::mount(&config.volumes, config.read_only)?;
+        if volumes::mount(&config.volumes, config.read_only)? {
+            self.report.phase("volumes filled");
+        }
         if config.read_only && config.root != Root::Initramfs {
             self.write_names(config);
             let read_only = MountFlags::BIND.union(MountFlags::RDONLY);

@@ -8,6 +8,7 @@ mod device;
 mod dialogue;
 mod entropy;
 mod entrypoint;
+mod fill;
 mod handover;
 mod keeper;
 mod life;

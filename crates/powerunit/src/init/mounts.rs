@@ -4,14 +4,14 @@
 //! would not have made itself.
 
 use std::ffi::CString;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::{FileType, Mode};
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::MountFlags;
 
-use crate::files;
+use crate::{files, tree};
 
 /// A file system of the kernel's own to mount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,11 +155,21 @@ pub(super) fn apply(mount: &Mount) -> Result<(), Error> {
     }
 }
 
+/// What is copied to `/run`: it takes memory for good.
+const RUN_RULES: tree::Rules = tree::Rules {
+    entries: 2_000,
+    file: 64 * 1024,
+    lenient: true,
+    without: None,
+};
+
 /// Puts into the fresh `/run` what the image had at that place: services expect the folders that their packages made.
-/// `image` is the image's folder, opened before it was covered.
+/// `image` is the image's folder, opened before it was covered. What cannot be copied must be done without.
 pub(super) fn fill_run(image: &OwnedFd) {
-    let image = format!("/proc/self/fd/{}", image.as_raw_fd());
-    files::copy_tree(Path::new(&image), Path::new(RUN.target));
+    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+    if let Ok(run) = rustix::fs::open(RUN.target, flags, Mode::empty()) {
+        let _ = tree::copy(image, &run, RUN_RULES);
+    }
 }
 
 /// Makes what the mounts do not bring: links in /dev, and the folders that everybody may write to. Gives what failed.

@@ -4,19 +4,17 @@
 //! link of the image leads out of it. The outer volume is there before one inside it. One that cannot be had is an error: what
 //! relies on it would write into the root instead, and be lost with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
-use guest_protocol::{Disk, MAX_VOLUMES, Volume, VolumeSource};
-use rustix::fs::{Gid, Mode, Uid};
+use guest_protocol::{MAX_VOLUMES, Volume, VolumeSource};
+use rustix::fs::{Mode, OFlags};
 use rustix::mount::MountFlags;
 
-use super::root;
+use super::{fill, root};
 use crate::files;
-
-/// What mke2fs puts into every fresh file system.
-const LOST_AND_FOUND: &str = "lost+found";
 
 /// Why a volume cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +37,12 @@ pub(super) enum Error {
         #[source]
         source: root::Error,
     },
+    #[error("cannot copy the image's files into the volume at {}", path.display())]
+    Fill {
+        path: PathBuf,
+        #[source]
+        source: fill::Error,
+    },
     #[error("cannot set the volume at {} apart from the root file system", path.display())]
     Apart {
         path: PathBuf,
@@ -47,8 +51,12 @@ pub(super) enum Error {
     },
 }
 
-/// Makes and mounts all of `volumes`. In a root that is to be `sealed`, folders stay writable.
-pub(super) fn mount(volumes: &[Volume], sealed: bool) -> Result<(), Error> {
+/// Makes and mounts all of `volumes`. In a root that is to be `sealed`, folders stay writable. Says whether the image's files
+/// were copied into one.
+pub(super) fn mount(volumes: &[Volume], sealed: bool) -> Result<bool, Error> {
+    let mut filled = false;
+    // The image's file systems: what the kernel's own (/proc, say) have is not to be kept.
+    let mut of_image = BTreeSet::from_iter(Path::new("/").metadata().map(|root| root.dev()));
     for (path, volume) in order(volumes)? {
         let folder = |source| Error::Folder {
             path: path.clone(),
@@ -58,7 +66,20 @@ pub(super) fn mount(volumes: &[Volume], sealed: bool) -> Result<(), Error> {
         files::make_folder(&place, Mode::from_raw_mode(0o755)).map_err(folder)?;
         match &volume.source {
             VolumeSource::Disk(disk) => {
-                mount_disk(disk, volume.read_only, &place).map_err(|source| Error::Disk { path, source })?;
+                let read_only = volume.read_only || disk.read_only;
+                let covered = open(&place).map_err(folder)?;
+                root::mount_disk(disk, read_only, &place).map_err(|source| Error::Disk {
+                    path: path.clone(),
+                    source,
+                })?;
+                let mounted = open(&place).map_err(folder)?;
+                let device = |fd| rustix::fs::fstat(fd).map(|stat| stat.st_dev);
+                if !read_only {
+                    let image = device(&covered).is_ok_and(|device| of_image.contains(&device));
+                    let fill = fill::fill(&covered, image, &mounted);
+                    filled |= fill.map_err(|source| Error::Fill { path, source })?;
+                }
+                of_image.extend(device(&mounted));
             }
             VolumeSource::Folder if sealed || volume.read_only => {
                 set_apart(&place, volume.read_only).map_err(|source| Error::Apart { path, source })?;
@@ -66,7 +87,12 @@ pub(super) fn mount(volumes: &[Volume], sealed: bool) -> Result<(), Error> {
             VolumeSource::Folder => {}
         }
     }
-    Ok(())
+    Ok(filled)
+}
+
+fn open(folder: &Path) -> std::io::Result<OwnedFd> {
+    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(folder, flags, Mode::empty())?)
 }
 
 /// The volumes by their paths without `.` and `..`, outer ones first.
@@ -100,30 +126,6 @@ fn clean(text: &str) -> Option<PathBuf> {
         }
     }
     (clean != Path::new("/")).then_some(clean)
-}
-
-/// Mounts a disk on `place`. An empty one takes over what the image says of that folder, as a container engine's volume
-/// does: a service that is not root's own could not write to it otherwise.
-fn mount_disk(disk: &Disk, read_only: bool, place: &Path) -> Result<(), root::Error> {
-    let read_only = read_only || disk.read_only;
-    let image = place.metadata();
-    root::mount_disk(disk, read_only, place)?;
-    if let (Ok(image), false) = (image, read_only)
-        && is_empty(place)
-    {
-        let (owner, group) = (Uid::from_raw(image.uid()), Gid::from_raw(image.gid()));
-        // A file system that cannot be told is used as it is.
-        let _ = rustix::fs::chown(place, Some(owner), Some(group))
-            .and_then(|()| rustix::fs::chmod(place, Mode::from_raw_mode(image.mode())));
-    }
-    Ok(())
-}
-
-fn is_empty(folder: &Path) -> bool {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    entries
-        .map(|entry| entry.file_name())
-        .all(|name| name == LOST_AND_FOUND)
 }
 
 /// Makes a folder a mount of its own, which what is done to the root's does not touch.
@@ -168,15 +170,6 @@ mod tests {
         ));
         let many: Vec<Volume> = (0..=MAX_VOLUMES).map(|n| volume(&format!("/{n}"))).collect();
         assert!(matches!(order(&many), Err(Error::TooMany)));
-    }
-
-    #[test]
-    fn a_fresh_file_system_counts_as_empty() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir(folder.path().join(LOST_AND_FOUND)).unwrap();
-        assert!(is_empty(folder.path()));
-        std::fs::write(folder.path().join("row"), "").unwrap();
-        assert!(!is_empty(folder.path()));
     }
 
     proptest! {

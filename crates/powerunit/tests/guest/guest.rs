@@ -403,6 +403,14 @@ pub(crate) fn image(sandbox: &Sandbox, commands: &[&str]) -> PathBuf {
     file
 }
 
+/// As [`image`], with room for 128 MiB.
+pub(crate) fn roomy(sandbox: &Sandbox, commands: &[&str]) -> PathBuf {
+    let file = image(sandbox, &[]);
+    images::rootfs::grow(&file, 128 << 20).unwrap();
+    debugfs(&file, commands);
+    file
+}
+
 /// Runs debugfs(8), which writes to an ext4 file without a mount and without root.
 pub(crate) fn debugfs(file: &Path, commands: &[&str]) -> String {
     let mut child = Command::new("debugfs")

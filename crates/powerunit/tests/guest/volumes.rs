@@ -1,12 +1,13 @@
 //! Volumes: where they are, whose they are, what is left on them, and why there is none.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use guest_protocol::{Exit, Volume};
 use serde_json::json;
 use testkit::Sandbox;
 
-use crate::guest::{Guest, Plan, blank, debugfs, image, journal_is_closed};
+use crate::guest::{Guest, Plan, blank, debugfs, image, journal_is_closed, roomy};
 
 fn volume(path: &str, source: &serde_json::Value, read_only: bool) -> Volume {
     serde_json::from_value(json!({ "path": path, "source": source, "read_only": read_only })).unwrap()
@@ -67,6 +68,116 @@ fn disks_and_folders_are_where_they_belong_and_keep_what_is_written() {
     good(&sandbox, &plan);
     assert!(kept(&outer, "row") && kept(&inner, "row"));
     assert!(journal_is_closed(&outer) && journal_is_closed(&inner));
+}
+
+#[test]
+fn a_fresh_volume_is_filled_with_what_the_image_has_there() {
+    let sandbox = Sandbox::new();
+    let tool = sandbox.path().join("tool");
+    std::fs::write(&tool, "#!/bin/sh\n").unwrap();
+    let write = format!("write {} tool", tool.display());
+    let base = image(
+        &sandbox,
+        &[
+            "mkdir data",
+            "sif data mode 040750",
+            "sif data uid 999",
+            "cd data",
+            &write,
+            "sif tool mode 0104711",
+            "sif tool gid 70000",
+            "sif tool mtime @1000000000",
+            "ea_set tool user.word value",
+            "ln tool same",
+            "sif tool links_count 2",
+            "symlink link ../away",
+            "mknod pipe p",
+            "mkdir in",
+            "sif in mode 041777",
+        ],
+    );
+    let script = "set -e; cd /data; [ $(stat -c %a:%u . ) = 750:999 ]; [ $(stat -c %a:%g:%Y:%h tool) = 4711:70000:1000000000:2 ]; \
+        [ $(stat -c %i tool) = $(stat -c %i same) ]; [ $(readlink link) = ../away ]; [ -p pipe ]; [ $(stat -c %a in) = 1777 ]; \
+        [ $(ls -A | wc -l) = 5 ]; [ -z \"$(ls -A /data/in/side)\" ]; rm tool pipe; echo kept > row";
+    let plan = |sandbox: &Sandbox, script: &str| {
+        let mut plan = Plan::overlay(sandbox, script);
+        plan.disks[0].0.clone_from(&base);
+        disk(&mut plan, sandbox.path().join("data.ext4"), "/data", false);
+        disk(&mut plan, sandbox.path().join("none.ext4"), "/data/in/side", true);
+        plan
+    };
+    let [data, none] = ["data", "none"].map(|name| blank(&sandbox, name));
+    good(&sandbox, &plan(&sandbox, script));
+    assert!(kept(&data, "row") && journal_is_closed(&data));
+    let attributes = debugfs(&data, &["ea_list same", "ea_list /"]);
+    assert!(
+        attributes.contains("user.word (5) = \"value\"") && !attributes.contains("powerunit"),
+        "{attributes}"
+    );
+    let names = debugfs(&none, &["ls -p /"]);
+    assert!(names.contains("/../") && !names.contains("100644"), "{names}");
+    // What is on it now is what counts.
+    let again = Sandbox::new();
+    for (file, name) in [(data, "data.ext4"), (none, "none.ext4")] {
+        std::fs::copy(file, again.path().join(name)).unwrap();
+    }
+    good(
+        &again,
+        &plan(&again, "[ ! -e /data/tool ] && [ $(cat /data/row) = kept ]"),
+    );
+}
+
+/// The disk is full in the middle of the copy; the next start finds room, and nothing of the first remains.
+#[test]
+fn a_volume_that_was_half_filled_is_filled_anew() {
+    let sandbox = Sandbox::new();
+    let large = sandbox.path().join("large");
+    std::fs::write(&large, vec![0x5a; 9 << 20]).unwrap();
+    let files: Vec<String> = std::iter::once("mkdir data".to_owned())
+        .chain(std::iter::once("cd data".to_owned()))
+        .chain((0..9).map(|number| format!("write {} file{number}", large.display())))
+        .collect();
+    let commands: Vec<&str> = files.iter().map(String::as_str).collect();
+    let large = roomy(&sandbox, &commands);
+    let data = blank(&sandbox, "data");
+    let mut plan = Plan::overlay(&sandbox, "echo it runs");
+    plan.disks[0].0 = large;
+    disk(&mut plan, data.clone(), "/data", false);
+    let mut guest = Guest::start(&sandbox, &plan);
+    let (step, why) = guest.failed();
+    assert_eq!(step, "volumes");
+    assert!(
+        why.starts_with("cannot copy the image's files into the volume at /data: cannot copy file")
+            && why.contains("No space left on device"),
+        "{why}"
+    );
+    // As if the power had gone: what is not in the journal is not there.
+    drop(guest);
+    let copy = sandbox.path().join("copy.ext4");
+    std::fs::copy(&data, &copy).unwrap();
+    let replayed = Command::new("e2fsck").arg("-p").arg(&copy).output().unwrap();
+    let marked = debugfs(&copy, &["ea_list /"]);
+    assert!(
+        marked.contains("trusted.powerunit.filling"),
+        "{marked} {replayed:?}"
+    );
+
+    let again = Sandbox::new();
+    let whole = "[ \"$(ls /data | tr '\\n' ' ')\" = 'README ' ]";
+    let mut plan = Plan::overlay(&again, whole);
+    let readme = again.path().join("README");
+    std::fs::write(&readme, "read me\n").unwrap();
+    let write = format!("write {} README", readme.display());
+    plan.disks[0].0 = image(&again, &["mkdir data", "cd data", &write]);
+    disk(&mut plan, data.clone(), "/data", false);
+    good(&again, &plan);
+    assert!(!debugfs(&data, &["ea_list /"]).contains("powerunit"));
+    let check = Command::new("e2fsck").arg("-fn").arg(&data).output().unwrap();
+    assert!(
+        check.status.success(),
+        "{}",
+        String::from_utf8_lossy(&check.stdout)
+    );
 }
 
 /// As `docker run --read-only`.

@@ -13,7 +13,7 @@ use crate::error::CommandError;
 #[derive(Args, Debug)]
 #[command(after_help = "\
 A volume is an ext4 disk with a name. `start` and `run` mount it with --volume NAME:FOLDER, and make one that is not there \
-yet. It stays when the machine goes. One machine at a time writes to it; several may read it, all with `:ro`.")]
+yet. An empty one is given what the image has in FOLDER, but not with `:ro`. It stays when the machine goes. One machine at a time writes to it; several may read it, all with `:ro`.")]
 pub(crate) struct VolumeArgs {
     #[command(subcommand)]
     command: VolumeCommand,
