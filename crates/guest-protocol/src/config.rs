@@ -74,9 +74,22 @@ pub enum Init {
     /// powerunit's SSH server lives on beside it.
     Image,
     /// As the image looks: `Image` if `/sbin/init` leads to systemd and there is no entrypoint, or if the entrypoint is an init
-    /// itself (`/sbin/init`, `/usr/sbin/init`, any path that ends in `/systemd`) and root's, which then gets its arguments;
-    /// else `Powerunit`. [`crate::Ready::init`] says which it was.
+    /// itself ([`Init::is_init`]) and root's, which then gets its arguments; else `Powerunit`. [`crate::Ready::init`] says
+    /// which it was.
     Auto,
+}
+
+impl Init {
+    /// Whether a program of this path is a machine's init, which ends the machine itself: those that podman takes for one too
+    /// (podman-run(1), `--systemd`).
+    ///
+    /// The init of s6-overlay, `/init`, is none: it is made for containers, must be process 1 of one, and just ends. Under
+    /// each [`Init`] it is supervised as any other entrypoint, but in a process namespace of its own.
+    #[must_use]
+    pub fn is_init(program: &str) -> bool {
+        ["/sbin/init", "/usr/sbin/init", "/usr/local/sbin/init"].contains(&program)
+            || program.starts_with('/') && program.ends_with("/systemd")
+    }
 }
 
 /// Where `/` comes from. Disks are named by the kernel in the order the host attached them.

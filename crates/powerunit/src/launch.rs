@@ -13,7 +13,7 @@ use rustix::fs::Mode;
 use rustix::process::{Gid, Uid};
 
 use crate::users::{Accounts, Identity, Unknown};
-use crate::{files, sys};
+use crate::{apart, files, sys};
 
 /// Where programs are looked for when the image's environment does not say.
 pub(crate) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -37,6 +37,12 @@ pub(crate) enum Error {
         #[source]
         source: std::io::Error,
     },
+    #[error("cannot make {program} process 1 of a namespace")]
+    Apart {
+        program: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("cannot execute {program}{hint}")]
     Execute {
         program: PathBuf,
@@ -53,7 +59,9 @@ impl Error {
             Self::NotFound { .. } => 127,
             Self::Execute { source, .. } if source.raw_os_error() == Some(libc::ENOENT) => 127,
             Self::NotExecutable(_) | Self::Execute { .. } => 126,
-            Self::Empty | Self::User(_) | Self::Variable(_) | Self::Workdir { .. } => 125,
+            Self::Empty | Self::User(_) | Self::Variable(_) | Self::Workdir { .. } | Self::Apart { .. } => {
+                125
+            }
         }
     }
 }
@@ -81,6 +89,8 @@ pub(crate) struct Launch {
     pub(crate) env: BTreeMap<String, String>,
     workdir: PathBuf,
     pub(crate) identity: Identity,
+    /// Whether it is to be process 1, see [`apart`].
+    apart: bool,
 }
 
 /// What stands at a path.
@@ -121,8 +131,9 @@ impl Launch {
         // A relative folder is meant from `/`, as in container engines.
         let workdir = Path::new("/").join(wanted.workdir);
         let search = env.get("PATH").map_or(DEFAULT_PATH, String::as_str);
-        let program = find(program, search, &workdir, look)?;
+        let program = find(program, search, &workdir, &look)?;
         Ok(Self {
+            apart: apart::is_needed(&program, look),
             program,
             argv: wanted.argv.to_vec(),
             env,
@@ -131,7 +142,17 @@ impl Launch {
         })
     }
 
-    /// The command, which leads a session of its own. Its standard streams are the caller's to set.
+    /// To be held while the command is spawned.
+    pub(crate) fn namespace(&self) -> Result<Option<apart::Namespace>, Error> {
+        let namespace = self.apart.then(apart::Namespace::new).transpose();
+        namespace.map_err(|source| Error::Apart {
+            program: self.program.clone(),
+            source,
+        })
+    }
+
+    /// The command, which leads a session of its own. Its standard streams are the caller's to set, and it is spawned within
+    /// [`Self::namespace`].
     pub(crate) fn command(&self) -> Result<Command, Error> {
         let Self {
             program,
@@ -139,6 +160,7 @@ impl Launch {
             env,
             workdir,
             identity,
+            apart,
         } = self;
         files::make_folder(workdir, Mode::from_raw_mode(0o755)).map_err(|source| Error::Workdir {
             path: workdir.clone(),
@@ -154,6 +176,10 @@ impl Launch {
             .current_dir(workdir);
         if let Some(name) = argv.first() {
             command.arg0(name);
+        }
+        if *apart {
+            // SAFETY: it makes system calls only.
+            unsafe { command.pre_exec(apart::own_proc) };
         }
         let become_user = move || {
             sys::default_signals()?;

@@ -8,6 +8,7 @@
 //!
 //! What the SSH server may know of the machine, and ask of it, is [`machine`].
 
+mod apart;
 mod clock;
 mod console;
 mod figures;

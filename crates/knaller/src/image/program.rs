@@ -39,7 +39,7 @@ pub(crate) fn tells(spec: &MachineSpec, image: &RunConfig) -> bool {
         // As the guest decides it: see `Init::Auto`.
         Init::Auto => {
             let program = entrypoint.argv.first().map_or("", String::as_str);
-            !(matches!(program, "/sbin/init" | "/usr/sbin/init") || program.ends_with("/systemd"))
+            !guest_protocol::Init::is_init(program)
         }
     }
 }

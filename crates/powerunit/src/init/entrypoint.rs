@@ -39,7 +39,9 @@ pub(super) fn start(config: &Config, wanted: &guest_protocol::Entrypoint) -> Res
         .stdin(Stdio::inherit())
         .stdout(Stdio::inherit())
         .stderr(Stdio::inherit());
+    let namespace = launch.namespace()?;
     let child = command.spawn().map_err(|source| launch.failed(source))?;
+    drop(namespace);
     // It is waited for by its number, with all other children.
     let pid = Pid::from_child(&child);
     Ok(Entrypoint { pid, stop_signal })

@@ -55,13 +55,12 @@ impl Successor {
     /// The entrypoint, if it is an init itself. An init must be root's.
     fn of_entrypoint(config: &Config, accounts: &Accounts, image: &impl Look) -> Option<Self> {
         let entrypoint = config.entrypoint.as_ref()?;
-        let path = Path::new(entrypoint.argv.first()?);
-        let by_name = path == Path::new("/sbin/init") || path == Path::new("/usr/sbin/init");
-        let systemd = path.is_absolute() && path.file_name() == Some(OsStr::new("systemd"));
+        let program = entrypoint.argv.first()?;
+        let path = Path::new(program);
         let root = accounts
             .resolve(&entrypoint.user)
             .is_ok_and(|identity| identity.user.uid == 0);
-        let init = (by_name || systemd) && root && image.found(path) == Found::Program;
+        let init = Init::is_init(program) && root && image.found(path) == Found::Program;
         init.then(|| Self {
             path: path.to_owned(),
             argv: entrypoint.argv.clone(),
@@ -185,6 +184,7 @@ mod tests {
             (&["/usr/bin/python3"][..], ""),
             (&["systemd"], ""),
             (&["systemd", "--user"], ""),
+            (&["/init"], ""),
             (&["/sbin/init"], "web"),
             (&["/sbin/init"], "nobody-knows"),
         ] {

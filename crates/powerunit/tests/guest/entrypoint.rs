@@ -1,9 +1,10 @@
 //! The program that the VM exists for: as whom it runs, how it ends, and why it does not start.
 
-use guest_protocol::Exit;
+use guest_protocol::{Exit, Init};
 use testkit::Sandbox;
 
-use crate::guest::{Guest, Plan, image};
+use crate::door::{Door, with_key};
+use crate::guest::{Guest, Plan, debugfs, image, journal_is_closed};
 
 /// How the entrypoint of `plan` ended, and the console of the whole life of its guest.
 fn run(sandbox: &Sandbox, plan: &Plan) -> (Exit, String) {
@@ -120,4 +121,71 @@ fn orphans_are_reaped_and_stragglers_ended() {
     let (exit, console) = run(&sandbox, &Plan::overlay(&sandbox, script));
     assert_eq!(exit, Exit::Code(0));
     assert!(console.contains("all reaped\n"), "{console}");
+}
+
+/// An image as s6-overlay's: its `/init` is no init of a machine, and refuses to be any process but the first.
+#[test]
+fn an_init_for_containers_is_the_first_process_of_its_own() {
+    let sandbox = Sandbox::new();
+    let init = sandbox.path().join("init");
+    let script = "#!/bin/sh\n[ $$ = 1 ] || { echo 'can only run as pid 1'; exit 100; }\n\
+        [ \"$1\" = once ] && { echo \"one more, $(cat /proc/1/comm)\"; sleep 1000 & exit 3; }\n\
+        trap 'echo asked; exit 5' TERM\n\
+        echo \"comm $(cat /proc/1/comm), $(grep -l powerunit /proc/[0-9]*/comm | wc -l) of others, with $*\"\n\
+        mkdir /mnt/own && mount -t tmpfs own /mnt/own && touch /mnt/own/file\n\
+        echo kept > /row; echo up; while :; do sleep 1; done\n";
+    std::fs::write(&init, script).unwrap();
+    let write = format!("write {} init", init.display());
+    let base = image(
+        &sandbox,
+        &[
+            &write,
+            "sif init mode 0100755",
+            "mkdir etc/s6-overlay",
+            "mkdir mnt",
+        ],
+    );
+    let mut plan = with_key(Plan::overlay(&sandbox, "unused"));
+    plan.disks[0].0 = base;
+    plan.config.init = Init::Auto;
+    plan.entrypoint().argv = ["/init", "an", "argument"].map(Into::into).into();
+    let mut guest = Guest::start(&sandbox, &plan);
+    assert_eq!(guest.ready().init, Init::Powerunit);
+    guest.console_when("up\n");
+    let door = Door::open(guest.folder());
+    // Who logs in is outside, and sees what it mounts.
+    assert!(
+        door.run("[ $(cat /proc/1/comm) = init ] && [ $$ != 1 ] && [ -e /mnt/own/file ]")
+            .status
+            .success()
+    );
+    let status = door.status();
+    assert!(status.entrypoint_running && status.entrypoint_exit.is_none());
+    // As `knaller run` starts it; and one that ends takes all its processes with it.
+    let exec = guest_protocol::exec::Exec {
+        argv: ["/init", "once"].map(Into::into).into(),
+        ..Default::default()
+    };
+    let ran = door.exec(&exec);
+    assert_eq!(
+        (ran.status.code(), ran.stdout.as_slice()),
+        (Some(3), &b"one more, init\n"[..])
+    );
+    let left = door.run("ps | grep 'sleep 100[0]'");
+    assert_eq!(
+        left.status.code(),
+        Some(1),
+        "{}",
+        String::from_utf8_lossy(&left.stdout)
+    );
+    guest.ctrl_alt_del();
+    assert_eq!(guest.exited(), Exit::Code(5));
+    let console = guest.off();
+    assert!(
+        console.contains("comm init, 0 of others, with an argument\nup\nasked\n"),
+        "{console}"
+    );
+    let upper = &plan.disks[1].0;
+    assert!(journal_is_closed(upper));
+    assert_eq!(debugfs(upper, &["cat upper/row"]).lines().last(), Some("kept"));
 }

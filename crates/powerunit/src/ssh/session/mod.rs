@@ -288,7 +288,9 @@ impl Session {
             None => None,
         };
         let command = launch.command()?;
+        let namespace = launch.namespace()?;
         let mut process = Process::start(command, pty).map_err(|error| launch.failed(error))?;
+        drop(namespace);
         process.group = process::group(&process.child);
         Ok(process)
     }
