@@ -67,6 +67,12 @@ pub enum Error {
     VolumeExists(Name),
     #[error("there is no volume named {0}")]
     NoVolume(Name),
+    #[error("there is no template whose key begins with {0}")]
+    NoTemplate(String),
+    #[error("there are several templates whose keys begin with {0}")]
+    ManyTemplates(String),
+    #[error("a machine is being made from the template {0} just now")]
+    TemplateInUse(String),
     #[error("the volume {volume} is in use by {}", users.join(", "))]
     VolumeInUse { volume: String, users: Vec<String> },
 
@@ -206,13 +212,16 @@ impl Error {
             | Self::NoGuestFile { .. }
             | Self::NoUser { .. }
             | Self::NoVolume(_)
+            | Self::NoTemplate(_)
             | Self::UnknownKernel(_) => Class::NotFound,
             Self::NameTaken { .. }
             | Self::NotRunning(_)
             | Self::Running(_)
             | Self::Busy(_)
             | Self::VolumeExists(_)
-            | Self::VolumeInUse { .. } => Class::Conflict,
+            | Self::VolumeInUse { .. }
+            | Self::ManyTemplates(_)
+            | Self::TemplateInUse(_) => Class::Conflict,
             Self::PortTaken { .. } | Self::PortReserved { .. } | Self::NotOurAddress { .. } => Class::Port,
             Self::ProgramMissing { .. } | Self::UserNamespaces { .. } | Self::Network { .. } => {
                 Class::Missing
@@ -297,6 +306,8 @@ impl Error {
                 "a disk that is written to belongs to one machine: stop that first; several may share it if all add `:ro`"
                     .to_owned()
             }
+            Self::NoTemplate(_) | Self::ManyTemplates(_) => "`knaller template ls` shows what there is".to_owned(),
+            Self::TemplateInUse(_) => "try again in a moment".to_owned(),
             Self::NoVolume(_) => "`knaller volume ls` shows what there is".to_owned(),
             Self::PortTaken { by: Some(name), .. } => {
                 format!("take another port, or 0 for a free one, or stop {name} with `knaller stop {name}`")

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use crate::doctor::{self, Check};
+use crate::template::Templates;
 use crate::{
     Error, Machine, MachineInfo, MachineSpec, Name, Options, Paths, Result, StartEvent, StartOptions,
-    Timeline, heal, layout, list, start,
+    TemplateInfo, Timeline, heal, layout, list, start, task,
 };
 
 /// The machines of one data folder. Cheap to clone; holds no lock and no state but where things are, so that any number
@@ -70,6 +71,30 @@ impl Knaller {
             return Err(Error::NotFound(name.to_owned()));
         }
         Ok(Machine::new(Arc::clone(&self.inner), valid))
+    }
+
+    /// What was kept for warm starts, used last first.
+    pub async fn templates(&self) -> Result<Vec<TemplateInfo>> {
+        self.templates_do(|templates| templates.list()).await
+    }
+
+    /// Removes the template whose key begins so, and gives its key. Machines made of it live on; the next of its shape boots.
+    pub async fn remove_template(&self, key: &str) -> Result<String> {
+        let key = key.to_owned();
+        self.templates_do(move |templates| templates.remove(&key)).await
+    }
+
+    /// Removes templates that no start will use again, or all: how many, and how many bytes they took.
+    pub async fn prune_templates(&self, all: bool) -> Result<(usize, u64)> {
+        self.templates_do(move |templates| templates.prune(all)).await
+    }
+
+    async fn templates_do<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(Templates) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let paths = self.options().paths.clone();
+        task::blocking(move |_| work(Templates::open(&paths)?)).await
     }
 
     /// Checks everything that a start needs.

@@ -22,6 +22,9 @@ use crate::{Error, Name, Paths, Result};
 /// The longest path of a Unix socket: `sun_path` has 108 bytes, one of them the NUL (unix(7)).
 const MAX_SOCKET_PATH: usize = 107;
 
+/// The name of the VMM's vsock socket in the runtime folder.
+pub(crate) const VSOCK: &str = "vsock.sock";
+
 /// One machine's files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Files {
@@ -71,13 +74,13 @@ impl Files {
     }
 
     pub(crate) fn vsock_socket(&self) -> PathBuf {
-        self.runtime.join("vsock.sock")
+        self.runtime.join(VSOCK)
     }
 
     /// Where Firecracker connects to when the guest dials the host's port (docs/vsock.md: `uds_path_PORT`).
     pub(crate) fn config_socket(&self) -> PathBuf {
         self.runtime
-            .join(format!("vsock.sock_{}", guest_protocol::CONFIG_PORT))
+            .join(format!("{VSOCK}_{}", guest_protocol::CONFIG_PORT))
     }
 }
 

@@ -81,6 +81,7 @@ mod start;
 mod stop;
 mod tail;
 mod task;
+mod template;
 mod vmm;
 mod volume;
 mod vsock;
@@ -103,4 +104,5 @@ pub use spec::{
     Vmm, Volume, VolumeSource,
 };
 pub use start::{Side, StartEvent, StartOptions, Step, Timeline, Wait};
+pub use template::TemplateInfo;
 pub use volume::VolumeInfo;

@@ -41,6 +41,9 @@ pub(crate) struct Record {
     /// Whether the guest checks its health, and can be asked for it.
     #[serde(default)]
     pub(crate) checked: bool,
+    /// Whether this boot thawed a template.
+    #[serde(default)]
+    pub(crate) warm: bool,
     pub(crate) spec: MachineSpec,
 }
 
@@ -62,6 +65,7 @@ impl Record {
             ipv6: false,
             tells: false,
             checked: false,
+            warm: false,
             spec,
         }
     }

@@ -310,7 +310,7 @@ fn timestamp(seconds: u64) -> Timestamp {
     timestamp.unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
-fn since(time: Timestamp) -> Duration {
+pub(super) fn since(time: Timestamp) -> Duration {
     Duration::try_from(Timestamp::now().duration_since(time)).unwrap_or_default()
 }
 

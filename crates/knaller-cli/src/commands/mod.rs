@@ -25,6 +25,7 @@ mod ssh;
 mod ssh_config;
 mod start;
 mod stop;
+mod template;
 mod version;
 mod volume;
 mod wait;
@@ -60,6 +61,7 @@ pub(crate) enum Command {
     Logout(logout::LogoutArgs),
     Kernel(kernel::KernelArgs),
     Volume(volume::VolumeArgs),
+    Template(template::TemplateArgs),
     Completion(completion::CompletionArgs),
     Version(version::VersionArgs),
     Help(help::HelpArgs),
@@ -104,6 +106,7 @@ impl Command {
             Self::Logout(command) => command.run(context).await.map(|()| 0),
             Self::Kernel(command) => command.run(context).await.map(|()| 0),
             Self::Volume(command) => command.run(context).await.map(|()| 0),
+            Self::Template(command) => command.run(context).await.map(|()| 0),
             Self::Proxy(command) => command.run(context).await.map(|()| 0),
             Self::Completion(_) | Self::Version(_) | Self::Help(_) | Self::Manual(_) => Ok(0),
         }

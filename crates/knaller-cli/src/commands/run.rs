@@ -74,7 +74,11 @@ impl RunArgs {
         let mut signals = signals()?;
         let mut endings = Signals::watch(&Signal::ENDINGS)?;
         self.wanted.get(&context, &mut endings, &spec).await?;
-        let machine = start(&context, spec, &mut signals).await?;
+        let options = StartOptions {
+            cold: self.machine.cold,
+            ..StartOptions::default()
+        };
+        let machine = start(&context, spec, options, &mut signals).await?;
         let tty = !self.no_tty && (self.tty || terminal::is_interactive());
         let ended = async {
             let session = tokio::select! {
@@ -106,17 +110,23 @@ impl RunArgs {
 }
 
 /// The machine, up. Of what happens on the way only the present step is shown, for as long as it lasts.
-async fn start(context: &Context, spec: MachineSpec, signals: &mut Signals) -> Result<Machine, CommandError> {
+async fn start(
+    context: &Context,
+    spec: MachineSpec,
+    options: StartOptions,
+    signals: &mut Signals,
+) -> Result<Machine, CommandError> {
     let progress = Progress::start(context.ui, "starting");
     let mut observer = |event| match event {
         StartEvent::Claimed { name, .. } => progress.doing(&format!("starting {name}")),
+        StartEvent::Slower { message } => progress.warning(&message),
         StartEvent::Warning { step, message } => {
             progress.warning(&format!("the guest went on without {step}: {message}"));
         }
         _ => {}
     };
     let started = tokio::select! {
-        started = context.knaller.start(spec, StartOptions::default(), &mut observer) => started?,
+        started = context.knaller.start(spec, options, &mut observer) => started?,
         // Dropping the start undoes it.
         signal = ending(signals) => return Err(CommandError::Ended(signal)),
     };

@@ -20,7 +20,8 @@ use super::keys::{self, Keys};
 use super::launch::Launch;
 use super::means::Means;
 use super::undo::Undo;
-use super::{StartEvent, Timeline, Wait, api, configure, guest};
+use super::way::{self, Way};
+use super::{StartEvent, StartOptions, Timeline, api, configure, guest};
 use crate::claim::Claim;
 use crate::image;
 use crate::knaller::Inner;
@@ -28,6 +29,7 @@ use crate::layout::Files;
 use crate::network::pasta::Pasta;
 use crate::network::ports::{self, Reserved};
 use crate::record::Record;
+use crate::template::{Maker, Template};
 use crate::volume::{self, Hold};
 use crate::watch::Watch;
 use crate::{Error, Result, list, runtime_folder, tail, task};
@@ -35,12 +37,57 @@ use crate::{Error, Result, list, runtime_folder, tail, task};
 /// How long the processes have to end after one of them was found not to answer, before that is blamed instead.
 const AFTERMATH: Duration = Duration::from_secs(2);
 
+/// How long a thawed guest may take to ask for its config.
+const THAW: Duration = Duration::from_secs(20);
+
+/// One attempt: where it happens, by which way, and how far it has come.
+struct Place<'a> {
+    files: &'a Files,
+    listener: &'a UnixListener,
+    watch: &'a Watch,
+    way: &'a Way,
+    signs: &'a Signs,
+}
+
+/// How far an attempt has come.
+#[derive(Debug, Default)]
+struct Signs {
+    started: AtomicBool,
+    kept: AtomicBool,
+    asked: AtomicBool,
+}
+
+impl Signs {
+    /// The guest runs.
+    fn start(&self) {
+        self.started.store(true, Ordering::Relaxed);
+    }
+
+    fn started(&self) -> bool {
+        self.started.load(Ordering::Relaxed)
+    }
+
+    /// The guest was kept.
+    fn keep(&self) {
+        self.kept.store(true, Ordering::Relaxed);
+    }
+
+    fn kept(&self) -> bool {
+        self.kept.load(Ordering::Relaxed)
+    }
+
+    /// Whether the guest has asked for its config.
+    fn asked(&self) -> bool {
+        self.asked.load(Ordering::Relaxed)
+    }
+}
+
 /// A start under way.
 pub(super) struct Start<'a> {
     pub(super) inner: &'a Arc<Inner>,
     pub(super) means: Means,
     pub(super) clock: Clock<'a>,
-    pub(super) wait: Wait,
+    pub(super) options: StartOptions,
 }
 
 /// Why a step failed.
@@ -65,9 +112,26 @@ impl Start<'_> {
             instance: record.instance.clone(),
         };
         self.clock.tell(claimed);
-        let result = self.try_boot(&files, &mut record, &mut undo).await;
-        if let Err(error) = result {
-            return Err(list::blame(self.inner, Some(&record.name), error).await);
+        let mut way = if self.options.cold {
+            Way::Cold
+        } else {
+            Way::find(self.inner, &self.means, &record.spec).await
+        };
+        let signs = Signs::default();
+        if let Err(error) = self.try_boot(&files, &mut record, &mut undo, &way, &signs).await {
+            let error = match way {
+                Way::Warm(template) if !signs.asked() && blames_the_template(&error) => {
+                    way = Way::Cold;
+                    self.give_up(template, &error, &mut record, &mut undo).await?;
+                    self.try_boot(&files, &mut record, &mut undo, &way, &Signs::default())
+                        .await
+                        .err()
+                }
+                _ => Some(error),
+            };
+            if let Some(error) = error {
+                return Err(list::blame(self.inner, Some(&record.name), error).await);
+            }
         }
         // From here on a kill leaves a machine that runs, or the mark of an unfinished start; never a half of either.
         let _ = std::fs::remove_file(files.config_socket());
@@ -77,13 +141,59 @@ impl Start<'_> {
             return Err(Error::io("remove", files.creating())(error));
         }
         undo.nothing();
+        if let Way::Making(maker) = way
+            && signs.kept()
+        {
+            // The machine is up; without a template the next one is only slower.
+            if let Err(error) = task::blocking(move |_| maker.finish()).await {
+                self.slower("no template is kept for warm starts", &error);
+            }
+        }
         Ok(self.clock.finish())
     }
 
-    async fn try_boot(&self, files: &Files, record: &mut Record, undo: &mut Undo) -> Result<()> {
+    /// Takes back a warm start that came to nothing, for a cold one.
+    async fn give_up(
+        &self,
+        template: Template,
+        error: &Error,
+        record: &mut Record,
+        undo: &mut Undo,
+    ) -> Result<()> {
+        self.slower("the warm start failed, and the machine boots instead", error);
+        if !undo.end_processes().map_err(Error::system("end processes"))? {
+            return Err(Error::Timeout {
+                what: format!("the processes of {}", record.name),
+                after: AFTERMATH,
+            });
+        }
+        *record = record.clone().again(record.runtime.clone());
+        task::blocking(move |_| {
+            template.discard();
+            Ok(())
+        })
+        .await
+    }
+
+    fn slower(&self, what: &str, error: &dyn std::error::Error) {
+        let chain = std::iter::successors(Some(error), |error| error.source());
+        let why = chain.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+        let message = format!("{what}: {why}");
+        self.clock.tell(StartEvent::Slower { message });
+    }
+
+    async fn try_boot(
+        &self,
+        files: &Files,
+        record: &mut Record,
+        undo: &mut Undo,
+        way: &Way,
+        signs: &Signs,
+    ) -> Result<()> {
         runtime_folder::make(files)?;
         let mut ports = self.reserve(record).await?;
         record.vmm = self.means.vmm.name.to_owned();
+        record.warm = way.is_warm();
         record.kernel.clone_from(&self.means.kernel_id);
         record.image = self.means.base.as_ref().map(|base| base.disk.id.clone());
         record.tells = image::tells(&record.spec, &self.run());
@@ -118,10 +228,16 @@ impl Start<'_> {
         }
         let mut child = launch.spawn()?;
         self.clock.host("spawn", since);
-        let started = AtomicBool::new(false);
-        let work = self.work(files, record, &listener, &watch, ports, &started);
+        let place = Place {
+            files,
+            listener: &listener,
+            watch: &watch,
+            way,
+            signs,
+        };
+        let work = self.work(&place, record, ports);
         let post = |status: ExitStatus| {
-            let started = started.load(Ordering::Relaxed);
+            let started = signs.started();
             Post {
                 files,
                 vmm: self.means.vmm.name,
@@ -172,64 +288,125 @@ impl Start<'_> {
     /// Everything that happens while the processes run.
     async fn work(
         &self,
-        files: &Files,
+        place: &Place<'_>,
         record: &Record,
-        listener: &UnixListener,
-        watch: &Watch,
         ports: Option<Reserved>,
-        started: &AtomicBool,
     ) -> std::result::Result<(), Trouble> {
         let after = Duration::from_millis(record.spec.boot_timeout_ms);
         let deadline = Instant::now() + after;
         let machine = async {
-            let answered = timeout_at(deadline, self.machine(files, record, watch, ports)).await;
-            let what = || format!("{}'s API", self.means.vmm.name);
-            answered.map_err(|_| Error::NoAnswer { what: what(), after })?
+            let answered = timeout_at(deadline, self.machine(place, record, ports)).await;
+            answered.unwrap_or_else(|_| Err(self.silence(place, after).into()))
         };
         let material = async {
-            let made = timeout_at(deadline, self.material(files, record)).await;
+            let made = timeout_at(deadline, self.material(place.files, record)).await;
             let what = || format!("making the disks and keys of {}", record.name);
             made.map_err(|_| Error::Timeout { what: what(), after })?
         };
         let (client, (keys, disks)) = tokio::try_join!(machine, material)?;
         let since = self.clock.now();
-        configure::disks(&client, &disks.disks)
+        let refused = |error| self.refused(&error);
+        configure::metadata(&client, &record.spec)
             .await
-            .map_err(|e| self.refused(&e))?;
+            .map_err(refused)?;
+        if let Way::Cold = place.way {
+            configure::disks(&client, &disks.disks).await.map_err(refused)?;
+        }
         let config = guest::config(record, &self.run(), &keys, disks.root, disks.volumes)?;
         self.clock.guest_runs();
-        started.store(true, Ordering::Relaxed);
-        configure::go(&client).await.map_err(|e| self.refused(&e))?;
-        self.clock.host("boot", since);
-        self.talk(files, listener, config, deadline, after).await
+        place.signs.start();
+        match place.way {
+            Way::Cold => {
+                configure::go(&client).await.map_err(refused)?;
+                self.clock.host("boot", since);
+            }
+            Way::Making(_) | Way::Warm(_) => {
+                way::go_on(&client, &disks.disks).await.map_err(refused)?;
+                self.clock.host("resume", since);
+            }
+        }
+        self.talk(place, config, deadline, after).await
     }
 
-    /// The VMM, told all but its disks.
+    /// Why the first part of a start ran out of time.
+    fn silence(&self, place: &Place<'_>, after: Duration) -> Error {
+        if place.signs.started() {
+            return Error::NeverAsked {
+                after,
+                console: tail::lines(&tail::of(&place.files.console())),
+            };
+        }
+        Error::NoAnswer {
+            what: format!("{}'s API", self.means.vmm.name),
+            after,
+        }
+    }
+
+    /// The VMM with all but the machine's disks: told what to boot, or with a guest that waits for its config, paused.
     async fn machine(
         &self,
-        files: &Files,
+        place: &Place<'_>,
         record: &Record,
-        watch: &Watch,
         ports: Option<Reserved>,
     ) -> std::result::Result<Client, Trouble> {
         let since = self.clock.now();
-        let client = api::answers(files, watch)
+        let client = api::answers(place.files, place.watch)
             .await
-            .map_err(|e| Trouble::Apparent(Error::io("reach", files.api_socket())(e)))?;
+            .map_err(|e| Trouble::Apparent(Error::io("reach", place.files.api_socket())(e)))?;
         // The VMM runs, so pasta has bound its ports.
         drop(ports);
         self.clock.host("api", since);
         let since = self.clock.now();
+        if let Way::Warm(template) = place.way {
+            way::load(&client, template).await.map_err(|e| self.refused(&e))?;
+            self.clock.host("load", since);
+            return Ok(client);
+        }
         let text = |path: &std::path::Path| path.to_string_lossy().into_owned();
         let boot = configure::Boot {
             kernel: text(&self.means.kernel),
             initrd: text(&self.means.initrd),
         };
-        configure::machine(&client, &record.spec, files, boot)
+        configure::machine(&client, &record.spec, boot)
             .await
             .map_err(|e| self.refused(&e))?;
         self.clock.host("machine", since);
+        if let Way::Making(maker) = place.way {
+            self.keep(place, record, &client, maker).await?;
+        }
         Ok(client)
+    }
+
+    /// Boots a guest with blank drives until it waits for its config, and keeps it. It is paused then.
+    async fn keep(
+        &self,
+        place: &Place<'_>,
+        record: &Record,
+        client: &Client,
+        maker: &Maker,
+    ) -> std::result::Result<(), Trouble> {
+        let refused = |error| self.refused(&error);
+        let since = self.clock.now();
+        let blanks = way::blanks(&self.inner.options.paths, &record.spec)?;
+        configure::disks(client, &blanks).await.map_err(refused)?;
+        self.clock.guest_runs();
+        place.signs.start();
+        configure::go(client).await.map_err(refused)?;
+        self.clock.host("boot", since);
+        match dialogue::settled(place.listener, &self.clock).await {
+            Ok(None) => {}
+            Ok(Some(end)) => return self.ended(place, Ok(end)).await,
+            Err(error) => return self.ended(place, Err(error)).await,
+        }
+        let since = self.clock.now();
+        match way::keep(client, maker).await {
+            Ok(()) => {
+                place.signs.keep();
+                self.clock.host("keep", since);
+            }
+            Err(error) => self.slower("no template is kept for warm starts", &error),
+        }
+        Ok(())
     }
 
     /// Keys and disks.
@@ -251,43 +428,66 @@ impl Start<'_> {
 
     async fn talk(
         &self,
-        files: &Files,
-        listener: &UnixListener,
+        place: &Place<'_>,
         config: guest_protocol::Config,
         deadline: Instant,
         after: Duration,
     ) -> std::result::Result<(), Trouble> {
-        let console = || tail::lines(&tail::of(&files.console()));
-        let mut asked = false;
-        let dialogue = dialogue::hold(listener, config, self.wait, &self.clock, &mut asked);
+        let never = |after| Error::NeverAsked {
+            after,
+            console: tail::lines(&tail::of(&place.files.console())),
+        };
+        let boots = matches!(place.way, Way::Cold);
+        let wait = self.options.wait;
+        let dialogue = dialogue::hold(
+            place.listener,
+            config,
+            wait,
+            &self.clock,
+            boots,
+            &place.signs.asked,
+        );
+        tokio::pin!(dialogue);
+        if place.way.is_warm() {
+            // One that does not come back to life soon never will.
+            tokio::select! {
+                end = &mut dialogue => return self.ended(place, end).await,
+                () = tokio::time::sleep(THAW) => if !place.signs.asked() {
+                    return Err(never(THAW).into());
+                },
+            }
+        }
         match timeout_at(deadline, dialogue).await {
-            Ok(Ok(End::Done | End::Exited(_))) => Ok(()),
-            Ok(Ok(End::Failed { step, message })) => Err(Error::GuestFailed {
-                console: failure::console_that_says(files, &message).await,
+            Ok(end) => self.ended(place, end).await,
+            Err(_) if place.signs.asked() => Err(Error::SshTimeout {
+                after,
+                console: tail::lines(&tail::of(&place.files.console())),
+            }
+            .into()),
+            Err(_) => Err(never(after).into()),
+        }
+    }
+
+    /// What the end of the dialogue means for the start.
+    async fn ended(&self, place: &Place<'_>, end: io::Result<End>) -> std::result::Result<(), Trouble> {
+        match end {
+            Ok(End::Done | End::Exited(_)) => Ok(()),
+            Ok(End::Failed { step, message }) => Err(Error::GuestFailed {
+                console: failure::console_that_says(place.files, &message).await,
                 step,
                 message,
             }
             .into()),
-            Ok(Ok(End::Version(guest))) => Err(Error::GuestVersion {
+            Ok(End::Version(guest)) => Err(Error::GuestVersion {
                 guest,
                 host: guest_protocol::VERSION,
             }
             .into()),
-            Ok(Err(error)) => Err(Trouble::Apparent(Error::GuestFailed {
+            Err(error) => Err(Trouble::Apparent(Error::GuestFailed {
                 step: "boot dialogue".to_owned(),
                 message: error.to_string(),
-                console: console(),
+                console: tail::lines(&tail::of(&place.files.console())),
             })),
-            Err(_) if asked => Err(Error::SshTimeout {
-                after,
-                console: console(),
-            }
-            .into()),
-            Err(_) => Err(Error::NeverAsked {
-                after,
-                console: console(),
-            }
-            .into()),
         }
     }
 
@@ -304,6 +504,19 @@ impl Start<'_> {
             }),
         }
     }
+}
+
+/// Whether a thawed guest may have failed where one that boots does not.
+fn blames_the_template(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::VmmRefused { .. }
+            | Error::VmmDied { .. }
+            | Error::NoAnswer { .. }
+            | Error::NeverAsked { .. }
+            | Error::GuestPanicked { .. }
+            | Error::GuestFailed { .. }
+    )
 }
 
 async fn ended_meanwhile(child: &mut Child) -> Option<ExitStatus> {

@@ -7,14 +7,14 @@ use firecracker_api::models::{
 };
 
 use super::disks::Disk;
-use crate::layout::Files;
+use crate::layout::VSOCK;
 use crate::network::addresses::{GUEST_MAC, TAP};
 use crate::{MachineSpec, Network};
 
 /// What the kernel is told. `quiet`: a console costs time; the three for i8042, which are Firecracker's own: up to half a
 /// second of probing; `panic=-1` and `reboot=k`: a guest that is lost ends its VMM; `cryptomgr.notests`: 0.3 s under TCG.
 /// No `i8042.nopnp`: with it the kernel finds no keyboard on QEMU's microvm, and Ctrl-Alt-Del reaches nobody.
-const BOOT_ARGS: &str = "quiet loglevel=1 reboot=k panic=-1 8250.nr_uarts=1 console=ttyS0 i8042.noaux \
+pub(super) const BOOT_ARGS: &str = "quiet loglevel=1 reboot=k panic=-1 8250.nr_uarts=1 console=ttyS0 i8042.noaux \
                          i8042.nomux i8042.dumbkbd random.trust_cpu=on cryptomgr.notests";
 
 /// The guest's own vsock address: 0 to 2 are taken (vsock(7)), and every guest is alone on its device.
@@ -33,7 +33,6 @@ pub(super) struct Boot {
 pub(super) async fn machine(
     client: &Client,
     spec: &MachineSpec,
-    files: &Files,
     boot: Boot,
 ) -> Result<(), firecracker_api::Error> {
     let machine = MachineConfiguration {
@@ -50,7 +49,8 @@ pub(super) async fn machine(
     client.put_boot_source(&source).await?;
     let vsock = Vsock {
         guest_cid: GUEST_CID,
-        uds_path: files.vsock_socket().to_string_lossy().into_owned(),
+        // Relative to the VMM's working folder, which is the runtime folder: a kept guest has it in any machine's.
+        uds_path: VSOCK.to_owned(),
         ..Vsock::default()
     };
     client.put_vsock(&vsock).await?;
@@ -69,16 +69,23 @@ async fn network(client: &Client, spec: &MachineSpec) -> Result<(), firecracker_
         ..NetworkInterface::default()
     };
     client.put_network_interface(&interface).await?;
-    let Some(metadata) = &spec.metadata else {
+    if spec.metadata.is_none() {
         return Ok(());
-    };
+    }
     let service = MmdsConfig {
         version: MmdsVersion::V2,
         network_interfaces: vec![INTERFACE.to_owned()],
         ..MmdsConfig::default()
     };
-    client.put_mmds_config(&service).await?;
-    client.put_mmds(metadata).await
+    client.put_mmds_config(&service).await
+}
+
+/// Gives the VMM what it is to serve to the guest.
+pub(super) async fn metadata(client: &Client, spec: &MachineSpec) -> Result<(), firecracker_api::Error> {
+    match &spec.metadata {
+        Some(metadata) => client.put_mmds(metadata).await,
+        None => Ok(()),
+    }
 }
 
 /// Attaches the disks in their order, by which the guest names them. None is a root device for the VMM, which would only

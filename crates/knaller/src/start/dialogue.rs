@@ -2,6 +2,7 @@
 //! after it was handed over is refused and reported, whether or not the first taker is still there.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use guest_protocol::frame::{self, Decoder};
@@ -32,18 +33,36 @@ pub(super) enum End {
     Version(u16),
 }
 
-/// Waits for the guest, hands it `config` and listens to what it says, as far as `until`. Says `asked` when the guest has come.
-pub(super) async fn hold(
-    listener: &UnixListener,
-    config: Config,
-    until: Wait,
-    clock: &Clock<'_>,
-    asked: &mut bool,
-) -> io::Result<End> {
-    let answer = frame::encode(&HostMessage::Config(Box::new(config))).map_err(io::Error::other)?;
-    let mut guest = loop {
+/// Waits until the guest has come to ask and has said that nothing else will happen in it: the moment to keep it. Its
+/// connection does not outlive that; it asks anew.
+pub(super) async fn settled(listener: &UnixListener, clock: &Clock<'_>) -> io::Result<Option<End>> {
+    loop {
+        let (mut guest, hello) = match asked(listener).await? {
+            Ok(Come { guest, hello }) => (guest, hello),
+            Err(end) => return Ok(Some(end)),
+        };
+        note_arrival(clock, &hello);
+        match guest.message().await {
+            Ok(GuestMessage::Settled { .. }) => {
+                clock.guest("settled", Duration::ZERO);
+                return Ok(None);
+            }
+            Ok(other) => return Err(io::Error::other(format!("not settled: {other:?}"))),
+            Err(error) => tracing::debug!(%error, "the guest hung up before it had settled"),
+        }
+    }
+}
+
+/// A guest with its question.
+struct Come {
+    guest: Conversation,
+    hello: Hello,
+}
+
+/// Waits for a guest to ask. A connection without a question is none, and a guest whose connection broke asks anew.
+async fn asked(listener: &UnixListener) -> io::Result<Result<Come, End>> {
+    loop {
         let mut guest = Conversation::new(listener.accept().await?.0);
-        // A guest whose connection broke before the answer asks anew.
         match tokio::time::timeout(STRANGER, guest.hello())
             .await
             .unwrap_or_else(|late| Err(late.into()))
@@ -51,16 +70,35 @@ pub(super) async fn hold(
             Ok(hello) if hello.version != VERSION => {
                 let reason = format!("version {VERSION} of the dialogue is spoken here");
                 guest.send(&refusal(reason)?).await.ok();
-                return Ok(End::Version(hello.version));
+                return Ok(Err(End::Version(hello.version)));
             }
-            Ok(hello) => {
-                *asked = true;
-                note_arrival(clock, &hello);
-            }
-            Err(error) => {
-                tracing::debug!(%error, "a connection without a question");
-                continue;
-            }
+            Ok(hello) => return Ok(Ok(Come { guest, hello })),
+            Err(error) => tracing::debug!(%error, "a connection without a question"),
+        }
+    }
+}
+
+/// Waits for the guest, hands it `config` and listens to what it says, as far as `until`. Sets `has_asked` when the guest has
+/// come. `boots` tells that it comes from its kernel's start, and not out of a snapshot.
+pub(super) async fn hold(
+    listener: &UnixListener,
+    config: Config,
+    until: Wait,
+    clock: &Clock<'_>,
+    boots: bool,
+    has_asked: &AtomicBool,
+) -> io::Result<End> {
+    let answer = frame::encode(&HostMessage::Config(Box::new(config))).map_err(io::Error::other)?;
+    let mut guest = loop {
+        let Come { mut guest, hello } = match asked(listener).await? {
+            Ok(come) => come,
+            Err(end) => return Ok(end),
+        };
+        has_asked.store(true, Ordering::Relaxed);
+        if boots {
+            note_arrival(clock, &hello);
+        } else {
+            clock.guest("hello", Duration::ZERO);
         }
         match guest.send(&answer).await {
             Ok(()) => break guest,

@@ -12,10 +12,16 @@ use images::{Task, rootfs};
 use super::given;
 use crate::layout::Files;
 use crate::record::Record;
-use crate::{Error, Options, Paths, Result, Root, Volume, volume};
+use crate::template::Drive;
+use crate::{Error, MachineSpec, Options, Paths, Result, Root, Volume, volume};
 
 /// What an overlay has room for if the spec does not say, in MiB: it is sparse.
 const OVERLAY_MIB: u64 = 8 * 1024;
+
+/// The VMM's names for the disks of a root.
+const ROOTFS: &str = "rootfs";
+const BASE: &str = "base";
+const OVERLAY: &str = "overlay";
 
 /// A disk to attach.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +47,7 @@ impl Disks {
         for (number, volume) in volumes.iter().enumerate() {
             let device = device(self.disks.len());
             self.disks.push(Disk {
-                id: format!("volume{number}"),
+                id: volume_id(number),
                 path: volume::path(paths, &volume.source),
                 read_only: volume.read_only,
             });
@@ -59,6 +65,26 @@ impl Disks {
 fn device(before: usize) -> String {
     let letter = u8::try_from(before).map_or('z', |before| char::from(b'a' + before.min(25)));
     format!("vd{letter}")
+}
+
+/// The drives of a machine of this spec, in the order in which [`prepare`] gives its disks.
+pub(super) fn layout(spec: &MachineSpec) -> Vec<Drive> {
+    let drive = |id: &str, read_only| Drive {
+        id: id.to_owned(),
+        read_only,
+    };
+    let root = match spec.root {
+        Root::File(_) => vec![drive(ROOTFS, false)],
+        Root::Builtin | Root::Image(_) => vec![drive(BASE, true), drive(OVERLAY, false)],
+        Root::Initramfs => Vec::new(),
+    };
+    let volumes = spec.volumes.iter().enumerate();
+    let volumes = volumes.map(|(number, volume)| drive(&volume_id(number), volume.read_only));
+    root.into_iter().chain(volumes).collect()
+}
+
+fn volume_id(number: usize) -> String {
+    format!("volume{number}")
 }
 
 /// Makes the disks that the machine does not have yet, but for those of its volumes. Blocks.
@@ -91,7 +117,7 @@ fn root(
             };
             Ok(Disks {
                 disks: vec![Disk {
-                    id: "rootfs".to_owned(),
+                    id: ROOTFS.to_owned(),
                     path,
                     read_only: false,
                 }],
@@ -114,7 +140,7 @@ fn root(
                 upper: disk("vdb", "ext4", false),
             };
             let base = Disk {
-                id: "base".to_owned(),
+                id: BASE.to_owned(),
                 path: base.path.clone(),
                 read_only: true,
             };
@@ -122,7 +148,7 @@ fn root(
                 disks: vec![
                     base,
                     Disk {
-                        id: "overlay".to_owned(),
+                        id: OVERLAY.to_owned(),
                         path,
                         read_only: false,
                     },

@@ -14,6 +14,8 @@ pub enum StartEvent {
     Claimed { name: Name, instance: String },
     /// A step ended.
     Step(Step),
+    /// A way to be faster, now or the next time, came to nothing; the start goes on without it.
+    Slower { message: String },
     /// A step of the guest failed and it went on without it.
     Warning { step: String, message: String },
 }

@@ -33,7 +33,8 @@ impl Launch<'_> {
         let mut command = Command::new(&program);
         command
             .args(arguments)
-            .current_dir("/")
+            // What the VMM has as a relative path is in there: see `configure::machine`.
+            .current_dir(&self.files.runtime)
             .env_clear()
             .env("PATH", &self.options.search_path)
             .envs(self.options.environment.iter().map(|(name, value)| (name, value)))

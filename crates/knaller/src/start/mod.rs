@@ -30,6 +30,7 @@ mod keys;
 mod launch;
 mod means;
 mod undo;
+mod way;
 
 use boot::Start;
 use clock::Clock;
@@ -51,6 +52,8 @@ pub enum Wait {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StartOptions {
     pub wait: Wait,
+    /// Boots the kernel even where a guest of this shape was kept, and keeps none.
+    pub cold: bool,
 }
 
 /// How often another generated name is tried.
@@ -75,7 +78,7 @@ pub(crate) async fn create(
         inner,
         means,
         clock,
-        wait: options.wait,
+        options,
     }
     .boot(claim, record)
     .await?;
@@ -104,7 +107,7 @@ pub(crate) async fn again(
         inner,
         means,
         clock,
-        wait: options.wait,
+        options,
     }
     .boot(claim, record)
     .await

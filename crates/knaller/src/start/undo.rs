@@ -34,6 +34,14 @@ impl Undo {
         self.instance = Some(instance.to_owned());
     }
 
+    /// Ends the processes of the boot, so that there may be another; whether they are gone.
+    pub(super) fn end_processes(&mut self) -> std::io::Result<bool> {
+        match self.instance.take() {
+            Some(instance) => process::end(&instance, PATIENCE),
+            None => Ok(true),
+        }
+    }
+
     /// The start succeeded: the machine is nobody's now.
     pub(super) fn nothing(mut self) {
         self.claim = None;

@@ -82,7 +82,7 @@ pub(crate) struct StartArgs {
     rootfs: Option<PathBuf>,
 
     #[command(flatten, next_help_heading = "Machine")]
-    machine: MachineOptions,
+    pub(super) machine: MachineOptions,
 
     #[command(flatten, next_help_heading = "Guest")]
     guest: GuestOptions,
@@ -116,6 +116,10 @@ pub(in crate::commands) struct MachineOptions {
     /// What runs the machine
     #[arg(long, value_name = "VMM", value_enum, default_value_t)]
     vmm: VmmChoice,
+
+    /// Boot the kernel, even where a guest was kept that could be thawed, and keep none
+    #[arg(long)]
+    pub(in crate::commands) cold: bool,
 
     /// Seconds until SSH must answer
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]

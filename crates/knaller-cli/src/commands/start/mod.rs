@@ -39,6 +39,7 @@ impl StartArgs {
         let console = tokio::spawn(console::show(context.clone(), name, self.verbose));
         let options = StartOptions {
             wait: if self.no_wait { Wait::Config } else { Wait::Ready },
+            cold: self.machine.cold,
         };
         let mut observer = |event| report.event(event);
         let started = tokio::select! {

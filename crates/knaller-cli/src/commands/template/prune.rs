@@ -1,0 +1,26 @@
+//! `knaller template prune`.
+
+use clap::Args;
+
+use crate::context::Context;
+use crate::error::CommandError;
+use crate::ui::human;
+
+/// Remove templates that no start will use again
+#[derive(Args, Debug)]
+pub(crate) struct PruneArgs {
+    /// Remove all of them
+    #[arg(short, long)]
+    all: bool,
+}
+
+impl PruneArgs {
+    pub(crate) async fn run(self, context: Context) -> Result<(), CommandError> {
+        let (gone, size) = context.knaller.prune_templates(self.all).await?;
+        let size = human::bytes(size);
+        context.ui.note(format_args!(
+            "{gone} templates are removed, {size} are free again"
+        ));
+        Ok(())
+    }
+}

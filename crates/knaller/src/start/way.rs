@@ -1,0 +1,131 @@
+//! The ways to a guest that waits for its config: booting it, booting it and keeping a template on the way, thawing one.
+//!
+//! The invariant: what a template holds is the same for every machine of its shape, so a guest on its way into one has
+//! blank drives, and gets the machine's own when it has been kept.
+
+use std::sync::Arc;
+
+use firecracker_api::Client;
+use firecracker_api::models::{
+    MemoryBackend, MemoryBackendType, PartialDrive, SnapshotCreateParams, SnapshotLoadParams, SnapshotType,
+    VmState,
+};
+
+use super::configure::BOOT_ARGS;
+use super::disks::{self, Disk};
+use super::means::Means;
+use crate::knaller::Inner;
+use crate::template::{Drive, Found, Maker, Program, Shape, Template, Templates, host};
+use crate::{Error, MachineSpec, Network, Paths, Result, task};
+
+/// How a guest comes to wait for its config.
+#[derive(Debug)]
+pub(super) enum Way {
+    /// It boots.
+    Cold,
+    /// It boots, and is kept as a template before it goes on.
+    Making(Maker),
+    /// It was kept.
+    Warm(Template),
+}
+
+impl Way {
+    /// The shortest way that there is for this machine. Why there is none but a cold one is only told to the log: a start is
+    /// none the worse for it.
+    pub(super) async fn find(inner: &Arc<Inner>, means: &Means, spec: &MachineSpec) -> Self {
+        let shape = shape(means, spec);
+        let paths = inner.options.paths.clone();
+        let found = task::blocking(move |_| Templates::open(&paths)?.find(&shape?)).await;
+        match found {
+            Ok(Found::Template(template)) => Self::Warm(template),
+            Ok(Found::Absent(maker)) => Self::Making(maker),
+            Ok(Found::InTheMaking) => Self::Cold,
+            Err(error) => {
+                tracing::warn!(%error, "templates cannot be used");
+                Self::Cold
+            }
+        }
+    }
+
+    /// What `inspect` calls it.
+    pub(super) fn is_warm(&self) -> bool {
+        matches!(self, Self::Warm(_))
+    }
+}
+
+fn shape(means: &Means, spec: &MachineSpec) -> Result<Shape> {
+    let failed = || Error::system("look at the programs of a machine");
+    let (cpu, boot) = host().map_err(failed())?;
+    let programs = [Some(&means.vmm.program), means.vmm.qemu.as_ref()];
+    let programs = programs.into_iter().flatten().map(|path| Program::at(path));
+    let initrd = means.initrd.file_name().unwrap_or_default();
+    Ok(Shape {
+        kernel: means.kernel_id.clone(),
+        initrd: initrd.to_string_lossy().into_owned(),
+        boot_args: BOOT_ARGS.to_owned(),
+        vmm: means.vmm.name.to_owned(),
+        programs: programs.collect::<std::io::Result<_>>().map_err(failed())?,
+        cpus: spec.cpus,
+        memory_mib: spec.memory_mib,
+        drives: disks::layout(spec),
+        network: spec.network == Network::Pasta,
+        metadata: spec.metadata.is_some(),
+        cpu,
+        boot,
+    })
+}
+
+/// The drives of a guest that is to be kept: blanks.
+pub(super) fn blanks(paths: &Paths, spec: &MachineSpec) -> Result<Vec<Disk>> {
+    let path = Templates::open(paths)?.blank()?;
+    let blank = |drive: &Drive| Disk {
+        id: drive.id.clone(),
+        path: path.clone(),
+        read_only: drive.read_only,
+    };
+    Ok(disks::layout(spec).iter().map(blank).collect())
+}
+
+/// Keeps the guest, which is paused from here on.
+pub(super) async fn keep(client: &Client, maker: &Maker) -> std::result::Result<(), firecracker_api::Error> {
+    client.patch_vm(VmState::Paused).await?;
+    let (snapshot_path, mem_file_path) = maker.files();
+    let params = SnapshotCreateParams {
+        snapshot_type: SnapshotType::Full,
+        snapshot_path,
+        mem_file_path,
+    };
+    client.put_snapshot_create(&params).await
+}
+
+/// Loads a kept guest, which is paused.
+pub(super) async fn load(
+    client: &Client,
+    template: &Template,
+) -> std::result::Result<(), firecracker_api::Error> {
+    let params = SnapshotLoadParams {
+        snapshot_path: template.state(),
+        mem_backend: Some(MemoryBackend {
+            backend_path: template.memory(),
+            backend_type: MemoryBackendType::File,
+        }),
+        ..SnapshotLoadParams::default()
+    };
+    client.put_snapshot_load(&params).await
+}
+
+/// Puts the machine's own disks in the place of the blanks, and lets the guest go on.
+pub(super) async fn go_on(
+    client: &Client,
+    disks: &[Disk],
+) -> std::result::Result<(), firecracker_api::Error> {
+    for disk in disks {
+        let drive = PartialDrive {
+            drive_id: disk.id.clone(),
+            path_on_host: Some(disk.path.to_string_lossy().into_owned()),
+            ..PartialDrive::default()
+        };
+        client.patch_drive(&drive).await?;
+    }
+    client.patch_vm(VmState::Resumed).await
+}

@@ -1,0 +1,390 @@
+//! The templates of a data folder: finding, making and removing them.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::{FlockOperation, Mode, OFlags, flock};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+
+use super::{Shape, holes};
+use crate::record::write_private;
+use crate::{Error, Paths, Result};
+
+/// The form of `template.json`.
+const FORM: u32 = 1;
+
+/// How names of templates in the making begin: no key does.
+const FRESH: &str = ".new-";
+
+/// What a template's drives are before a machine has put its own there, in bytes: a whole number of everything's blocks.
+const BLANK: u64 = 1 << 20;
+
+/// How many templates are kept, and how much room they may take. Those used last stay.
+const MOST: usize = 16;
+const ROOM: u64 = 4 << 30;
+
+/// How long a template stays that nobody uses.
+const AGE: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// The templates of one data folder.
+#[derive(Clone, Debug)]
+pub(crate) struct Templates {
+    folder: PathBuf,
+}
+
+/// What there is for a shape.
+#[derive(Debug)]
+pub(crate) enum Found {
+    Template(Template),
+    /// None, and whoever asked is to make it.
+    Absent(Maker),
+    /// None yet: another start is making it.
+    InTheMaking,
+}
+
+/// A template that can be thawed, and that nobody removes for as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Template {
+    folder: PathBuf,
+    held: File,
+}
+
+/// A template in the making, removed unless it is finished.
+#[derive(Debug)]
+pub(crate) struct Maker {
+    templates: Templates,
+    shape: Shape,
+    fresh: PathBuf,
+    _lock: File,
+}
+
+/// A template, for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct TemplateInfo {
+    /// Its name.
+    pub key: String,
+    /// The kernel bundle's id.
+    pub kernel: String,
+    pub vmm: String,
+    pub cpus: u8,
+    pub memory_mib: u32,
+    /// How many drives a machine of it has.
+    pub drives: usize,
+    pub network: bool,
+    /// What it takes of the disk, in bytes.
+    pub size: u64,
+    /// Seconds since the Unix epoch.
+    pub used: u64,
+    /// Whether the host has been booted since, and it serves nobody any more.
+    pub stale: bool,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Description {
+    form: u32,
+    shape: Shape,
+    state_size: u64,
+    memory_size: u64,
+}
+
+impl Templates {
+    /// Makes the folder if need be.
+    pub(crate) fn open(paths: &Paths) -> Result<Self> {
+        let folder = paths.data.join("templates");
+        images::files::private_folder(&folder).map_err(|error| Error::Folder {
+            path: folder.clone(),
+            reason: error.to_string(),
+        })?;
+        Ok(Self { folder })
+    }
+
+    /// What stands for a drive in every template.
+    pub(crate) fn blank(&self) -> Result<PathBuf> {
+        let path = self.folder.join("blank");
+        if path.metadata().is_ok_and(|metadata| metadata.len() == BLANK) {
+            return Ok(path);
+        }
+        let file = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path);
+        file.and_then(|file| file.set_len(BLANK))
+            .map_err(Error::io("make", &path))?;
+        Ok(path)
+    }
+
+    pub(crate) fn find(&self, shape: &Shape) -> Result<Found> {
+        let key = shape.key();
+        if let Some(template) = self.take(&key) {
+            return Ok(Found::Template(template));
+        }
+        let fresh = self.folder.join(format!("{FRESH}{key}"));
+        match fs::create_dir(&fresh) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(Error::io("make the folder", &fresh)(error));
+            }
+            _ => {}
+        }
+        let Some(lock) =
+            lock(&fresh, FlockOperation::NonBlockingLockExclusive).map_err(Error::io("lock", &fresh))?
+        else {
+            return Ok(Found::InTheMaking);
+        };
+        // Made between the two looks.
+        if let Some(template) = self.take(&key) {
+            let _ = fs::remove_dir_all(&fresh);
+            return Ok(Found::Template(template));
+        }
+        Ok(Found::Absent(Maker {
+            templates: self.clone(),
+            shape: shape.clone(),
+            fresh,
+            _lock: lock,
+        }))
+    }
+
+    fn take(&self, key: &str) -> Option<Template> {
+        let folder = self.folder.join(key);
+        let held = lock(&folder, FlockOperation::NonBlockingLockShared).ok()??;
+        let description = Description::load(&folder).ok()?;
+        let whole = |name: &str, size: u64| {
+            folder
+                .join(name)
+                .metadata()
+                .is_ok_and(|metadata| metadata.is_file() && metadata.len() == size)
+        };
+        if !whole("state", description.state_size) || !whole("memory", description.memory_size) {
+            return None;
+        }
+        // Of use for the order of removal alone.
+        let _ =
+            File::open(folder.join("template.json")).and_then(|file| file.set_modified(SystemTime::now()));
+        Some(Template { folder, held })
+    }
+
+    /// All there are, those used last first.
+    pub(crate) fn list(&self) -> Result<Vec<TemplateInfo>> {
+        let boot = super::shape::host().map(|(_, boot)| boot).unwrap_or_default();
+        let mut all = Vec::new();
+        for (key, folder) in self.folders()? {
+            // One that goes just now, or cannot be read: not to be thawed either.
+            let Ok(description) = Description::load(&folder) else {
+                continue;
+            };
+            let shape = description.shape;
+            all.push(TemplateInfo {
+                key,
+                stale: shape.boot != boot,
+                kernel: shape.kernel,
+                vmm: shape.vmm,
+                cpus: shape.cpus,
+                memory_mib: shape.memory_mib,
+                drives: shape.drives.len(),
+                network: shape.network,
+                size: size(&folder),
+                used: used(&folder)
+                    .duration_since(SystemTime::UNIX_EPOCH)
+                    .map_or(0, |time| time.as_secs()),
+            });
+        }
+        all.sort_by(|one, other| other.used.cmp(&one.used).then_with(|| one.key.cmp(&other.key)));
+        Ok(all)
+    }
+
+    /// Removes the template whose key begins so. Machines made of it live on.
+    pub(crate) fn remove(&self, key: &str) -> Result<String> {
+        let mut found = self.folders()?;
+        found.retain(|(name, _)| !key.is_empty() && name.starts_with(key));
+        match found.as_slice() {
+            [(name, folder)] => match remove(folder).map_err(Error::io("remove", folder))? {
+                true => Ok(name.clone()),
+                false => Err(Error::TemplateInUse(name.clone())),
+            },
+            [] => Err(Error::NoTemplate(key.to_owned())),
+            _ => Err(Error::ManyTemplates(key.to_owned())),
+        }
+    }
+
+    /// Removes what is stale, broken, old, or more than there is to be, and what killed makers left: how many templates,
+    /// and their bytes.
+    pub(crate) fn prune(&self, everything: bool) -> Result<(usize, u64)> {
+        self.sweep()?;
+        let listed = self.list()?;
+        let now = crate::record::now();
+        let (mut kept, mut kept_size) = (0, 0);
+        let (mut gone, mut gone_size) = (0, 0);
+        for (key, folder) in self.folders()? {
+            if !listed.iter().any(|info| info.key == key) {
+                remove(&folder).map_err(Error::io("remove", &folder))?;
+            }
+        }
+        for info in listed {
+            let old = now.saturating_sub(info.used) > AGE.as_secs();
+            let full = kept >= MOST || kept_size + info.size > ROOM;
+            if !(everything || info.stale || old || full) {
+                kept += 1;
+                kept_size += info.size;
+                continue;
+            }
+            let folder = self.folder.join(&info.key);
+            if remove(&folder).map_err(Error::io("remove", &folder))? {
+                gone += 1;
+                gone_size += info.size;
+            }
+        }
+        Ok((gone, gone_size))
+    }
+
+    /// Removes what makers left that were killed.
+    fn sweep(&self) -> Result<()> {
+        let entries = fs::read_dir(&self.folder).map_err(Error::io("list", &self.folder))?;
+        for entry in entries.flatten() {
+            let path = entry.path();
+            let fresh = entry
+                .file_name()
+                .to_str()
+                .is_some_and(|name| name.starts_with(FRESH));
+            if fresh && let Ok(Some(_lock)) = lock(&path, FlockOperation::NonBlockingLockExclusive) {
+                let _ = fs::remove_dir_all(&path);
+            }
+        }
+        Ok(())
+    }
+
+    fn folders(&self) -> Result<Vec<(String, PathBuf)>> {
+        let entries = fs::read_dir(&self.folder).map_err(Error::io("list", &self.folder))?;
+        let key = |name: &str| name.len() == 32 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+        Ok(entries
+            .flatten()
+            .filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path())))
+            .filter(|(name, _)| key(name))
+            .collect())
+    }
+}
+
+impl Template {
+    pub(crate) fn state(&self) -> PathBuf {
+        self.folder.join("state")
+    }
+
+    pub(crate) fn memory(&self) -> PathBuf {
+        self.folder.join("memory")
+    }
+
+    /// Removes it, unless others are thawing it just now: it could not be thawed.
+    pub(crate) fn discard(self) {
+        let Self { folder, held } = self;
+        drop(held);
+        if let Err(error) = remove(&folder) {
+            tracing::warn!(%error, folder = %folder.display(), "cannot remove a template");
+        }
+    }
+}
+
+impl Maker {
+    /// Where the VMM is to write its state and the guest's memory.
+    pub(crate) fn files(&self) -> (PathBuf, PathBuf) {
+        (self.fresh.join("state"), self.fresh.join("memory"))
+    }
+
+    /// Both files are written: from now on it is there for everybody.
+    pub(crate) fn finish(self) -> Result<()> {
+        let (state, memory) = self.files();
+        let file = fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&memory)
+            .map_err(Error::io("finish", &memory))?;
+        holes::dig(&file).map_err(Error::io("finish", &memory))?;
+        let description = Description {
+            form: FORM,
+            shape: self.shape.clone(),
+            state_size: state.metadata().map_err(Error::io("finish", &state))?.len(),
+            memory_size: file.metadata().map_err(Error::io("finish", &memory))?.len(),
+        };
+        let json = serde_json::to_vec_pretty(&description)
+            .map_err(|error| Error::system("describe a template")(error.into()))?;
+        write_private(&self.fresh.join("template.json"), &json)?;
+        let folder = self.templates.folder.join(self.shape.key());
+        // One that is broken: whole ones were looked for before.
+        remove(&folder).map_err(Error::io("finish", &folder))?;
+        fs::rename(&self.fresh, &folder).map_err(Error::io("finish", &folder))?;
+        self.templates.prune(false).map(|_| ())
+    }
+}
+
+impl Drop for Maker {
+    fn drop(&mut self) {
+        // Once it is finished there is nothing of this name.
+        let _ = fs::remove_dir_all(&self.fresh);
+    }
+}
+
+impl Description {
+    fn load(folder: &Path) -> Result<Self> {
+        let path = folder.join("template.json");
+        let bytes = images::files::read(&path, 1 << 20)
+            .map_err(|error| Error::io("read", &path)(io::Error::other(error)))?;
+        let parsed: Self = serde_json::from_slice(&bytes).map_err(|source| Error::Record {
+            path: path.clone(),
+            source,
+        })?;
+        if parsed.form == FORM {
+            return Ok(parsed);
+        }
+        Err(Error::io("read", &path)(io::ErrorKind::Unsupported.into()))
+    }
+}
+
+/// Opens and locks a folder; `None` if it is not there, is held, or was renamed before the lock was ours.
+fn lock(path: &Path, how: FlockOperation) -> io::Result<Option<File>> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let folder = match rustix::fs::open(path, flags, Mode::empty()) {
+        Err(Errno::NOENT) => return Ok(None),
+        opened => File::from(opened?),
+    };
+    match flock(&folder, how) {
+        Err(Errno::WOULDBLOCK) => return Ok(None),
+        locked => locked?,
+    }
+    let named = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        named => named?,
+    };
+    let ours = folder.metadata()?;
+    Ok(((ours.dev(), ours.ino()) == (named.dev(), named.ino())).then_some(folder))
+}
+
+/// Removes a template, unless somebody is thawing it: its description first, without which nobody takes it.
+fn remove(folder: &Path) -> io::Result<bool> {
+    let Some(_lock) = lock(folder, FlockOperation::NonBlockingLockExclusive)? else {
+        return Ok(!folder.exists());
+    };
+    match fs::remove_file(folder.join("template.json")) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    fs::remove_dir_all(folder).map(|()| true)
+}
+
+/// What its files take of the disk.
+fn size(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let blocks = entries.filter_map(|entry| Some(entry.metadata().ok()?.blocks()));
+    blocks.sum::<u64>().saturating_mul(512)
+}
+
+fn used(folder: &Path) -> SystemTime {
+    folder
+        .join("template.json")
+        .metadata()
+        .and_then(|metadata| metadata.modified())
+        .unwrap_or(SystemTime::UNIX_EPOCH)
+}
