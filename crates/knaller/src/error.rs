@@ -61,12 +61,26 @@ pub enum Error {
     NotRunning(Name),
     #[error("{0} is running")]
     Running(Name),
+    #[error("{0} is paused")]
+    Paused(Name),
+    #[error("{0} is not paused")]
+    NotPaused(Name),
     #[error("another command is working on {0}")]
     Busy(Name),
     #[error("a volume named {0} exists already")]
     VolumeExists(Name),
     #[error("there is no volume named {0}")]
     NoVolume(Name),
+    #[error("a snapshot named {0} exists already")]
+    SnapshotExists(Name),
+    #[error("there is no snapshot named {0}")]
+    NoSnapshot(Name),
+    #[error("another command is working on the snapshot {}", .0.display())]
+    SnapshotBusy(PathBuf),
+    #[error("the snapshot {name} is damaged: {reason}")]
+    SnapshotDamaged { name: Name, reason: String },
+    #[error("the snapshot {name} cannot be loaded here: {reason}")]
+    SnapshotUnfit { name: Name, reason: String },
     #[error("there is no template whose key begins with {0}")]
     NoTemplate(String),
     #[error("there are several templates whose keys begin with {0}")]
@@ -148,7 +162,7 @@ pub enum Error {
     },
 
     #[error("{vmm} refused the machine: {message}")]
-    VmmRefused { vmm: &'static str, message: String },
+    VmmRefused { vmm: String, message: String },
     #[error("{vmm} died{}", tail("its log", log))]
     VmmDied { vmm: &'static str, log: String },
 
@@ -213,14 +227,20 @@ impl Error {
             | Self::NoUser { .. }
             | Self::NoVolume(_)
             | Self::NoTemplate(_)
+            | Self::NoSnapshot(_)
             | Self::UnknownKernel(_) => Class::NotFound,
             Self::NameTaken { .. }
             | Self::NotRunning(_)
             | Self::Running(_)
+            | Self::Paused(_)
+            | Self::NotPaused(_)
             | Self::Busy(_)
             | Self::VolumeExists(_)
             | Self::VolumeInUse { .. }
             | Self::ManyTemplates(_)
+            | Self::SnapshotExists(_)
+            | Self::SnapshotBusy(_)
+            | Self::SnapshotUnfit { .. }
             | Self::TemplateInUse(_) => Class::Conflict,
             Self::PortTaken { .. } | Self::PortReserved { .. } | Self::NotOurAddress { .. } => Class::Port,
             Self::ProgramMissing { .. } | Self::UserNamespaces { .. } | Self::Network { .. } => {
@@ -269,6 +289,7 @@ impl Error {
             | Self::Rootfs(_)
             | Self::Grow(_)
             | Self::DiskCopy(_) => Class::Image,
+            Self::SnapshotDamaged { .. } => Class::Image,
             Self::Memory { .. } | Self::DiskFull { .. } => Class::Resources,
             Self::VmmRefused { .. } | Self::VmmDied { .. } => Class::Vmm,
             Self::GuestPanicked { .. }
@@ -307,7 +328,12 @@ impl Error {
                     .to_owned()
             }
             Self::NoTemplate(_) | Self::ManyTemplates(_) => "`knaller template ls` shows what there is".to_owned(),
-            Self::TemplateInUse(_) => "try again in a moment".to_owned(),
+            Self::Paused(name) => format!("let it go on: knaller resume {name}"),
+            Self::NoSnapshot(_) => "`knaller snapshot ls` shows what there is".to_owned(),
+            Self::SnapshotExists(name) => format!("take another name, or remove it: knaller snapshot rm {name}"),
+            Self::SnapshotUnfit { .. } => "--cold-fallback boots its disks instead".to_owned(),
+            Self::SnapshotDamaged { .. } => "take it anew".to_owned(),
+            Self::SnapshotBusy(_) | Self::TemplateInUse(_) => "try again in a moment".to_owned(),
             Self::NoVolume(_) => "`knaller volume ls` shows what there is".to_owned(),
             Self::PortTaken { by: Some(name), .. } => {
                 format!("take another port, or 0 for a free one, or stop {name} with `knaller stop {name}`")

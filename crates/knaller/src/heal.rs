@@ -14,7 +14,7 @@ use crate::claim::{self, Claim};
 use crate::knaller::Inner;
 use crate::layout::{self, Files};
 use crate::record::Record;
-use crate::{Error, Name, Paths, Result, keep, leash, process, runtime_folder, task};
+use crate::{Error, Name, Paths, Result, keep, leash, process, runtime_folder, snapshot, task};
 
 /// How long killed processes may take to be gone.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -86,6 +86,14 @@ fn try_heal(paths: &Paths, name: &Name) -> Result<()> {
         ..files
     };
     let creating = claim.is_creating();
+    if !creating && files.pausing().exists() {
+        // Whoever took a snapshot was killed: the machine goes on, and its guest does when nobody answers it.
+        tracing::info!(%name, "a snapshot was given up: letting the machine go on");
+        let _ = std::fs::remove_file(files.config_socket());
+        if lives(&files) {
+            return snapshot::resume_forsaken(&files);
+        }
+    }
     if creating || files.config_socket().exists() {
         tracing::info!(%name, "a start was killed: taking it back");
         let ended = process::end(&record.instance, PATIENCE).map_err(Error::system("end processes"))?;

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use crate::doctor::{self, Check};
+use crate::snapshot::{self, Held, Snapshots};
 use crate::template::Templates;
 use crate::{
-    Error, Machine, MachineInfo, MachineSpec, Name, Options, Paths, Result, StartEvent, StartOptions,
-    TemplateInfo, Timeline, heal, layout, list, start, task,
+    Error, Machine, MachineInfo, MachineSpec, Name, Options, Paths, RestoreSpec, Result, SnapshotInfo,
+    StartEvent, StartOptions, TemplateInfo, Timeline, heal, layout, list, start, task,
 };
 
 /// The machines of one data folder. Cheap to clone; holds no lock and no state but where things are, so that any number
@@ -71,6 +72,40 @@ impl Knaller {
             return Err(Error::NotFound(name.to_owned()));
         }
         Ok(Machine::new(Arc::clone(&self.inner), valid))
+    }
+
+    /// Makes and starts a machine of a snapshot.
+    pub async fn restore(
+        &self,
+        snapshot: &Name,
+        spec: RestoreSpec,
+        options: StartOptions,
+        observer: &mut (dyn FnMut(StartEvent) + Send),
+    ) -> Result<(Machine, Timeline)> {
+        let held = self.held(snapshot).await?;
+        snapshot::restore(&self.inner, held, spec, options, observer).await
+    }
+
+    /// All snapshots, by name.
+    pub async fn snapshots(&self) -> Result<Vec<SnapshotInfo>> {
+        let paths = self.options().paths.clone();
+        task::blocking(move |_| Snapshots::open(&paths)?.list()).await
+    }
+
+    /// The snapshot of this name.
+    pub async fn snapshot(&self, name: &Name) -> Result<SnapshotInfo> {
+        Ok(self.held(name).await?.info())
+    }
+
+    /// Removes a snapshot. Machines made of it live on.
+    pub async fn remove_snapshot(&self, name: &Name) -> Result<()> {
+        let (paths, name) = (self.options().paths.clone(), name.clone());
+        task::blocking(move |_| Snapshots::open(&paths)?.remove(&name)).await
+    }
+
+    async fn held(&self, name: &Name) -> Result<Held> {
+        let (paths, name) = (self.options().paths.clone(), name.clone());
+        task::blocking(move |_| Snapshots::open(&paths)?.get(&name)).await
     }
 
     /// What was kept for warm starts, used last first.

@@ -9,6 +9,8 @@
 //!                     host_key     client_key     known_hosts
 //! RUNTIME/NAME/       api.sock     the VMM's
 //!                     vsock.sock   the VMM's
+//!                     drive-ID     links to the disks, by which the VMM has them
+//!                     pausing      only while the machine stands still for a command
 //!                     vsock.sock_1024   ours, only while a start goes on
 //! RUNTIME/ports.lock  see `network::ports`
 //! ```
@@ -77,11 +79,22 @@ impl Files {
         self.runtime.join(VSOCK)
     }
 
+    /// Says that the machine stands still for somebody: see `snapshot::pause`.
+    pub(crate) fn pausing(&self) -> PathBuf {
+        self.runtime.join("pausing")
+    }
+
     /// Where Firecracker connects to when the guest dials the host's port (docs/vsock.md: `uds_path_PORT`).
     pub(crate) fn config_socket(&self) -> PathBuf {
         self.runtime
             .join(format!("{VSOCK}_{}", guest_protocol::CONFIG_PORT))
     }
+}
+
+/// The VMM's path of a drive, relative to the runtime folder: the same for every machine, so that a snapshot of one can be
+/// loaded as another.
+pub(crate) fn drive(id: &str) -> String {
+    format!("drive-{id}")
 }
 
 pub(crate) fn vms(paths: &Paths) -> PathBuf {

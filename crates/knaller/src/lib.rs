@@ -51,10 +51,12 @@ pub mod doctor;
 mod error;
 mod exec;
 mod exit;
+mod folder_lock;
 mod forwarding;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod heal;
+mod holes;
 mod image;
 mod info;
 mod inherit;
@@ -62,6 +64,7 @@ mod keep;
 mod knaller;
 mod layout;
 mod leash;
+mod life;
 mod list;
 mod logs;
 mod machine;
@@ -75,6 +78,7 @@ mod programs;
 mod readable;
 mod record;
 mod runtime_folder;
+mod snapshot;
 mod spec;
 mod ssh;
 mod start;
@@ -99,6 +103,7 @@ pub use logs::{LogSource, Logs};
 pub use machine::{Machine, StopOptions, StopOutcome};
 pub use name::{InvalidName, MAX_LEN as MAX_NAME_LEN, Name};
 pub use options::{Options, Paths, Programs};
+pub use snapshot::{RestoreSpec, SnapshotInfo, SnapshotOptions, Taken};
 pub use spec::{
     Forward, Init, InvalidForward, InvalidSpec, InvalidVolume, Kernel, MachineSpec, Network, Protocol, Root,
     Vmm, Volume, VolumeSource,

@@ -17,8 +17,8 @@ use crate::layout::{self, Files};
 use crate::logs::{LogSource, Logs};
 use crate::ssh::{config, control};
 use crate::{
-    Error, ExecExit, Exit, MachineInfo, Name, Result, StartEvent, StartOptions, Timeline, heal, image, list,
-    start, stop, task, vsock,
+    Error, ExecExit, Exit, MachineInfo, Name, RestoreSpec, Result, SnapshotOptions, StartEvent, StartOptions,
+    Taken, Timeline, heal, image, life, list, snapshot, start, stop, task, vsock,
 };
 
 /// The most bytes of each stream that [`Machine::output`] keeps.
@@ -88,6 +88,31 @@ impl Machine {
     /// Ends it: asks its init, else sends Ctrl-Alt-Del, else kills. Returns when its VMM is gone.
     pub async fn stop(&self, options: StopOptions) -> Result<StopOutcome> {
         stop::stop(&self.inner, &self.name, options).await
+    }
+
+    /// Makes it stand still: its memory stays, its CPUs do nothing.
+    pub async fn pause(&self) -> Result<()> {
+        life::pause(&self.inner, &self.name).await
+    }
+
+    /// Lets it go on.
+    pub async fn resume(&self) -> Result<()> {
+        life::resume(&self.inner, &self.name).await
+    }
+
+    /// Keeps it as it is in this moment. It goes on, unless it is to be stopped.
+    pub async fn snapshot(&self, options: SnapshotOptions) -> Result<Taken> {
+        snapshot::take(&self.inner, &self.name, options).await
+    }
+
+    /// Makes machines of it that go on from this moment, each with a name, key and randomness of its own: all of them, or none.
+    pub async fn fork(
+        &self,
+        specs: Vec<RestoreSpec>,
+        options: StartOptions,
+        observer: &mut (dyn FnMut(StartEvent) + Send),
+    ) -> Result<Vec<(Machine, Timeline)>> {
+        snapshot::fork(&self.inner, &self.name, specs, options, observer).await
     }
 
     /// Ends it at once, as pulling the plug does.

@@ -126,3 +126,14 @@ impl From<GrowError> for Error {
         }
     }
 }
+
+impl Error {
+    /// What a VMM answered instead of doing what it was asked.
+    pub(crate) fn refused(vmm: &str, error: &firecracker_api::Error) -> Self {
+        let said = error.fault_message();
+        Self::VmmRefused {
+            vmm: vmm.to_owned(),
+            message: said.map_or_else(|| error.to_string(), str::to_owned),
+        }
+    }
+}

@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use guest_protocol::CONTROL_SUBSYSTEM;
-use guest_protocol::control::{MAX_LINE, Reply, Request, Status};
+use guest_protocol::control::{Frozen, MAX_LINE, Reply, Request, Status};
+use russh::ChannelStream;
+use russh::client::Msg;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 
 use crate::layout::Files;
 use crate::record::Record;
-use crate::{Error, Result};
+use crate::ssh::Ssh;
+use crate::{Error, Name, Result};
 
 /// How much of an answer that makes no sense a person is shown, in characters.
 const MAX_SHOWN: usize = 200;
@@ -16,59 +19,91 @@ const MAX_SHOWN: usize = 200;
 /// Asks for an orderly end; returns when the init has said that it is about to.
 pub(crate) async fn shutdown(files: &Files, record: &Record, grace: Duration) -> Result<()> {
     let grace_ms = u64::try_from(grace.as_millis()).ok();
-    match ask(files, record, &Request::Shutdown { grace_ms }).await? {
+    let mut control = Control::open(files, record).await?;
+    match control.ask(&Request::Shutdown { grace_ms }).await? {
         Reply::Stopping => Ok(()),
-        other => Err(unexpected(record, &other)),
+        other => Err(control.unexpected(&other)),
     }
 }
 
 pub(crate) async fn status(files: &Files, record: &Record) -> Result<Status> {
-    match ask(files, record, &Request::Status).await? {
+    let mut control = Control::open(files, record).await?;
+    match control.ask(&Request::Status).await? {
         Reply::Status(status) => Ok(status),
-        other => Err(unexpected(record, &other)),
+        other => Err(control.unexpected(&other)),
     }
 }
 
-fn unexpected(record: &Record, reply: &Reply) -> Error {
-    let reason = match reply {
-        Reply::Failed { message } => message.clone(),
-        other => format!("the guest's init answered {other:?}"),
-    };
-    Error::Ssh {
-        name: record.name.clone(),
-        reason,
-    }
+/// A conversation with the guest's init.
+pub(crate) struct Control {
+    name: Name,
+    stream: BufReader<ChannelStream<Msg>>,
+    // The stream is one of its channels.
+    _ssh: Ssh,
 }
 
-async fn ask(files: &Files, record: &Record, request: &Request) -> Result<Reply> {
-    let ssh = super::connect(files, &record.name, "root").await?;
-    let failed = |reason: String| Error::Ssh {
-        name: record.name.clone(),
-        reason,
-    };
-    let channel = ssh
-        .handle
-        .channel_open_session()
-        .await
-        .map_err(|e| failed(e.to_string()))?;
-    channel
-        .request_subsystem(true, CONTROL_SUBSYSTEM)
-        .await
-        .map_err(|e| failed(e.to_string()))?;
-    let mut line = serde_json::to_string(request).map_err(|e| failed(e.to_string()))?;
-    line.push('\n');
-    let mut stream = channel.into_stream();
-    stream
-        .write_all(line.as_bytes())
-        .await
-        .map_err(|e| failed(e.to_string()))?;
-    let mut answer = String::new();
-    let mut reader = BufReader::new(stream).take(MAX_LINE as u64);
-    reader
-        .read_line(&mut answer)
-        .await
-        .map_err(|e| failed(e.to_string()))?;
-    parse(&answer).map_err(failed)
+impl Control {
+    pub(crate) async fn open(files: &Files, record: &Record) -> Result<Self> {
+        let ssh = super::connect(files, &record.name, "root").await?;
+        let failed = |error: russh::Error| Error::Ssh {
+            name: record.name.clone(),
+            reason: error.to_string(),
+        };
+        let channel = ssh.handle.channel_open_session().await.map_err(failed)?;
+        channel
+            .request_subsystem(true, CONTROL_SUBSYSTEM)
+            .await
+            .map_err(failed)?;
+        Ok(Self {
+            name: record.name.clone(),
+            stream: BufReader::new(channel.into_stream()),
+            _ssh: ssh,
+        })
+    }
+
+    /// Makes everything in the guest but its init stand still, for as long as this conversation lasts.
+    pub(crate) async fn freeze(&mut self, patience: Duration) -> Result<Frozen> {
+        let patience_ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
+        match self.ask(&Request::Freeze { patience_ms }).await? {
+            Reply::Frozen(frozen) => Ok(frozen),
+            other => Err(self.unexpected(&other)),
+        }
+    }
+
+    /// Lets the guest go on.
+    pub(crate) async fn thaw(&mut self) -> Result<()> {
+        match self.ask(&Request::Thaw).await? {
+            Reply::Done => Ok(()),
+            other => Err(self.unexpected(&other)),
+        }
+    }
+
+    async fn ask(&mut self, request: &Request) -> Result<Reply> {
+        let failed = |reason: String| Error::Ssh {
+            name: self.name.clone(),
+            reason,
+        };
+        let mut line = serde_json::to_string(request).map_err(|e| failed(e.to_string()))?;
+        line.push('\n');
+        let sent = self.stream.get_mut().write_all(line.as_bytes()).await;
+        sent.map_err(|e| failed(e.to_string()))?;
+        let mut answer = String::new();
+        let mut limited = (&mut self.stream).take(MAX_LINE as u64);
+        let read = limited.read_line(&mut answer).await;
+        read.map_err(|e| failed(e.to_string()))?;
+        parse(&answer).map_err(failed)
+    }
+
+    fn unexpected(&self, reply: &Reply) -> Error {
+        let reason = match reply {
+            Reply::Failed { message } => message.clone(),
+            other => format!("the guest's init answered {other:?}"),
+        };
+        Error::Ssh {
+            name: self.name.clone(),
+            reason,
+        }
+    }
 }
 
 /// An answer, or why it is none; a guest may answer anything.

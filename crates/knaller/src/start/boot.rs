@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use firecracker_api::Client;
+use guest_protocol::HostMessage;
 use images::oci::RunConfig;
 use tokio::net::UnixListener;
 use tokio::process::Child;
@@ -29,6 +30,7 @@ use crate::layout::Files;
 use crate::network::pasta::Pasta;
 use crate::network::ports::{self, Reserved};
 use crate::record::Record;
+use crate::snapshot::Held;
 use crate::template::{Maker, Template};
 use crate::volume::{self, Hold};
 use crate::watch::Watch;
@@ -88,6 +90,8 @@ pub(super) struct Start<'a> {
     pub(super) means: Means,
     pub(super) clock: Clock<'a>,
     pub(super) options: StartOptions,
+    /// What its guest is loaded from.
+    pub(super) from: Option<Arc<Held>>,
 }
 
 /// Why a step failed.
@@ -112,7 +116,9 @@ impl Start<'_> {
             instance: record.instance.clone(),
         };
         self.clock.tell(claimed);
-        let mut way = if self.options.cold {
+        let mut way = if let Some(held) = &self.from {
+            Way::Restored(Arc::clone(held))
+        } else if self.options.cold {
             Way::Cold
         } else {
             Way::find(self.inner, &self.means, &record.spec).await
@@ -194,7 +200,10 @@ impl Start<'_> {
         let mut ports = self.reserve(record).await?;
         record.vmm = self.means.vmm.name.to_owned();
         record.warm = way.is_warm();
-        record.kernel.clone_from(&self.means.kernel_id);
+        record.kernel = match way {
+            Way::Restored(held) => held.description.record.kernel.clone(),
+            _ => self.means.kernel_id.clone(),
+        };
         record.image = self.means.base.as_ref().map(|base| base.disk.id.clone());
         record.tells = image::tells(&record.spec, &self.run());
         record.checked = image::health(&record.spec, &self.run()).is_some();
@@ -309,10 +318,25 @@ impl Start<'_> {
         configure::metadata(&client, &record.spec)
             .await
             .map_err(refused)?;
+        disks::link(place.files, &disks.disks)?;
         if let Way::Cold = place.way {
             configure::disks(&client, &disks.disks).await.map_err(refused)?;
         }
-        let config = guest::config(record, &self.run(), &keys, disks.root, disks.volumes)?;
+        if let Way::Restored(held) = place.way {
+            way::load(&client, held.state(), held.memory())
+                .await
+                .map_err(refused)?;
+        }
+        let answer = match place.way {
+            Way::Restored(_) => HostMessage::Renew(Box::new(guest::renewal(record, &keys)?)),
+            _ => HostMessage::Config(Box::new(guest::config(
+                record,
+                &self.run(),
+                &keys,
+                disks.root,
+                disks.volumes,
+            )?)),
+        };
         self.clock.guest_runs();
         place.signs.start();
         match place.way {
@@ -324,8 +348,12 @@ impl Start<'_> {
                 way::go_on(&client, &disks.disks).await.map_err(refused)?;
                 self.clock.host("resume", since);
             }
+            Way::Restored(_) => {
+                way::go_on(&client, &[]).await.map_err(refused)?;
+                self.clock.host("resume", since);
+            }
         }
-        self.talk(place, config, deadline, after).await
+        self.talk(place, answer, deadline, after).await
     }
 
     /// Why the first part of a start ran out of time.
@@ -357,8 +385,18 @@ impl Start<'_> {
         drop(ports);
         self.clock.host("api", since);
         let since = self.clock.now();
+        if let Way::Restored(_) = place.way {
+            // Its disks come first.
+            return Ok(client);
+        }
         if let Way::Warm(template) = place.way {
-            way::load(&client, template).await.map_err(|e| self.refused(&e))?;
+            disks::link(
+                place.files,
+                &way::blanks(&self.inner.options.paths, &record.spec)?,
+            )?;
+            way::load(&client, template.state(), template.memory())
+                .await
+                .map_err(|e| self.refused(&e))?;
             self.clock.host("load", since);
             return Ok(client);
         }
@@ -388,6 +426,7 @@ impl Start<'_> {
         let refused = |error| self.refused(&error);
         let since = self.clock.now();
         let blanks = way::blanks(&self.inner.options.paths, &record.spec)?;
+        disks::link(place.files, &blanks)?;
         configure::disks(client, &blanks).await.map_err(refused)?;
         self.clock.guest_runs();
         place.signs.start();
@@ -429,7 +468,7 @@ impl Start<'_> {
     async fn talk(
         &self,
         place: &Place<'_>,
-        config: guest_protocol::Config,
+        answer: HostMessage,
         deadline: Instant,
         after: Duration,
     ) -> std::result::Result<(), Trouble> {
@@ -441,7 +480,7 @@ impl Start<'_> {
         let wait = self.options.wait;
         let dialogue = dialogue::hold(
             place.listener,
-            config,
+            answer,
             wait,
             &self.clock,
             boots,
@@ -495,11 +534,11 @@ impl Start<'_> {
         let vmm = self.means.vmm.name;
         match error.fault_message() {
             Some(message) => Trouble::Certain(Error::VmmRefused {
-                vmm,
+                vmm: vmm.to_owned(),
                 message: message.to_owned(),
             }),
             None => Trouble::Apparent(Error::VmmRefused {
-                vmm,
+                vmm: vmm.to_owned(),
                 message: error.to_string(),
             }),
         }

@@ -7,7 +7,7 @@ use firecracker_api::models::{
 };
 
 use super::disks::Disk;
-use crate::layout::VSOCK;
+use crate::layout::{self, VSOCK};
 use crate::network::addresses::{GUEST_MAC, TAP};
 use crate::{MachineSpec, Network};
 
@@ -88,13 +88,13 @@ pub(super) async fn metadata(client: &Client, spec: &MachineSpec) -> Result<(), 
     }
 }
 
-/// Attaches the disks in their order, by which the guest names them. None is a root device for the VMM, which would only
+/// Attaches the disks, which are linked, in their order, by which the guest names them. None is a root device for the VMM, which would only
 /// add a `root=` that the initramfs does not read.
 pub(super) async fn disks(client: &Client, disks: &[Disk]) -> Result<(), firecracker_api::Error> {
     for disk in disks {
         let drive = Drive {
             drive_id: disk.id.clone(),
-            path_on_host: Some(disk.path.to_string_lossy().into_owned()),
+            path_on_host: Some(layout::drive(&disk.id)),
             is_root_device: false,
             is_read_only: Some(disk.read_only),
             ..Drive::default()

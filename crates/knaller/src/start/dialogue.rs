@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use guest_protocol::frame::{self, Decoder};
-use guest_protocol::{Config, Exit, GuestMessage, Hello, HostMessage, VERSION};
+use guest_protocol::{Exit, GuestMessage, Hello, HostMessage, VERSION};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
@@ -53,6 +53,27 @@ pub(super) async fn settled(listener: &UnixListener, clock: &Clock<'_>) -> io::R
     }
 }
 
+/// Waits until a guest that was frozen, and whose connection the VMM broke, has asked who it is; it is who it was.
+pub(crate) async fn unchanged(listener: &UnixListener, clock_ns: u64) -> io::Result<()> {
+    let answer = frame::encode(&HostMessage::Unchanged { clock_ns }).map_err(io::Error::other)?;
+    loop {
+        let mut guest = match asked(listener).await? {
+            Ok(Come { guest, hello }) if hello.renewal => guest,
+            _ => continue,
+        };
+        if guest.send(&answer).await.is_err() {
+            continue;
+        }
+        loop {
+            match guest.message().await {
+                Ok(GuestMessage::Ready(_)) => return Ok(()),
+                Ok(_) => {}
+                Err(_) => break,
+            }
+        }
+    }
+}
+
 /// A guest with its question.
 struct Come {
     guest: Conversation,
@@ -78,17 +99,17 @@ async fn asked(listener: &UnixListener) -> io::Result<Result<Come, End>> {
     }
 }
 
-/// Waits for the guest, hands it `config` and listens to what it says, as far as `until`. Sets `has_asked` when the guest has
+/// Waits for the guest, gives it `answer` and listens to what it says, as far as `until`. Sets `has_asked` when the guest has
 /// come. `boots` tells that it comes from its kernel's start, and not out of a snapshot.
 pub(super) async fn hold(
     listener: &UnixListener,
-    config: Config,
+    answer: HostMessage,
     until: Wait,
     clock: &Clock<'_>,
     boots: bool,
     has_asked: &AtomicBool,
 ) -> io::Result<End> {
-    let answer = frame::encode(&HostMessage::Config(Box::new(config))).map_err(io::Error::other)?;
+    let answer = frame::encode(&answer).map_err(io::Error::other)?;
     let mut guest = loop {
         let Come { mut guest, hello } = match asked(listener).await? {
             Ok(come) => come,

@@ -1,6 +1,7 @@
 //! The machine's disks, and what the guest is told of them. The invariant: a disk of the machine's own is made once and kept
 //! over all its boots, and so is the base that its overlay belongs to.
 
+use std::io;
 use std::path::PathBuf;
 
 use guest_protocol as guest;
@@ -10,7 +11,7 @@ use images::rootfs::Rootfs;
 use images::{Task, rootfs};
 
 use super::given;
-use crate::layout::Files;
+use crate::layout::{self, Files};
 use crate::record::Record;
 use crate::template::Drive;
 use crate::{Error, MachineSpec, Options, Paths, Result, Root, Volume, volume};
@@ -81,6 +82,21 @@ pub(super) fn layout(spec: &MachineSpec) -> Vec<Drive> {
     let volumes = spec.volumes.iter().enumerate();
     let volumes = volumes.map(|(number, volume)| drive(&volume_id(number), volume.read_only));
     root.into_iter().chain(volumes).collect()
+}
+
+/// Links the disks where the VMM has them, in the place of what was linked there before.
+pub(super) fn link(files: &Files, disks: &[Disk]) -> Result<()> {
+    for disk in disks {
+        let link = files.runtime.join(layout::drive(&disk.id));
+        match std::fs::remove_file(&link) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(Error::io("remove", &link)(error));
+            }
+            _ => {}
+        }
+        std::os::unix::fs::symlink(&disk.path, &link).map_err(Error::io("link", &link))?;
+    }
+    Ok(())
 }
 
 fn volume_id(number: usize) -> String {

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use guest_protocol::{Config, Interface, Network, Root, Route, VERSION, Volume};
+use guest_protocol::{Config, Interface, Network, Renewal, Root, Route, VERSION, Volume};
 
 use super::configure::INTERFACE;
 use super::keys::{Keys, fill_random};
@@ -13,7 +13,7 @@ use crate::network::addresses::{
 };
 use crate::network::dns;
 use crate::record::Record;
-use crate::{Network as Mode, Result};
+use crate::{MachineSpec, Network as Mode, Result};
 use images::oci::RunConfig;
 
 /// Bytes of entropy: what the kernel's generator is seeded with in full (Linux, drivers/char/random.c: 256 bits), with some
@@ -29,20 +29,14 @@ pub(super) fn config(
     disks: Vec<Volume>,
 ) -> Result<Config> {
     let spec = &record.spec;
-    let mut entropy = [0; ENTROPY];
-    fill_random(&mut entropy)?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Ok(Config {
         version: VERSION,
-        hostname: spec.hostname.clone().unwrap_or_else(|| record.name.to_string()),
+        hostname: hostname(record),
         host_key: keys.host_key.clone(),
-        authorized_keys: std::iter::once(&keys.authorized)
-            .chain(&spec.ssh_keys)
-            .cloned()
-            .collect(),
+        authorized_keys: authorized(spec, keys),
         user_keys: spec.user_keys,
-        clock_ns: u64::try_from(now.as_nanos()).unwrap_or(u64::MAX),
-        entropy: entropy.iter().map(|byte| format!("{byte:02x}")).collect(),
+        clock_ns: clock_ns(),
+        entropy: entropy()?,
         root,
         network: (spec.network == Mode::Pasta).then(|| network(record.ipv6)),
         entrypoint: image::entrypoint(spec, image),
@@ -53,6 +47,46 @@ pub(super) fn config(
         volumes: image::volumes(image, disks),
         health: image::health(spec, image),
     })
+}
+
+/// What makes a guest out of a snapshot this machine's.
+pub(super) fn renewal(record: &Record, keys: &Keys) -> Result<Renewal> {
+    let spec = &record.spec;
+    Ok(Renewal {
+        hostname: hostname(record),
+        host_key: keys.host_key.clone(),
+        authorized_keys: authorized(spec, keys),
+        clock_ns: clock_ns(),
+        entropy: entropy()?,
+        machine_id: uuid::Uuid::new_v4().simple().to_string(),
+        network: (spec.network == Mode::Pasta).then(|| network(record.ipv6)),
+    })
+}
+
+fn hostname(record: &Record) -> String {
+    record
+        .spec
+        .hostname
+        .clone()
+        .unwrap_or_else(|| record.name.to_string())
+}
+
+fn authorized(spec: &MachineSpec, keys: &Keys) -> Vec<String> {
+    let own = std::iter::once(&keys.authorized);
+    own.chain(&spec.ssh_keys).cloned().collect()
+}
+
+/// The wall clock, nanoseconds since the Unix epoch.
+pub(super) fn clock_ns() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Fresh random bytes, hexadecimal.
+fn entropy() -> Result<String> {
+    let mut entropy = [0; ENTROPY];
+    fill_random(&mut entropy)?;
+    Ok(entropy.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn network(ipv6: bool) -> Network {

@@ -8,13 +8,18 @@
 //!
 //! The invariant: until the last step the start owns everything it made ([`undo`]), after it nobody does.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+use tokio::net::UnixListener;
+use tokio::time::timeout;
 
 use crate::claim::Claim;
 use crate::knaller::Inner;
 use crate::record::Record;
-use crate::{Error, Machine, MachineSpec, Name, Result, heal, layout, list};
+use crate::snapshot::{self, Clone};
+use crate::ssh::control::Control;
+use crate::{Error, Machine, MachineSpec, Name, Result, heal, layout, list, task};
 
 mod api;
 mod boot;
@@ -56,6 +61,9 @@ pub struct StartOptions {
     pub cold: bool,
 }
 
+/// How long a guest that was frozen may take to go on.
+const THAW: Duration = Duration::from_secs(30);
+
 /// How often another generated name is tried.
 const NAME_ATTEMPTS: usize = 20;
 
@@ -79,6 +87,7 @@ pub(crate) async fn create(
         means,
         clock,
         options,
+        from: None,
     }
     .boot(claim, record)
     .await?;
@@ -108,9 +117,108 @@ pub(crate) async fn again(
         means,
         clock,
         options,
+        from: None,
     }
     .boot(claim, record)
     .await
+}
+
+/// Makes a machine of a snapshot.
+pub(crate) async fn clone(
+    inner: &Arc<Inner>,
+    clone: Clone,
+    options: StartOptions,
+    observer: &mut (dyn FnMut(StartEvent) + Send),
+) -> Result<(Machine, Timeline)> {
+    let clock = Clock::new(observer);
+    let Clone { of, spec, fits } = clone;
+    spec.validate()?;
+    let image = of.description.record.image.clone();
+    let means = Means::gather(inner, &spec, image.as_deref()).await?;
+    let (claim, mut record) = claim(inner, spec).await?;
+    record.image = image;
+    clock.host("checks", Duration::ZERO);
+    let since = clock.now();
+    let (files, held) = (claim.files().clone(), Arc::clone(&of));
+    // Where this fails or ends early, the claim goes and the next command removes what is marked as unfinished.
+    let record = task::blocking(move |task| {
+        snapshot::copy_disks(&held, &files, &mut record.spec, task)?;
+        Ok(record)
+    })
+    .await?;
+    clock.host("copy of the disks", since);
+    let name = record.name.clone();
+    let timeline = Start {
+        inner,
+        means,
+        clock,
+        options: StartOptions {
+            cold: options.cold || !fits,
+            ..options
+        },
+        from: fits.then_some(of),
+    }
+    .boot(claim, record)
+    .await?;
+    Ok((Machine::new(Arc::clone(inner), name), timeline))
+}
+
+/// Makes machines of one snapshot side by side: all of them, or none.
+pub(crate) async fn clones(
+    inner: &Arc<Inner>,
+    clones: Vec<Clone>,
+    options: StartOptions,
+    observer: &mut (dyn FnMut(StartEvent) + Send),
+) -> Result<Vec<(Machine, Timeline)>> {
+    let observer = Mutex::new(observer);
+    let one = |spec| async {
+        let mut tell = |event| (observer.lock().unwrap_or_else(PoisonError::into_inner))(event);
+        clone(inner, spec, options, &mut tell).await
+    };
+    let results = futures_util::future::join_all(clones.into_iter().map(one)).await;
+    let failed = results.iter().any(Result::is_err);
+    let mut made = Vec::new();
+    let mut first = None;
+    for result in results {
+        match result {
+            Ok((machine, _)) if failed => {
+                machine.kill().await?;
+                machine.remove().await?;
+            }
+            Ok(done) => made.push(done),
+            Err(error) => first = first.or(Some(error)),
+        }
+    }
+    first.map_or(Ok(made), Err)
+}
+
+/// Lets a frozen guest go on that runs again, by the conversation in which it was frozen or, where the VMM has broken that,
+/// when it asks.
+pub(crate) async fn thaw(mut control: Control, listener: &UnixListener, name: &Name) -> Result<()> {
+    let asked = dialogue::unchanged(listener, guest::clock_ns());
+    tokio::pin!(asked);
+    let told = async {
+        match control.thaw().await {
+            Ok(()) => Ok(()),
+            // Then it asks.
+            Err(error) => {
+                tracing::debug!(%error, "the conversation broke");
+                std::future::pending().await
+            }
+        }
+    };
+    let thawed = async {
+        tokio::select! {
+            told = told => told,
+            asked = &mut asked => asked.map_err(Error::system("let a guest go on")),
+        }
+    };
+    timeout(THAW, thawed).await.unwrap_or_else(|_| {
+        Err(Error::Timeout {
+            what: format!("the guest of {name}, which was frozen,"),
+            after: THAW,
+        })
+    })
 }
 
 /// Claims the spec's name, or one that is free.

@@ -3,6 +3,7 @@
 //! The invariant: what a template holds is the same for every machine of its shape, so a guest on its way into one has
 //! blank drives, and gets the machine's own when it has been kept.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use firecracker_api::Client;
@@ -15,6 +16,8 @@ use super::configure::BOOT_ARGS;
 use super::disks::{self, Disk};
 use super::means::Means;
 use crate::knaller::Inner;
+use crate::layout;
+use crate::snapshot::Held;
 use crate::template::{Drive, Found, Maker, Program, Shape, Template, Templates, host};
 use crate::{Error, MachineSpec, Network, Paths, Result, task};
 
@@ -27,6 +30,8 @@ pub(super) enum Way {
     Making(Maker),
     /// It was kept.
     Warm(Template),
+    /// It is another machine's, from a snapshot.
+    Restored(Arc<Held>),
 }
 
 impl Way {
@@ -98,15 +103,16 @@ pub(super) async fn keep(client: &Client, maker: &Maker) -> std::result::Result<
     client.put_snapshot_create(&params).await
 }
 
-/// Loads a kept guest, which is paused.
+/// Loads a guest, which is paused.
 pub(super) async fn load(
     client: &Client,
-    template: &Template,
+    state: PathBuf,
+    memory: PathBuf,
 ) -> std::result::Result<(), firecracker_api::Error> {
     let params = SnapshotLoadParams {
-        snapshot_path: template.state(),
+        snapshot_path: state,
         mem_backend: Some(MemoryBackend {
-            backend_path: template.memory(),
+            backend_path: memory,
             backend_type: MemoryBackendType::File,
         }),
         ..SnapshotLoadParams::default()
@@ -114,7 +120,7 @@ pub(super) async fn load(
     client.put_snapshot_load(&params).await
 }
 
-/// Puts the machine's own disks in the place of the blanks, and lets the guest go on.
+/// Puts the machine's own disks, which are linked, in the place of the blanks, and lets the guest go on.
 pub(super) async fn go_on(
     client: &Client,
     disks: &[Disk],
@@ -122,7 +128,7 @@ pub(super) async fn go_on(
     for disk in disks {
         let drive = PartialDrive {
             drive_id: disk.id.clone(),
-            path_on_host: Some(disk.path.to_string_lossy().into_owned()),
+            path_on_host: Some(layout::drive(&disk.id)),
             ..PartialDrive::default()
         };
         client.patch_drive(&drive).await?;

@@ -14,7 +14,6 @@
 //! Nothing here is synced to the disk: a [`Shape`] names the boot of the host, so what a power cut may have torn is never
 //! looked at again.
 
-mod holes;
 mod shape;
 mod store;
 

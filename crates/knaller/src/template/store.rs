@@ -6,13 +6,13 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{FlockOperation, Mode, OFlags, flock};
-use rustix::io::Errno;
+use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
-use super::{Shape, holes};
+use super::Shape;
+use crate::folder_lock::lock;
 use crate::record::write_private;
-use crate::{Error, Paths, Result};
+use crate::{Error, Paths, Result, holes};
 
 /// The form of `template.json`.
 const FORM: u32 = 1;
@@ -343,25 +343,6 @@ impl Description {
     }
 }
 
-/// Opens and locks a folder; `None` if it is not there, is held, or was renamed before the lock was ours.
-fn lock(path: &Path, how: FlockOperation) -> io::Result<Option<File>> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let folder = match rustix::fs::open(path, flags, Mode::empty()) {
-        Err(Errno::NOENT) => return Ok(None),
-        opened => File::from(opened?),
-    };
-    match flock(&folder, how) {
-        Err(Errno::WOULDBLOCK) => return Ok(None),
-        locked => locked?,
-    }
-    let named = match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        named => named?,
-    };
-    let ours = folder.metadata()?;
-    Ok(((ours.dev(), ours.ino()) == (named.dev(), named.ino())).then_some(folder))
-}
-
 /// Removes a template, unless somebody is thawing it: its description first, without which nobody takes it.
 fn remove(folder: &Path) -> io::Result<bool> {
     let Some(_lock) = lock(folder, FlockOperation::NonBlockingLockExclusive)? else {
@@ -388,3 +369,6 @@ fn used(folder: &Path) -> SystemTime {
         .and_then(|metadata| metadata.modified())
         .unwrap_or(SystemTime::UNIX_EPOCH)
 }
+
+#[cfg(test)]
+mod tests;

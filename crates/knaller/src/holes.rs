@@ -11,7 +11,7 @@ use rustix::io::Errno;
 const BLOCK: usize = 64 << 10;
 
 /// Punches out whatever is zero. A file system that cannot do so is left alone.
-pub(super) fn dig(file: &File) -> io::Result<()> {
+pub(crate) fn dig(file: &File) -> io::Result<()> {
     let end = file.metadata()?.len();
     let mut buffer = vec![0; BLOCK];
     let mut at = 0;

@@ -1,0 +1,89 @@
+//! `snapshot.json`: what a snapshot is, and what it needs to be loaded.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+
+use images::oci::Digest;
+use serde::{Deserialize, Serialize};
+
+use crate::record::Record;
+use crate::{Error, Name, Result};
+
+/// The form of the file.
+const FORM: u32 = 1;
+
+/// The most bytes of one: a record and a few lines.
+const MAX_SIZE: u64 = 8 << 20;
+
+/// The name of the file.
+pub(super) const FILE: &str = "snapshot.json";
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Description {
+    form: u32,
+    pub(crate) name: Name,
+    /// Seconds since the Unix epoch.
+    pub(crate) created: u64,
+    /// The machine as it was asked for and resolved when the snapshot was taken of it.
+    pub(crate) record: Record,
+    /// The VMM's version, as it says it. Another may not understand the state.
+    pub(crate) vmm_version: String,
+    /// A digest of what the host's kernel says of its processor: the guest has seen its features and relies on them.
+    pub(crate) cpu: String,
+    /// How long the machine stood still for it, in milliseconds.
+    pub(crate) paused_ms: u64,
+    /// Each file's size and checksum, by its name.
+    pub(crate) files: BTreeMap<String, Kept>,
+}
+
+/// A file of a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Kept {
+    pub(crate) size: u64,
+    /// See [`super::checksum`].
+    pub(crate) checksum: Digest,
+}
+
+impl Description {
+    pub(super) fn new(name: Name, record: Record, vmm_version: String, cpu: String) -> Self {
+        Self {
+            form: FORM,
+            name,
+            created: crate::record::now(),
+            record,
+            vmm_version,
+            cpu,
+            paused_ms: 0,
+            files: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn load(folder: &Path) -> Result<Self> {
+        let path = folder.join(FILE);
+        let bytes = images::files::read(&path, MAX_SIZE).map_err(|error| {
+            let kind = if error.is_absence() {
+                io::ErrorKind::NotFound
+            } else {
+                io::ErrorKind::Other
+            };
+            Error::io("read", &path)(io::Error::new(kind, error))
+        })?;
+        let parsed: serde_json::Result<Self> = serde_json::from_slice(&bytes);
+        parsed
+            .and_then(|description| {
+                if description.form == FORM {
+                    return Ok(description);
+                }
+                let text = format!("form {} where {FORM} is known", description.form);
+                Err(serde::de::Error::custom(text))
+            })
+            .map_err(|source| Error::Record { path, source })
+    }
+
+    pub(super) fn save(&self, folder: &Path) -> Result<()> {
+        let json = serde_json::to_vec_pretty(self)
+            .map_err(|error| Error::system("describe a snapshot")(error.into()))?;
+        crate::record::write_private(&folder.join(FILE), &json)
+    }
+}

@@ -1,0 +1,27 @@
+//! Snapshots: a machine as it is in one moment, kept so that others can be made of it.
+//!
+//! The invariant: a snapshot is whole or not there, needs nothing of the machine it was taken of, and never changes. What is
+//! made of it is a machine of its own, with another name, key, machine id and randomness before anybody can reach it.
+//!
+//! ```text
+//! DATA/snapshots/NAME/snapshot.json   what it is, with a checksum of each file
+//!                     state           the VMM's
+//!                     memory          the guest's, sparse: mapped by every machine made of it
+//!                     overlay.ext4 or rootfs.ext4, volumeN.ext4   disks that could be written to
+//! DATA/snapshots/.new-NAME/           one in the making, locked by its maker
+//! ```
+
+mod checksum;
+mod description;
+mod pause;
+mod restore;
+mod store;
+mod take;
+
+pub(crate) use pause::resume_forsaken;
+pub use restore::RestoreSpec;
+pub(crate) use restore::{Clone, copy_disks, restore};
+pub use store::SnapshotInfo;
+pub(crate) use store::{Held, Snapshots};
+pub use take::{SnapshotOptions, Taken};
+pub(crate) use take::{fork, take};

@@ -1,0 +1,178 @@
+//! A machine standing still while it is looked at.
+//!
+//! The invariant: whatever ends the look, an error, a dropped future or a kill, the machine runs on. While it stands still
+//! a file says so that its pauser holds a lock on; one that nobody holds is healed by resuming.
+
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use firecracker_api::Client;
+use firecracker_api::models::VmState;
+
+use crate::layout::Files;
+use crate::{Error, Result};
+
+/// How long the VMM may take to let the guest go on.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A machine that stands still until this is dropped.
+#[derive(Debug)]
+pub(super) struct Pause {
+    files: Files,
+    since: Instant,
+    /// `None` once the machine runs again.
+    mark: Option<File>,
+}
+
+impl Pause {
+    pub(super) async fn begin(client: &Client, files: &Files, vmm: &str) -> Result<Self> {
+        let path = files.pausing();
+        let mark = File::create(&path).and_then(|mark| mark.lock().map(|()| mark));
+        let pause = Self {
+            files: files.clone(),
+            since: Instant::now(),
+            mark: Some(mark.map_err(Error::io("write", &path))?),
+        };
+        client
+            .patch_vm(VmState::Paused)
+            .await
+            .map_err(|error| Error::refused(vmm, &error))?;
+        Ok(pause)
+    }
+
+    /// Lets the machine go on; how long it stood still.
+    pub(super) async fn end(mut self, client: &Client, vmm: &str) -> Result<Duration> {
+        client
+            .patch_vm(VmState::Resumed)
+            .await
+            .map_err(|error| Error::refused(vmm, &error))?;
+        self.unmark();
+        Ok(self.since.elapsed())
+    }
+
+    fn unmark(&mut self) {
+        if let Some(mark) = self.mark.take() {
+            let _ = std::fs::remove_file(self.files.pausing());
+            drop(mark);
+        }
+    }
+}
+
+impl Drop for Pause {
+    fn drop(&mut self) {
+        if self.mark.is_none() {
+            return;
+        }
+        match resume(&self.files.api_socket()) {
+            Ok(()) => self.unmark(),
+            // The next command tries again: the mark stays, and the lock goes.
+            Err(error) => tracing::warn!(%error, "a machine stands still"),
+        }
+    }
+}
+
+/// Lets a machine go on whose pauser was killed. Blocks.
+pub(crate) fn resume_forsaken(files: &Files) -> Result<()> {
+    let path = files.pausing();
+    let mark = match File::open(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        mark => mark.map_err(Error::io("open", &path))?,
+    };
+    match mark.try_lock() {
+        // Its pauser lives.
+        Err(std::fs::TryLockError::WouldBlock) => return Ok(()),
+        Err(std::fs::TryLockError::Error(error)) => return Err(Error::io("lock", &path)(error)),
+        Ok(()) => {}
+    }
+    resume(&files.api_socket()).map_err(Error::io("reach", files.api_socket()))?;
+    std::fs::remove_file(&path).map_err(Error::io("remove", &path))
+}
+
+/// One request, by hand: where this is called there may be no runtime to wait in.
+fn resume(socket: &Path) -> io::Result<()> {
+    let body = r#"{"state":"Resumed"}"#;
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    write!(
+        stream,
+        "PATCH /vm HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )?;
+    let mut status = [0; 12];
+    stream.read_exact(&mut status)?;
+    // A guest that runs already is what was wanted.
+    if status.starts_with(b"HTTP/1.1 2") || status.starts_with(b"HTTP/1.1 4") {
+        return Ok(());
+    }
+    Err(io::Error::other(format!(
+        "the VMM answered {}",
+        String::from_utf8_lossy(&status)
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    fn files(temp: &tempfile::TempDir) -> Files {
+        Files {
+            data: temp.path().join("d"),
+            runtime: temp.path().to_owned(),
+        }
+    }
+
+    /// A VMM that hears one request.
+    fn vmm(files: &Files) -> std::thread::JoinHandle<String> {
+        let listener = UnixListener::bind(files.api_socket()).unwrap();
+        std::thread::spawn(move || {
+            let mut stream = listener.accept().unwrap().0;
+            let mut heard = vec![0; 4096];
+            let mut length = 0;
+            while !heard[..length].ends_with(b"}") {
+                length += stream.read(&mut heard[length..]).unwrap();
+            }
+            stream.write_all(b"HTTP/1.1 204 \r\n\r\n").unwrap();
+            String::from_utf8_lossy(&heard[..length]).into_owned()
+        })
+    }
+
+    #[test]
+    fn a_forsaken_machine_goes_on_and_one_with_a_pauser_does_not() {
+        let temp = tempfile::tempdir().unwrap();
+        let files = files(&temp);
+        resume_forsaken(&files).unwrap();
+        let mark = File::create(files.pausing()).unwrap();
+        mark.lock().unwrap();
+        resume_forsaken(&files).unwrap();
+        assert!(files.pausing().exists());
+        mark.unlock().unwrap();
+        let vmm = vmm(&files);
+        resume_forsaken(&files).unwrap();
+        let heard = vmm.join().unwrap();
+        assert!(
+            heard.starts_with("PATCH /vm ") && heard.ends_with(r#"{"state":"Resumed"}"#),
+            "{heard}"
+        );
+        assert!(!files.pausing().exists());
+    }
+
+    #[test]
+    fn dropping_resumes() {
+        let temp = tempfile::tempdir().unwrap();
+        let files = files(&temp);
+        let vmm = vmm(&files);
+        drop(Pause {
+            files: files.clone(),
+            since: Instant::now(),
+            mark: Some(File::create(files.pausing()).unwrap()),
+        });
+        assert!(vmm.join().unwrap().contains("Resumed"));
+        assert!(!files.pausing().exists());
+    }
+}

@@ -1,0 +1,145 @@
+//! Making a machine of a snapshot.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use images::Task;
+use images::rootfs::Rootfs;
+
+use super::store::Held;
+use crate::knaller::Inner;
+use crate::layout::Files;
+use crate::start::{self, StartEvent, StartOptions};
+use crate::{
+    Error, Forward, Machine, MachineSpec, Name, Result, Timeline, VolumeSource, heal, task, template,
+};
+
+/// What a machine that is made of a snapshot has of its own. All else is as it was when the snapshot was taken.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RestoreSpec {
+    /// Two words are chosen if there is none.
+    pub name: Option<Name>,
+    /// The machine's name if none.
+    pub hostname: Option<String>,
+    /// Those of the snapshot's machine on free ports of the host, if none.
+    pub forwards: Option<Vec<Forward>>,
+    pub labels: BTreeMap<String, String>,
+    /// Whether the machine's folder goes when it has stopped.
+    pub remove_on_exit: bool,
+    /// Whether a snapshot that this host cannot load is booted instead, with its disks and without its memory.
+    pub cold_fallback: bool,
+}
+
+/// A machine to be made of a snapshot.
+#[derive(Debug)]
+pub(crate) struct Clone {
+    pub(crate) of: Arc<Held>,
+    pub(crate) spec: MachineSpec,
+    /// Whether its memory is of use here.
+    pub(crate) fits: bool,
+}
+
+pub(crate) async fn restore(
+    inner: &Arc<Inner>,
+    held: Held,
+    spec: RestoreSpec,
+    options: StartOptions,
+    observer: &mut (dyn FnMut(StartEvent) + Send),
+) -> Result<(Machine, Timeline)> {
+    heal::all(inner).await?;
+    let held = Arc::new(held);
+    let checked = Arc::clone(&held);
+    task::blocking(move |_| checked.verify()).await?;
+    let fallback = spec.cold_fallback;
+    let mut clone = clone_of(&held, spec);
+    if let Err(reason) = fit(inner, &held).await {
+        if !fallback {
+            let name = held.description.name.clone();
+            return Err(Error::SnapshotUnfit { name, reason });
+        }
+        observer(StartEvent::Slower {
+            message: format!(
+                "{} cannot be loaded here, and its disks are booted instead: {reason}",
+                held.description.name
+            ),
+        });
+        clone.fits = false;
+    }
+    start::clone(inner, clone, options, observer).await
+}
+
+/// What a machine of the snapshot is to be.
+pub(super) fn clone_of(held: &Arc<Held>, spec: RestoreSpec) -> Clone {
+    let was = &held.description.record.spec;
+    let anew = |forward: &Forward| Forward {
+        host_port: 0,
+        ..*forward
+    };
+    let mut labels = was.labels.clone();
+    labels.extend(spec.labels);
+    Clone {
+        of: Arc::clone(held),
+        fits: true,
+        spec: MachineSpec {
+            name: spec.name,
+            hostname: spec.hostname,
+            forwards: spec
+                .forwards
+                .unwrap_or_else(|| was.forwards.iter().map(anew).collect()),
+            labels,
+            remove_on_exit: spec.remove_on_exit,
+            ..was.clone()
+        },
+    }
+}
+
+/// Why this host cannot load the snapshot.
+async fn fit(inner: &Arc<Inner>, held: &Held) -> std::result::Result<(), String> {
+    let description = &held.description;
+    let (cpu, _) = template::host().map_err(|error| error.to_string())?;
+    if description.cpu != cpu {
+        return Err("it was taken on another processor".to_owned());
+    }
+    let (options, wish) = (inner.options.clone(), description.record.spec.vmm);
+    let vmm = task::blocking(move |_| crate::vmm::choose(wish, &options)).await;
+    let vmm = vmm.map_err(|error| error.to_string())?;
+    if vmm.name != description.record.vmm {
+        return Err(format!(
+            "it was taken with {}, and machines run on {} here",
+            description.record.vmm, vmm.name
+        ));
+    }
+    Ok(())
+}
+
+/// The name of the copy of a volume, in a snapshot and in a machine that was made of one.
+pub(super) fn volume_file(number: usize) -> String {
+    format!("volume{number}.ext4")
+}
+
+/// Copies the snapshot's disks into the machine's folder, and says in the spec where its volumes are now. Blocks.
+pub(crate) fn copy_disks(held: &Held, files: &Files, spec: &mut MachineSpec, task: &Task) -> Result<()> {
+    let copy = |name: &str| -> Result<bool> {
+        let source = held.folder.join(name);
+        if !source.exists() {
+            return Ok(false);
+        }
+        Rootfs::open(&source)?.copy_to(&files.data.join(name), task)?;
+        Ok(true)
+    };
+    for path in [files.overlay(), files.rootfs()] {
+        copy(
+            path.file_name()
+                .and_then(|name| name.to_str())
+                .unwrap_or_default(),
+        )?;
+    }
+    for (number, volume) in spec.volumes.iter_mut().enumerate() {
+        let name = volume_file(number);
+        if copy(&name)? {
+            volume.source = VolumeSource::File(files.data.join(name));
+        }
+    }
+    Ok(())
+}
