@@ -11,7 +11,7 @@ use clap_complete::CompleteEnv;
 use clap_complete::engine::CompletionCandidate;
 use images::bundle::KernelStore;
 use images::store::Store;
-use knaller::{Knaller, MachineInfo, Options, VolumeInfo};
+use knaller::{Knaller, MachineInfo, Options, SnapshotInfo, VolumeInfo};
 
 /// Set by the shell's script to the shell's name.
 pub(crate) const VARIABLE: &str = "KNALLER_COMPLETE";
@@ -41,6 +41,13 @@ pub(crate) fn machines() -> Vec<CompletionCandidate> {
 pub(crate) fn volumes() -> Vec<CompletionCandidate> {
     let volumes: Vec<VolumeInfo> = ask(|knaller| async move { knaller.volumes().await });
     let names = volumes.iter().map(|volume| volume.name.as_str());
+    names.map(CompletionCandidate::new).collect()
+}
+
+/// The names of all snapshots.
+pub(crate) fn snapshots() -> Vec<CompletionCandidate> {
+    let snapshots: Vec<SnapshotInfo> = ask(|knaller| async move { knaller.snapshots().await });
+    let names = snapshots.iter().map(|snapshot| snapshot.name.as_str());
     names.map(CompletionCandidate::new).collect()
 }
 

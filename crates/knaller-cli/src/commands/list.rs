@@ -1,12 +1,12 @@
 //! `knaller list`.
 
 use clap::Args;
-use knaller::State;
+use knaller::{MachineInfo, State};
 
 use super::machine::MachineView;
 use crate::context::Context;
 use crate::error::CommandError;
-use crate::ui::OutputArgs;
+use crate::ui::{Format, OutputArgs};
 
 /// List the machines
 #[derive(Args, Debug)]
@@ -25,11 +25,20 @@ impl ListArgs {
         let wanted = machines
             .into_iter()
             .filter(|machine| !self.running || machine.state != State::Stopped);
-        let views: Vec<_> = wanted.map(MachineView::new).collect();
-        context.ui.list(
-            &views,
-            self.output.output,
-            "There is no machine yet: `knaller start` makes one.",
-        )
+        show(&context, wanted, self.output.output)
     }
+}
+
+/// Writes machines as a list.
+pub(super) fn show(
+    context: &Context,
+    machines: impl IntoIterator<Item = MachineInfo>,
+    format: Format,
+) -> Result<(), CommandError> {
+    let views: Vec<_> = machines.into_iter().map(MachineView::new).collect();
+    context.ui.list(
+        &views,
+        format,
+        "There is no machine yet: `knaller start` makes one.",
+    )
 }

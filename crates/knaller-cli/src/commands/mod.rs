@@ -6,6 +6,7 @@ mod cp;
 mod doctor;
 mod each;
 mod exec;
+mod fork;
 mod forward;
 mod help;
 mod image;
@@ -18,9 +19,12 @@ mod logout;
 mod logs;
 mod machine;
 mod manual;
+mod pause;
 mod proxy;
+mod resume;
 mod rm;
 mod run;
+mod snapshot;
 mod ssh;
 mod ssh_config;
 mod start;
@@ -45,6 +49,10 @@ pub(crate) enum Command {
     Stop(stop::StopArgs),
     Kill(kill::KillArgs),
     Rm(rm::RmArgs),
+    Pause(pause::PauseArgs),
+    Resume(resume::ResumeArgs),
+    Fork(fork::ForkArgs),
+    Snapshot(snapshot::SnapshotArgs),
     Ssh(ssh::SshArgs),
     Exec(exec::ExecArgs),
     Cp(cp::CpArgs),
@@ -91,6 +99,10 @@ impl Command {
             Self::Stop(command) => command.run(context).await,
             Self::Kill(command) => command.run(context).await,
             Self::Rm(command) => command.run(context).await,
+            Self::Pause(command) => command.run(context).await,
+            Self::Resume(command) => command.run(context).await,
+            Self::Fork(command) => Box::pin(command.run(context)).await.map(|()| 0),
+            Self::Snapshot(command) => Box::pin(command.run(context)).await.map(|()| 0),
             Self::Ssh(command) => command.run(context).await,
             Self::Exec(command) => command.run(context).await,
             Self::Cp(command) => command.run(context).await.map(|()| 0),

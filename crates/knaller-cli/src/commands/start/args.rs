@@ -81,6 +81,14 @@ pub(crate) struct StartArgs {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "image", help_heading = "Machine")]
     rootfs: Option<PathBuf>,
 
+    /// Make the machine of a snapshot: it goes on from there, with the snapshot's CPUs, memory, image and settings
+    #[arg(long, value_name = "SNAPSHOT", conflicts_with_all = ["image", "rootfs", "command"], help_heading = "Machine", add = ArgValueCandidates::new(complete::snapshots))]
+    pub(super) from_snapshot: Option<Name>,
+
+    /// Where the snapshot cannot be loaded, boot its disks instead
+    #[arg(long, requires = "from_snapshot", help_heading = "Machine")]
+    pub(super) cold_fallback: bool,
+
     #[command(flatten, next_help_heading = "Machine")]
     pub(super) machine: MachineOptions,
 

@@ -9,8 +9,8 @@ mod transcript;
 use std::path::{Path, PathBuf};
 
 use knaller::{
-    Kernel, Knaller, Machine, MachineSpec, Root, StartEvent, StartOptions, State, Timeline, VolumeSource,
-    Wait,
+    Kernel, Knaller, Machine, MachineSpec, RestoreSpec, Root, StartEvent, StartOptions, State, Timeline,
+    VolumeSource, Wait,
 };
 use tokio::sync::oneshot;
 
@@ -43,7 +43,7 @@ impl StartArgs {
         };
         let mut observer = |event| report.event(event);
         let started = tokio::select! {
-            started = start(&context.knaller, spec, options, &mut observer) => started,
+            started = self.start(&context.knaller, spec, options, &mut observer) => started,
             // Dropping the start undoes it.
             signal = signals.next() => Err(CommandError::Ended(signal)),
         };
@@ -60,18 +60,48 @@ impl StartArgs {
     }
 }
 
-/// A machine that lies stopped and is only called by its name starts again as it is.
-async fn start(
-    knaller: &Knaller,
-    spec: MachineSpec,
-    options: StartOptions,
-    observer: &mut (dyn FnMut(StartEvent) + Send),
-) -> Result<(Machine, Timeline), CommandError> {
-    if let Some(machine) = stopped(knaller, &spec).await {
-        let timeline = machine.start(options, observer).await?;
-        return Ok((machine, timeline));
+impl StartArgs {
+    /// A machine that lies stopped and is only called by its name starts again as it is.
+    async fn start(
+        &self,
+        knaller: &Knaller,
+        spec: MachineSpec,
+        options: StartOptions,
+        observer: &mut (dyn FnMut(StartEvent) + Send),
+    ) -> Result<(Machine, Timeline), CommandError> {
+        if let Some(snapshot) = &self.from_snapshot {
+            let spec = restored(spec, self.cold_fallback)?;
+            return Ok(knaller.restore(snapshot, spec, options, observer).await?);
+        }
+        if let Some(machine) = stopped(knaller, &spec).await {
+            let timeline = machine.start(options, observer).await?;
+            return Ok((machine, timeline));
+        }
+        Ok(knaller.start(spec, options, observer).await?)
     }
-    Ok(knaller.start(spec, options, observer).await?)
+}
+
+/// What a machine of a snapshot may have of its own.
+fn restored(spec: MachineSpec, cold_fallback: bool) -> Result<RestoreSpec, CommandError> {
+    let mut own = RestoreSpec::default();
+    own.name.clone_from(&spec.name);
+    own.hostname.clone_from(&spec.hostname);
+    own.forwards = (!spec.forwards.is_empty()).then(|| spec.forwards.clone());
+    own.labels.clone_from(&spec.labels);
+    own.remove_on_exit = spec.remove_on_exit;
+    own.cold_fallback = cold_fallback;
+    let mut rest = MachineSpec::new();
+    rest.name = spec.name.clone();
+    rest.hostname.clone_from(&spec.hostname);
+    rest.forwards.clone_from(&spec.forwards);
+    rest.labels.clone_from(&spec.labels);
+    rest.remove_on_exit = spec.remove_on_exit;
+    if rest == spec {
+        return Ok(own);
+    }
+    Err(CommandError::usage(
+        "a machine of a snapshot is what it was: only its name, --hostname, --publish, --label and --rm can be given",
+    ))
 }
 
 async fn stopped(knaller: &Knaller, spec: &MachineSpec) -> Option<Machine> {

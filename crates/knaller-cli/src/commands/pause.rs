@@ -1,0 +1,27 @@
+//! `knaller pause`.
+
+use clap::Args;
+
+use super::each::each;
+use crate::args::machine::MachineArgs;
+use crate::context::Context;
+use crate::error::CommandError;
+
+/// Make machines stand still
+#[derive(Args, Debug)]
+#[command(after_help = "A paused machine keeps its memory and uses no CPU. `knaller resume` lets it go on.")]
+pub(crate) struct PauseArgs {
+    #[command(flatten)]
+    machines: MachineArgs,
+}
+
+impl PauseArgs {
+    pub(crate) async fn run(self, context: Context) -> Result<u8, CommandError> {
+        let names = self.machines.running(&context).await?;
+        each(&context, names, "pausing", async |name| {
+            context.machine(name).await?.pause().await?;
+            Ok(Some(format!("{name} is paused")))
+        })
+        .await
+    }
+}
