@@ -14,7 +14,7 @@ use crate::claim::{self, Claim};
 use crate::knaller::Inner;
 use crate::layout::{self, Files};
 use crate::record::Record;
-use crate::{Error, Name, Paths, Result, keep, leash, process, runtime_folder, snapshot, task};
+use crate::{Error, Name, Paths, Result, keep, leash, life, process, runtime_folder, snapshot, task};
 
 /// How long killed processes may take to be gone.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -80,7 +80,12 @@ fn try_heal(paths: &Paths, name: &Name) -> Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(Error::io("lock", &files.data)(error)),
     };
-    let record = Record::load(&files.record())?;
+    let mut record = Record::load(&files.record())?;
+    if life::is_unfinished(&files, &record) {
+        tracing::info!(%name, "a renaming was killed: finishing it");
+        life::follow(paths, name)?;
+        record = Record::load(&files.record())?;
+    }
     let files = Files {
         runtime: record.runtime,
         ..files

@@ -90,6 +90,26 @@ impl Machine {
         stop::stop(&self.inner, &self.name, options).await
     }
 
+    /// Gives it another name, whether it runs or not. This handle is of no use afterwards; the new one is given. The guest's own
+    /// host name stays until its next start.
+    pub async fn rename(self, name: &Name) -> Result<Self> {
+        life::rename(&self.inner, &self.name, name).await?;
+        Ok(Self::new(self.inner, name.clone()))
+    }
+
+    /// Ends it as [`Self::stop`] does, if it runs, and starts it again with the disk it has.
+    pub async fn restart(
+        &self,
+        stop: StopOptions,
+        options: StartOptions,
+        observer: &mut (dyn FnMut(StartEvent) + Send),
+    ) -> Result<Timeline> {
+        match self.stop(stop).await {
+            Ok(_) | Err(Error::NotRunning(_)) => self.start(options, observer).await,
+            Err(error) => Err(error),
+        }
+    }
+
     /// Makes it stand still: its memory stays, its CPUs do nothing.
     pub async fn pause(&self) -> Result<()> {
         life::pause(&self.inner, &self.name).await

@@ -21,6 +21,8 @@ mod machine;
 mod manual;
 mod pause;
 mod proxy;
+mod rename;
+mod restart;
 mod resume;
 mod rm;
 mod run;
@@ -47,8 +49,10 @@ pub(crate) enum Command {
     #[command(visible_alias = "ls")]
     List(list::ListArgs),
     Stop(stop::StopArgs),
+    Restart(restart::RestartArgs),
     Kill(kill::KillArgs),
     Rm(rm::RmArgs),
+    Rename(rename::RenameArgs),
     Pause(pause::PauseArgs),
     Resume(resume::ResumeArgs),
     Fork(fork::ForkArgs),
@@ -97,8 +101,10 @@ impl Command {
             Self::Run(command) => Box::pin(command.run(context)).await,
             Self::List(command) => command.run(context).await.map(|()| 0),
             Self::Stop(command) => command.run(context).await,
+            Self::Restart(command) => command.run(context).await,
             Self::Kill(command) => command.run(context).await,
             Self::Rm(command) => command.run(context).await,
+            Self::Rename(command) => command.run(context).await.map(|()| 0),
             Self::Pause(command) => command.run(context).await,
             Self::Resume(command) => command.run(context).await,
             Self::Fork(command) => Box::pin(command.run(context)).await.map(|()| 0),

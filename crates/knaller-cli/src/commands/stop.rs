@@ -21,7 +21,7 @@ pub(crate) struct StopArgs {
     machines: MachineArgs,
 
     /// Seconds the machine's command has to end; else what `start` was told
-    #[arg(short, long, value_name = "SECONDS")]
+    #[arg(short, long, visible_alias = "time", value_name = "SECONDS")]
     grace: Option<u64>,
 }
 

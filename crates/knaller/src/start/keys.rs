@@ -22,13 +22,23 @@ pub(super) struct Keys {
 pub(super) fn prepare(files: &Files, name: &Name) -> Result<Keys> {
     let host = pair(&files.host_key(), &format!("{name} host key"))?;
     let client = pair(&files.client_key(), &format!("knaller {name}"))?;
-    let known = format!("{name} {}\n", public_line(&host)?);
-    write_private(&files.known_hosts(), known.as_bytes())?;
+    know(files, name)?;
     let pem = host.to_openssh(LineEnding::LF).map_err(failed)?;
     Ok(Keys {
         host_key: pem.to_string(),
         authorized: public_line(&client)?,
     })
+}
+
+/// Writes the host key where ssh looks for it under this name. A machine that was never started has none.
+pub(crate) fn know(files: &Files, name: &Name) -> Result<()> {
+    let path = files.host_key();
+    if !path.exists() {
+        return Ok(());
+    }
+    let host = PrivateKey::read_openssh_file(&path).map_err(failed)?;
+    let known = format!("{name} {}\n", public_line(&host)?);
+    write_private(&files.known_hosts(), known.as_bytes())
 }
 
 fn pair(path: &std::path::Path, comment: &str) -> Result<PrivateKey> {

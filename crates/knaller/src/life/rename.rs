@@ -1,0 +1,81 @@
+//! Giving a machine another name, running or not.
+//!
+//! The invariant: the folder of its data has the name that counts. It is moved first, in one step; the folder of its sockets and
+//! its record follow, and where a kill comes between, the next command lets them follow.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
+
+use crate::claim::Claim;
+use crate::knaller::Inner;
+use crate::layout::{self, Files};
+use crate::record::Record;
+use crate::{Error, Name, Paths, Result, heal, list, start, task};
+
+pub(crate) async fn rename(inner: &Arc<Inner>, from: &Name, to: &Name) -> Result<()> {
+    heal::one(inner, from).await?;
+    let (old, new) = (
+        layout::files(&inner.options.paths, from),
+        layout::files(&inner.options.paths, to),
+    );
+    layout::check_length(&new)?;
+    let claim = Claim::take(&old, from).await?;
+    let (paths, data) = (inner.options.paths.clone(), new.data.clone());
+    let name = to.clone();
+    let moved = task::blocking(move |_| {
+        let moved = renameat_with(CWD, &old.data, CWD, &data, RenameFlags::NOREPLACE);
+        match moved {
+            Err(Errno::EXIST) => Ok(false),
+            Err(error) => Err(Error::io("rename", &old.data)(error.into())),
+            Ok(()) => {
+                let followed = follow(&paths, &name);
+                drop(claim);
+                followed.map(|()| true)
+            }
+        }
+    });
+    if moved.await? {
+        return Ok(());
+    }
+    let state = list::state(inner, to).await;
+    Err(Error::NameTaken {
+        name: to.clone(),
+        state,
+    })
+}
+
+/// Lets the record and the sockets of a machine follow the name of its data folder. By whoever has its claim. Blocks.
+pub(crate) fn follow(paths: &Paths, name: &Name) -> Result<()> {
+    let files = layout::files(paths, name);
+    let mut record = Record::load(&files.record())?;
+    if record.name == *name {
+        return Ok(());
+    }
+    let runtime = record.runtime.with_file_name(name.as_str());
+    move_if_there(&record.runtime, &runtime)?;
+    start::know(&files, name)?;
+    record.spec.name = Some(name.clone());
+    record.name = name.clone();
+    record.runtime = runtime;
+    record.save(&files.record())
+}
+
+/// A machine that does not run has no sockets, and those of one that was moved before are where they belong.
+fn move_if_there(from: &Path, to: &Path) -> Result<()> {
+    match std::fs::rename(from, to) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        renamed => renamed.map_err(Error::io("rename", from)),
+    }
+}
+
+/// Whether the machine's record is of another name: it was being renamed when its renamer was killed.
+pub(crate) fn is_unfinished(files: &Files, record: &Record) -> bool {
+    files
+        .data
+        .file_name()
+        .is_some_and(|name| name != record.name.as_str())
+}
