@@ -51,6 +51,7 @@ pub mod doctor;
 mod error;
 mod exec;
 mod exit;
+mod filter;
 mod folder_lock;
 mod forwarding;
 #[cfg(fuzzing)]
@@ -95,6 +96,7 @@ pub use copy::{CopyEvent, CopyOptions};
 pub use error::{Class, Error, Result};
 pub use exec::{Command, ExecExit, ExecRequest, Output, Pty, Session, SessionEvent, SessionInput};
 pub use exit::Exit;
+pub use filter::{Filter, InvalidFilter};
 pub use forwarding::Forwarding;
 pub use image::{ImageEvent, ImageObserver};
 pub use info::{MachineInfo, State};

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use clap_complete::engine::ArgValueCandidates;
-use knaller::{MachineInfo, Name, State};
+use knaller::{Filter, MachineInfo, Name, State};
 
 use crate::complete;
 use crate::context::Context;
@@ -22,7 +22,7 @@ pub(crate) struct MachineArgs {
     /// The machines' names
     #[arg(
         value_name = "NAME",
-        required_unless_present_any = ["named", "all"],
+        required_unless_present_any = ["named", "all", "filters"],
         add = ArgValueCandidates::new(complete::machines)
     )]
     names: Vec<Name>,
@@ -34,6 +34,10 @@ pub(crate) struct MachineArgs {
     /// All machines there are
     #[arg(short, long, conflicts_with_all = ["names", "named"])]
     all: bool,
+
+    /// Those that meet this: label=NAME[=VALUE], name=PART, state=STATE, image=IMAGE, vmm=VMM
+    #[arg(short, long = "filter", value_name = "FILTER", conflicts_with_all = ["names", "named", "all"])]
+    filters: Vec<Filter>,
 }
 
 impl MachineArgs {
@@ -53,11 +57,11 @@ impl MachineArgs {
         context: &Context,
         wanted: impl Fn(&MachineInfo) -> bool,
     ) -> Result<Vec<Name>, CommandError> {
-        if self.all {
+        if self.all || !self.filters.is_empty() {
             let machines = context.knaller.list().await?;
             return Ok(machines
                 .into_iter()
-                .filter(wanted)
+                .filter(|machine| wanted(machine) && Filter::all_match(&self.filters, machine))
                 .map(|machine| machine.name)
                 .collect());
         }

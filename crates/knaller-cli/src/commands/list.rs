@@ -1,7 +1,7 @@
 //! `knaller list`.
 
 use clap::Args;
-use knaller::{MachineInfo, State};
+use knaller::{Filter, MachineInfo, State};
 
 use super::machine::MachineView;
 use crate::context::Context;
@@ -15,6 +15,10 @@ pub(crate) struct ListArgs {
     #[arg(short, long)]
     running: bool,
 
+    /// Those that meet this: label=NAME[=VALUE], name=PART, state=STATE, image=IMAGE, vmm=VMM
+    #[arg(short, long = "filter", value_name = "FILTER")]
+    filters: Vec<Filter>,
+
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -24,7 +28,8 @@ impl ListArgs {
         let machines = context.knaller.list().await?;
         let wanted = machines
             .into_iter()
-            .filter(|machine| !self.running || machine.state != State::Stopped);
+            .filter(|machine| !self.running || machine.state != State::Stopped)
+            .filter(|machine| Filter::all_match(&self.filters, machine));
         show(&context, wanted, self.output.output)
     }
 }
