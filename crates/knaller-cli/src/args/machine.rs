@@ -36,7 +36,7 @@ pub(crate) struct MachineArgs {
     all: bool,
 
     /// Those that meet this: label=NAME[=VALUE], name=PART, state=STATE, image=IMAGE, vmm=VMM
-    #[arg(short, long = "filter", value_name = "FILTER", conflicts_with_all = ["names", "named", "all"])]
+    #[arg(long = "filter", value_name = "FILTER", conflicts_with_all = ["names", "named", "all"])]
     filters: Vec<Filter>,
 }
 
