@@ -6,8 +6,8 @@ use crate::doctor::{self, Check};
 use crate::snapshot::{self, Held, Snapshots};
 use crate::template::Templates;
 use crate::{
-    Error, Machine, MachineInfo, MachineSpec, Name, Options, Paths, RestoreSpec, Result, SnapshotInfo,
-    StartEvent, StartOptions, TemplateInfo, Timeline, heal, layout, list, start, task,
+    Error, Events, Machine, MachineInfo, MachineSpec, Name, Options, Paths, RestoreSpec, Result,
+    SnapshotInfo, StartEvent, StartOptions, TemplateInfo, Timeline, heal, layout, list, start, task,
 };
 
 /// The machines of one data folder. Cheap to clone; holds no lock and no state but where things are, so that any number
@@ -62,6 +62,11 @@ impl Knaller {
     pub async fn list(&self) -> Result<Vec<MachineInfo>> {
         heal::all(&self.inner).await?;
         list::all(&self.inner).await
+    }
+
+    /// What happens to machines from now on.
+    pub async fn events(&self) -> Result<Events> {
+        Events::open(&self.inner).await
     }
 
     /// The machine of this name.

@@ -18,7 +18,7 @@ use crate::logs::{LogSource, Logs};
 use crate::ssh::{config, control};
 use crate::{
     Error, ExecExit, Exit, MachineInfo, Name, RestoreSpec, Result, SnapshotOptions, StartEvent, StartOptions,
-    Taken, Timeline, heal, image, life, list, snapshot, start, stop, task, vsock,
+    Stats, Taken, Timeline, heal, image, life, list, snapshot, start, stop, task, vsock,
 };
 
 /// The most bytes of each stream that [`Machine::output`] keeps.
@@ -251,6 +251,11 @@ impl Machine {
             port,
             source: error,
         })
+    }
+
+    /// What it uses, as the host sees it and as the guest says.
+    pub async fn stats(&self) -> Result<Stats> {
+        life::stats(&self.inner, &self.name).await
     }
 
     /// The guest's own figures: memory, load, disk.

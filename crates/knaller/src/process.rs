@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use crate::life::with_descendants;
 use crate::readable;
 
 /// A process that is held by its descriptor: the number cannot be another's as long as this exists.
@@ -40,6 +41,21 @@ pub(crate) fn of(instance: &str) -> io::Result<Vec<Process>> {
         }
     }
     Ok(found)
+}
+
+/// The numbers of the processes of this boot that exist now, and of all that they have started. To be looked at, not to be
+/// signalled.
+pub(crate) fn family(instance: &str) -> io::Result<Vec<Pid>> {
+    let numbers = std::fs::read_dir("/proc")?
+        .flatten()
+        .filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?));
+    let own = rustix::process::getpid();
+    let roots = numbers.filter(|pid| *pid != own && mentions(*pid, instance));
+    let roots = roots.map(|pid| pid.as_raw_nonzero().get()).collect();
+    Ok(with_descendants(roots)
+        .into_iter()
+        .filter_map(Pid::from_raw)
+        .collect())
 }
 
 /// Whether one of the words of its command line is, or holds, the instance id. A zombie has no command line.

@@ -135,6 +135,15 @@ pub(crate) async fn wait(inner: &Arc<Inner>, name: &Name) -> Result<Exit> {
     Ok(how(&console, record.tells))
 }
 
+/// How a boot that is over has ended, as far as what is left of the machine tells.
+pub(crate) fn ended_how(inner: &Arc<Inner>, name: &Name) -> Exit {
+    let Ok((files, record)) = list::load(inner, name) else {
+        return Exit::Lost;
+    };
+    let console = std::fs::File::open(files.console()).and_then(tail::read);
+    how(&console.unwrap_or_default(), record.tells)
+}
+
 /// Removes a machine that does not run.
 pub(crate) async fn remove(inner: &Arc<Inner>, name: &Name) -> Result<()> {
     let files = layout::files(&inner.options.paths, name);

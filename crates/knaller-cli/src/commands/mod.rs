@@ -5,6 +5,7 @@ mod completion;
 mod cp;
 mod doctor;
 mod each;
+mod events;
 mod exec;
 mod fork;
 mod forward;
@@ -30,6 +31,7 @@ mod snapshot;
 mod ssh;
 mod ssh_config;
 mod start;
+mod stats;
 mod stop;
 mod template;
 mod version;
@@ -62,6 +64,8 @@ pub(crate) enum Command {
     Cp(cp::CpArgs),
     Commit(commit::CommitArgs),
     Logs(logs::LogsArgs),
+    Events(events::EventsArgs),
+    Stats(stats::StatsArgs),
     Inspect(inspect::InspectArgs),
     Forward(forward::ForwardArgs),
     Wait(wait::WaitArgs),
@@ -114,6 +118,8 @@ impl Command {
             Self::Cp(command) => command.run(context).await.map(|()| 0),
             Self::Commit(command) => command.run(context).await.map(|()| 0),
             Self::Logs(command) => command.run(context).await.map(|()| 0),
+            Self::Events(command) => command.run(context).await,
+            Self::Stats(command) => command.run(context).await.map(|()| 0),
             Self::Inspect(command) => command.run(context).await.map(|()| 0),
             Self::Forward(command) => command.run(context).await,
             Self::Wait(command) => command.run(context).await,

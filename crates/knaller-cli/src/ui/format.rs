@@ -66,6 +66,24 @@ impl Ui {
         Ok(())
     }
 
+    /// Writes a list that is written again and again: at a terminal in the place of the one before, of which it is told the
+    /// lines; elsewhere below it. How many lines it has.
+    pub(crate) fn list_again<T: Listed>(
+        self,
+        items: &[T],
+        format: Format,
+        lines_before: usize,
+    ) -> Result<usize, CommandError> {
+        let text = list(items, format, self.width())?;
+        let lines = text.lines().count();
+        if self.width().is_some() && self.live() && lines_before > 0 {
+            // Up to the first of them, and nothing below it.
+            self.write(format!("\x1b[{lines_before}F\x1b[J").as_bytes())?;
+        }
+        self.print(&text)?;
+        Ok(lines)
+    }
+
     /// Writes what was asked about one or more things: a single one stands for itself, several are a list.
     pub(crate) fn inspect<T: Inspected>(self, items: &[T], format: Format) -> Result<(), CommandError> {
         Ok(self.print(&inspection(items, format, self.width())?)?)

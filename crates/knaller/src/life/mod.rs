@@ -1,7 +1,12 @@
 //! What happens to a machine between its start and its end.
 
+mod events;
 mod pause;
 mod rename;
+mod stats;
 
+pub use events::{Event, EventKind, Events};
 pub(crate) use pause::{pause, resume};
 pub(crate) use rename::{follow, is_unfinished, rename};
+pub use stats::{Stats, Traffic, Usage};
+pub(crate) use stats::{stats, with_descendants};

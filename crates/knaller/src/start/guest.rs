@@ -77,7 +77,7 @@ fn authorized(spec: &MachineSpec, keys: &Keys) -> Vec<String> {
 }
 
 /// The wall clock, nanoseconds since the Unix epoch.
-pub(super) fn clock_ns() -> u64 {
+pub(crate) fn clock_ns() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -40,6 +40,7 @@ mod way;
 use boot::Start;
 use clock::Clock;
 pub use event::{Side, StartEvent, Step, Timeline};
+pub(crate) use guest::clock_ns;
 pub(crate) use keys::know;
 use means::Means;
 

@@ -1,0 +1,79 @@
+//! `knaller events`.
+
+use clap::{Args, ValueEnum};
+use jiff::Timestamp;
+use knaller::{Event, EventKind, Exit};
+
+use crate::context::Context;
+use crate::error::CommandError;
+use crate::signals::{Signal, Signals};
+
+/// Tell what happens to machines, until Ctrl-C
+#[derive(Args, Debug)]
+#[command(after_help = "\
+What is told is the difference between two looks at all machines: of what comes and goes in an instant, or while nobody looks, the \
+outcome. As JSON it is one object a line: time_ns, name, instance, event (created, starting, running, paused, resumed, \
+unresponsive, stopped, renamed, removed), and with some of them exit or from.")]
+pub(crate) struct EventsArgs {
+    /// Write it as this
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t)]
+    output: Lines,
+}
+
+/// A line each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Lines {
+    /// For people
+    #[default]
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+impl EventsArgs {
+    pub(crate) async fn run(self, context: Context) -> Result<u8, CommandError> {
+        let mut signals = Signals::watch(&Signal::ENDINGS)?;
+        let mut events = context.knaller.events().await?;
+        loop {
+            let event = tokio::select! {
+                event = events.next() => event?,
+                signal = signals.next() => return Err(CommandError::Ended(signal)),
+            };
+            let line = match self.output {
+                Lines::Text => text(&event),
+                Lines::Json => serde_json::to_string(&event)
+                    .map_err(|error| CommandError::host("cannot write an event", &error))?,
+            };
+            context.ui.print(&line)?;
+        }
+    }
+}
+
+fn text(event: &Event) -> String {
+    let time = Timestamp::from_nanosecond(i128::from(event.time_ns)).map_or_else(
+        |_| String::new(),
+        |time| time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string(),
+    );
+    let what = match &event.kind {
+        EventKind::Stopped { exit } => format!("stopped ({})", how(exit)),
+        EventKind::Renamed { from } => format!("renamed from {from}"),
+        EventKind::Created => "created".to_owned(),
+        EventKind::Starting => "starting".to_owned(),
+        EventKind::Running => "running".to_owned(),
+        EventKind::Paused => "paused".to_owned(),
+        EventKind::Resumed => "resumed".to_owned(),
+        EventKind::Unresponsive => "unresponsive".to_owned(),
+        EventKind::Removed => "removed".to_owned(),
+        other => format!("{other:?}"),
+    };
+    format!("{time} {} {what}", event.name)
+}
+
+fn how(exit: &Exit) -> String {
+    match exit {
+        Exit::Command(exit) => format!("its command ended with {}", exit.shell_code()),
+        Exit::Panicked(line) => line.clone(),
+        Exit::Off => "powered off".to_owned(),
+        Exit::Lost => "ended without a word".to_owned(),
+    }
+}
