@@ -122,6 +122,7 @@ mod tests {
         MachineInfo {
             name: "web-1".parse().unwrap(),
             state: State::Running,
+            warm: false,
             instance: String::new(),
             vmm: "sparkler".into(),
             vmm_version: None,

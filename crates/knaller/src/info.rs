@@ -39,6 +39,8 @@ impl State {
 pub struct MachineInfo {
     pub name: Name,
     pub state: State,
+    /// Whether this boot, or the last, was made of a guest that had been kept instead of booting the kernel.
+    pub warm: bool,
     /// Names this boot; the VMM's `--id`.
     pub instance: String,
     /// The VMM that runs it, or ran it last: `firecracker`, `sparkler`.

@@ -88,7 +88,7 @@ impl Knaller {
         observer: &mut (dyn FnMut(StartEvent) + Send),
     ) -> Result<(Machine, Timeline)> {
         let held = self.held(snapshot).await?;
-        snapshot::restore(&self.inner, held, spec, options, observer).await
+        Box::pin(snapshot::restore(&self.inner, held, spec, options, observer)).await
     }
 
     /// All snapshots, by name.

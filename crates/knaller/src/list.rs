@@ -56,6 +56,7 @@ pub(crate) async fn one(inner: &Arc<Inner>, name: &Name) -> Result<MachineInfo> 
     Ok(MachineInfo {
         name: record.name,
         state: answer.state,
+        warm: record.warm,
         instance: record.instance,
         vmm: record.vmm,
         vmm_version: answer.version,

@@ -36,6 +36,8 @@ pub(crate) struct MachineView {
     /// When the last boot began.
     started: Timestamp,
     instance: String,
+    /// Whether this boot was made of a guest that had been kept.
+    warm: bool,
     kernel: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     details: Option<Details>,
@@ -124,6 +126,7 @@ impl MachineView {
             created: timestamp(info.created),
             started: timestamp(info.started),
             instance: info.instance,
+            warm: info.warm,
             kernel: info.kernel,
             details,
         }
@@ -221,6 +224,7 @@ impl Inspected for MachineView {
             ),
             ("kernel", self.kernel.as_str().into()),
             ("instance", self.instance.as_str().into()),
+            ("start", if self.warm { "warm" } else { "cold" }.into()),
             ("created", human::moment(self.created).into()),
             ("started", human::moment(self.started).into()),
         ];

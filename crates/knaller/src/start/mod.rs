@@ -141,11 +141,16 @@ pub(crate) async fn clone(
     record.image = image;
     clock.host("checks", Duration::ZERO);
     let since = clock.now();
-    let (files, held) = (claim.files().clone(), Arc::clone(&of));
-    // Where this fails or ends early, the claim goes and the next command removes what is marked as unfinished.
-    let record = task::blocking(move |task| {
-        snapshot::copy_disks(&held, &files, &mut record.spec, task)?;
-        Ok(record)
+    let held = Arc::clone(&of);
+    let (claim, record) = task::blocking(move |task| {
+        match snapshot::copy_disks(&held, claim.files(), &mut record.spec, task) {
+            Ok(()) => Ok((claim, record)),
+            Err(error) => {
+                // What cannot be removed is marked as unfinished: the next command tries again.
+                let _ = claim.remove();
+                Err(error)
+            }
+        }
     })
     .await?;
     clock.host("copy of the disks", since);

@@ -57,7 +57,7 @@ pub(crate) struct Template {
 #[derive(Debug)]
 pub(crate) struct Maker {
     templates: Templates,
-    shape: Shape,
+    shape: Box<Shape>,
     fresh: PathBuf,
     _lock: File,
 }
@@ -144,7 +144,7 @@ impl Templates {
         }
         Ok(Found::Absent(Maker {
             templates: self.clone(),
-            shape: shape.clone(),
+            shape: Box::new(shape.clone()),
             fresh,
             _lock: lock,
         }))
@@ -305,7 +305,7 @@ impl Maker {
         holes::dig(&file).map_err(Error::io("finish", &memory))?;
         let description = Description {
             form: FORM,
-            shape: self.shape.clone(),
+            shape: Shape::clone(&self.shape),
             state_size: state.metadata().map_err(Error::io("finish", &state))?.len(),
             memory_size: file.metadata().map_err(Error::io("finish", &memory))?.len(),
         };

@@ -15,6 +15,7 @@ fn info(name: &str, state: State, started: u64) -> MachineInfo {
     MachineInfo {
         name: name.parse().unwrap(),
         state,
+        warm: true,
         instance: "0199c1f2-6b1e-7000-8000-000000000000".to_owned(),
         vmm: "sparkler".to_owned(),
         vmm_version: running.then(|| "1.17.0".to_owned()),

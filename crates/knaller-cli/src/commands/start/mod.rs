@@ -70,7 +70,7 @@ impl StartArgs {
         observer: &mut (dyn FnMut(StartEvent) + Send),
     ) -> Result<(Machine, Timeline), CommandError> {
         if let Some(snapshot) = &self.from_snapshot {
-            let spec = restored(spec, self.cold_fallback)?;
+            let spec = restored(&spec, self.cold_fallback)?;
             return Ok(knaller.restore(snapshot, spec, options, observer).await?);
         }
         if let Some(machine) = stopped(knaller, &spec).await {
@@ -82,7 +82,7 @@ impl StartArgs {
 }
 
 /// What a machine of a snapshot may have of its own.
-fn restored(spec: MachineSpec, cold_fallback: bool) -> Result<RestoreSpec, CommandError> {
+fn restored(spec: &MachineSpec, cold_fallback: bool) -> Result<RestoreSpec, CommandError> {
     let mut own = RestoreSpec::default();
     own.name.clone_from(&spec.name);
     own.hostname.clone_from(&spec.hostname);
@@ -96,7 +96,7 @@ fn restored(spec: MachineSpec, cold_fallback: bool) -> Result<RestoreSpec, Comma
     rest.forwards.clone_from(&spec.forwards);
     rest.labels.clone_from(&spec.labels);
     rest.remove_on_exit = spec.remove_on_exit;
-    if rest == spec {
+    if rest == *spec {
         return Ok(own);
     }
     Err(CommandError::usage(
