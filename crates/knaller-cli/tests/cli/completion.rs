@@ -49,7 +49,7 @@ fn bash_offers(world: &World, line: &str) -> Vec<String> {
 #[test]
 fn bash_completes_commands_options_and_values() {
     let world = World::new();
-    assert_eq!(bash_offers(&world, "knaller sta"), ["start"]);
+    assert_eq!(bash_offers(&world, "knaller star"), ["start"]);
     assert_eq!(bash_offers(&world, "knaller start --detac"), ["--detach"]);
     assert_eq!(bash_offers(&world, "knaller list --output js"), ["json"]);
     assert!(bash_offers(&world, "knaller help ex").contains(&"exit-codes".to_owned()));
