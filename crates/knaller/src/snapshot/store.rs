@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::checksum;
 use super::description::{Description, FILE};
-use crate::folder_lock::lock;
+use crate::folder_lock::{FolderLock, lock};
 use crate::{Error, Name, Paths, Result};
 
 /// How names of snapshots in the making begin: no name does.
@@ -34,7 +34,7 @@ pub(crate) struct Held {
 #[derive(Debug)]
 enum Keeps {
     Lock {
-        _file: File,
+        _lock: FolderLock,
     },
     /// It goes with this.
     Fresh(#[expect(dead_code, reason = "it is there to be dropped")] Fresh),
@@ -45,7 +45,7 @@ enum Keeps {
 pub(super) struct Fresh {
     folder: PathBuf,
     name: PathBuf,
-    _lock: File,
+    _lock: FolderLock,
 }
 
 /// A snapshot, for people.
@@ -192,11 +192,11 @@ impl Snapshots {
 }
 
 impl Held {
-    fn new(folder: PathBuf, lock: File) -> Result<Self> {
+    fn new(folder: PathBuf, lock: FolderLock) -> Result<Self> {
         Ok(Self {
             description: Description::load(&folder)?,
             folder,
-            _keeps: Keeps::Lock { _file: lock },
+            _keeps: Keeps::Lock { _lock: lock },
         })
     }
 

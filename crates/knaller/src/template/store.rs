@@ -10,7 +10,7 @@ use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
 use super::Shape;
-use crate::folder_lock::lock;
+use crate::folder_lock::{FolderLock, lock};
 use crate::record::write_private;
 use crate::{Error, Paths, Result, holes};
 
@@ -50,7 +50,7 @@ pub(crate) enum Found {
 #[derive(Debug)]
 pub(crate) struct Template {
     folder: PathBuf,
-    held: File,
+    held: FolderLock,
 }
 
 /// A template in the making, removed unless it is finished.
@@ -59,7 +59,7 @@ pub(crate) struct Maker {
     templates: Templates,
     shape: Box<Shape>,
     fresh: PathBuf,
-    _lock: File,
+    _lock: FolderLock,
 }
 
 /// A template, for people.
@@ -179,23 +179,27 @@ impl Templates {
                 continue;
             };
             let shape = description.shape;
-            all.push(TemplateInfo {
-                key,
-                stale: shape.boot != boot,
-                kernel: shape.kernel,
-                vmm: shape.vmm,
-                cpus: shape.cpus,
-                memory_mib: shape.memory_mib,
-                drives: shape.drives.len(),
-                network: shape.network,
-                size: size(&folder),
-                used: used(&folder)
-                    .duration_since(SystemTime::UNIX_EPOCH)
-                    .map_or(0, |time| time.as_secs()),
-            });
+            let last = used(&folder);
+            all.push((
+                last,
+                TemplateInfo {
+                    key,
+                    stale: shape.boot != boot,
+                    kernel: shape.kernel,
+                    vmm: shape.vmm,
+                    cpus: shape.cpus,
+                    memory_mib: shape.memory_mib,
+                    drives: shape.drives.len(),
+                    network: shape.network,
+                    size: size(&folder),
+                    used: last
+                        .duration_since(SystemTime::UNIX_EPOCH)
+                        .map_or(0, |time| time.as_secs()),
+                },
+            ));
         }
-        all.sort_by(|one, other| other.used.cmp(&one.used).then_with(|| one.key.cmp(&other.key)));
-        Ok(all)
+        all.sort_by(|(one, _), (other, _)| other.cmp(one));
+        Ok(all.into_iter().map(|(_, info)| info).collect())
     }
 
     /// Removes the template whose key begins so. Machines made of it live on.
