@@ -389,3 +389,52 @@ fn what_cannot_be_shared_is_copied_and_what_cannot_be_loaded_is_refused_whole() 
     copy.put("/snapshot/load", &load);
     assert_eq!(shell(&socket, "echo $((6 * 7))"), "42");
 }
+
+#[test]
+fn interfaces_go_on_at_other_taps_with_their_limits_and_the_metadata_service() {
+    let bucket = |size: u32| json!({ "bandwidth": { "size": size, "refill_time": 1000 } });
+    let mut machine = Machine::in_namespace(&[]);
+    // One whose frames go through sparkler and one that QEMU has to itself.
+    let through = json!({
+        "iface_id": "through", "host_dev_name": "elsewhere1", "guest_mac": "06:00:00:00:00:01",
+        "tx_rate_limiter": bucket(1 << 20),
+    });
+    let plain =
+        json!({ "iface_id": "plain", "host_dev_name": "elsewhere2", "guest_mac": "06:00:00:00:00:02" });
+    machine.put("/network-interfaces/through", &through);
+    machine.put("/network-interfaces/plain", &plain);
+    machine.put("/mmds/config", &json!({ "network_interfaces": ["through"] }));
+    machine.put("/mmds", &json!({ "name": "before" }));
+    machine.boot_source(BOOT_ARGS);
+    machine.go();
+    machine.sh("named() { grep -l $1 /sys/class/net/*/address | cut -d / -f 5; }");
+    machine.sh("ifconfig $(named :01) 172.17.0.2 up && route add 169.254.169.254 $(named :01)");
+    machine.sh("ifconfig $(named :02) 172.16.0.2 up");
+    let get = r"printf 'GET /name HTTP/1.0\r\n\r\n' | nc -w 60 169.254.169.254 80";
+    assert!(machine.sh(get).contains("before"));
+    machine.patch(
+        "/network-interfaces/plain",
+        &json!({ "iface_id": "plain", "rx_rate_limiter": bucket(2200) }),
+    );
+
+    let files = Files::of(&machine);
+    pause(&machine);
+    machine.put("/snapshot/create", &files.create("Full"));
+    let mut copy = Machine::in_namespace(&[]);
+    copy.put("/mmds", &json!({ "name": "after" }));
+    let mut load = files.load();
+    load["network_overrides"] = json!([{ "iface_id": "plain", "host_dev_name": "tap0" }]);
+    load["resume_vm"] = json!(true);
+    copy.put("/snapshot/load", &load);
+    copy.go_on_after(machine.commands());
+    assert!(copy.sh(get).contains("after"));
+    let start = std::time::Instant::now();
+    // Five packets of 1,054 bytes at 2,200 bytes a second, less the two the bucket held.
+    let ping = copy.sh("ping -c 5 -A -s 1000 -W 60 172.16.0.1");
+    assert!(ping.contains(" 0% packet loss"), "{ping}");
+    assert!(start.elapsed().as_secs_f64() > 1.0, "{:?}", start.elapsed());
+    let shown = copy.get("/vm/config")["network-interfaces"].clone();
+    assert_eq!(shown[1]["host_dev_name"], json!("tap0"));
+    assert_eq!(shown[0]["tx_rate_limiter"]["bandwidth"]["size"], json!(1 << 20));
+    assert_eq!(shown[1]["rx_rate_limiter"]["bandwidth"]["size"], json!(2200));
+}
