@@ -8,17 +8,19 @@
 //! found by their names, once each, in the program's own data, and look as expected: the first empty but for its mark, the
 //! second with the fields of a virtio device.
 
+use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt;
 
 use memchr::memmem;
 
-use super::remote::Remote;
+use super::remote::{Mapping, Remote};
 
 /// The device as QEMU names it when it migrates, and the one that has something to save.
 const BLOCKED: &[u8] = b"\0vhost-user-vsock\0";
 const COMPLETE: &[u8] = b"\0virtio-vhost_vsock\0";
 /// The only field of the second.
-const FIELD: &[u8] = b"virtio\0";
+const FIELD: [u8; 7] = *b"virtio\0";
 const WORD: usize = 8;
 /// Words of a description looked at: QEMU 7.2 has 11 in all, later versions 12.
 const WORDS: usize = 14;
@@ -41,15 +43,9 @@ pub enum Unfit {
     Unknown,
 }
 
-/// A piece of the program in memory.
-struct Segment {
-    start: u64,
-    bytes: Vec<u8>,
-}
-
 /// Makes the device of this QEMU one that can be saved and loaded. A second time changes nothing.
 pub fn make_migratable(qemu: &Remote) -> Result<(), Unfit> {
-    let program = Program::read(qemu)?;
+    let program = Program::open(qemu)?;
     let complete = program.the_only(COMPLETE, |words| program.fields(words).is_some())?;
     let fields = program.fields(&complete.words).ok_or(Unfit::Unknown)?;
     let end = fields + 2;
@@ -60,10 +56,8 @@ pub fn make_migratable(qemu: &Remote) -> Result<(), Unfit> {
         return Ok(());
     }
     // All but the name.
-    let bytes: Vec<u8> = complete.words[1..end]
-        .iter()
-        .flat_map(|word| word.to_ne_bytes())
-        .collect();
+    let words = &complete.words[1..end];
+    let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
     qemu.write(blocked.address + WORD as u64, &bytes)?;
     Ok(())
 }
@@ -83,39 +77,30 @@ struct Description {
     words: [u64; WORDS],
 }
 
-struct Program(Vec<Segment>);
+/// The program in memory.
+struct Program<'a> {
+    qemu: &'a Remote,
+    file: File,
+    /// Where it lies, but for its code; what is relocated and then read-only comes before what is only read.
+    segments: Vec<Mapping>,
+}
 
-impl Program {
-    fn read(qemu: &Remote) -> io::Result<Self> {
+impl<'a> Program<'a> {
+    fn open(qemu: &'a Remote) -> io::Result<Self> {
         let name = qemu.program()?;
-        let mut segments = Vec::new();
-        for mapping in qemu.mappings()? {
-            let size = mapping.end - mapping.start;
-            if !mapping.readable || mapping.name.as_str() != name.as_os_str() || size > MAX_SEGMENT {
-                continue;
-            }
-            let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
-            qemu.read(mapping.start, &mut bytes)?;
-            segments.push(Segment {
-                start: mapping.start,
-                bytes,
-            });
-        }
-        Ok(Self(segments))
-    }
-
-    /// What stands at an address.
-    fn at(&self, address: u64) -> Option<&[u8]> {
-        self.0.iter().find_map(|segment| {
-            let offset = usize::try_from(address.checked_sub(segment.start)?).ok()?;
-            segment.bytes.get(offset..)
+        let mut segments = qemu.mappings()?;
+        segments.retain(|mapping| {
+            mapping.readable
+                && !mapping.executable
+                && mapping.name.as_str() == name.as_os_str()
+                && mapping.end - mapping.start <= MAX_SEGMENT
+        });
+        segments.sort_by_key(|mapping| (mapping.writable, std::cmp::Reverse(mapping.start)));
+        Ok(Self {
+            qemu,
+            file: qemu.program_file()?,
+            segments,
         })
-    }
-
-    fn word(&self, address: u64) -> Option<u64> {
-        self.at(address)?
-            .first_chunk::<WORD>()
-            .map(|bytes| u64::from_ne_bytes(*bytes))
     }
 
     /// The one description of this name (between two NULs) that looks right.
@@ -125,44 +110,78 @@ impl Program {
         looks_right: impl Fn(&[u64; WORDS]) -> bool,
     ) -> Result<Description, Unfit> {
         let mut found = Vec::new();
-        for segment in &self.0 {
-            for place in memmem::find_iter(&segment.bytes, name) {
-                let string = segment.start + place as u64 + 1;
-                found.extend(self.descriptions(string).filter(|one| looks_right(&one.words)));
-            }
+        for string in self.strings(name)? {
+            found.extend(self.descriptions(string)?);
         }
+        found.retain(|one| looks_right(&one.words));
         match <[Description; 1]>::try_from(found) {
             Ok([description]) => Ok(description),
             Err(_) => Err(Unfit::Unknown),
         }
     }
 
+    /// Where this name stands. What is only read is as it is in the file, whose pages need not be mapped for it.
+    fn strings(&self, name: &[u8]) -> io::Result<Vec<u64>> {
+        for segment in self.segments.iter().filter(|segment| !segment.writable) {
+            let mut bytes = buffer(segment);
+            let mut read = 0;
+            while read < bytes.len() {
+                match self
+                    .file
+                    .read_at(&mut bytes[read..], segment.offset + read as u64)?
+                {
+                    0 => break,
+                    count => read += count,
+                }
+            }
+            let places = memmem::find_iter(&bytes, name).map(|place| segment.start + place as u64 + 1);
+            let places: Vec<u64> = places.collect();
+            if !places.is_empty() {
+                return Ok(places);
+            }
+        }
+        Ok(Vec::new())
+    }
+
     /// Whatever begins with a pointer to this string.
-    fn descriptions(&self, string: u64) -> impl Iterator<Item = Description> {
+    fn descriptions(&self, string: u64) -> io::Result<Vec<Description>> {
         let pointer = string.to_ne_bytes();
-        self.0.iter().flat_map(move |segment| {
-            let places = memmem::find_iter(&segment.bytes, &pointer).filter(|place| place % WORD == 0);
-            let places: Vec<usize> = places.collect();
-            places.into_iter().filter_map(move |place| {
-                let bytes = segment.bytes.get(place..place + WORDS * WORD)?;
+        for segment in &self.segments {
+            let mut bytes = buffer(segment);
+            self.qemu.read(segment.start, &mut bytes)?;
+            let places = memmem::find_iter(&bytes, &pointer).filter(|place| place % WORD == 0);
+            let found = places.filter_map(|place| {
                 let mut words = [0; WORDS];
-                for (word, bytes) in words.iter_mut().zip(bytes.as_chunks::<WORD>().0) {
+                let there = bytes.get(place..place + WORDS * WORD)?;
+                for (word, bytes) in words.iter_mut().zip(there.as_chunks::<WORD>().0) {
                     *word = u64::from_ne_bytes(*bytes);
                 }
                 Some(Description {
                     address: segment.start + place as u64,
                     words,
                 })
-            })
-        })
+            });
+            let found: Vec<Description> = found.collect();
+            if !found.is_empty() {
+                return Ok(found);
+            }
+        }
+        Ok(Vec::new())
     }
 
     /// Which word points to the fields: to something that begins with the name of a virtio device's state.
     fn fields(&self, words: &[u64; WORDS]) -> Option<usize> {
         FIELDS.into_iter().find(|place| {
-            self.word(words[*place])
-                .and_then(|name| self.at(name))
-                .is_some_and(|name| name.starts_with(FIELD))
+            let (mut pointer, mut name) = ([0; WORD], [0; FIELD.len()]);
+            let pointer = self
+                .qemu
+                .read(words[*place], &mut pointer)
+                .map(|()| u64::from_ne_bytes(pointer));
+            pointer.is_ok_and(|pointer| self.qemu.read(pointer, &mut name).is_ok() && name == FIELD)
         })
     }
+}
+
+fn buffer(segment: &Mapping) -> Vec<u8> {
+    vec![0; usize::try_from(segment.end - segment.start).unwrap_or(0)]
 }

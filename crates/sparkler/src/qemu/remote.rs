@@ -33,6 +33,8 @@ pub struct Mapping {
     pub readable: bool,
     /// Whether it can be written.
     pub writable: bool,
+    /// Whether it can be run.
+    pub executable: bool,
     /// Place in the file, bytes.
     pub offset: u64,
     /// The file's number, 0 for none.
@@ -80,6 +82,11 @@ impl Remote {
     pub fn program(&self) -> io::Result<PathBuf> {
         fs::read_link(self.folder.join("exe"))
     }
+
+    /// The program's file, opened.
+    pub fn program_file(&self) -> io::Result<File> {
+        File::open(self.folder.join("exe"))
+    }
 }
 
 /// The number by which /proc has this process. Our own number for it is another where we are in a PID namespace and /proc is
@@ -110,6 +117,7 @@ fn parse(line: &str) -> Option<Mapping> {
         end: hex(end)?,
         readable: flags.first() == Some(&b'r'),
         writable: flags.get(1) == Some(&b'w'),
+        executable: flags.get(2) == Some(&b'x'),
         offset: hex(offset)?,
         inode: inode.parse().ok()?,
         name: words.next().unwrap_or_default().trim_start().to_owned(),
