@@ -66,6 +66,8 @@ fn a_guest_goes_on_with_other_drives_where_it_was() {
     machine.put("/drives/base", &read_only);
     machine.put("/balloon", &json!({ "amount_mib": 1, "deflate_on_oom": true }));
     machine.put("/entropy", &json!({}));
+    let metrics = machine.path("metrics");
+    machine.put("/metrics", &json!({ "metrics_path": metrics }));
     machine.boot_source(BOOT_ARGS);
     machine.go();
     machine.sh("kept=41; serial=$(cat /sys/block/vda/serial)");
@@ -76,6 +78,13 @@ fn a_guest_goes_on_with_other_drives_where_it_was() {
     machine.put("/snapshot/create", &files.create("Full"));
     assert_eq!(machine.get("/")["state"], json!("Paused"));
     resume(&machine);
+    machine.action("FlushMetrics");
+    let lines = std::fs::read_to_string(metrics).unwrap();
+    let last: Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
+    assert!(
+        last["latencies_us"]["full_create_snapshot"].as_u64() > Some(0),
+        "{lines}"
+    );
     let commands = machine.commands();
     assert_eq!(machine.sh("kept=$((kept + 1)); echo $kept"), "42");
     let before = std::fs::read(&files.memory).unwrap();
