@@ -8,6 +8,7 @@
 
 use std::error::Error;
 use std::net::{Ipv4Addr, TcpListener};
+use std::sync::Arc;
 
 use powerunit::listen::Listener;
 use powerunit::machine::{Handle, Root};
@@ -35,7 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .build()?;
     runtime.block_on(serve(
         vec![Listener::Tcp(listener)],
-        settings,
+        watch::channel(Arc::new(settings)).1,
         Handle::new(root, calls),
     ))?;
     Ok(())

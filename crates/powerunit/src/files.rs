@@ -53,13 +53,29 @@ pub(crate) fn replace(path: &Path, content: &[u8], mode: Mode) -> Result<()> {
     put
 }
 
+/// Gives a regular file, which may well be seen half written meanwhile, that content.
+fn rewrite(path: &Path, content: &[u8]) -> Result<()> {
+    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = rustix::fs::open(path, flags, Mode::empty())?;
+    if FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) != FileType::RegularFile {
+        return Err(Error::new(ErrorKind::InvalidInput, "not a regular file"));
+    }
+    rustix::fs::ftruncate(&file, 0)?;
+    std::fs::File::from(file).write_all(content)
+}
+
 /// Where the files are that cover those of a read-only root.
 const COVERS: &str = "/run/powerunit";
 
-/// As [`replace`]; where the root is read-only, the new file is mounted over the old one.
+/// As [`replace`]; where something is mounted on the file, it is written to. Where the root is read-only, the new file is
+/// mounted over the old one.
 pub(crate) fn replace_or_cover(path: &Path, content: &[u8], mode: Mode) -> Result<()> {
     match replace(path, content, mode) {
+        Err(e) if e.kind() == ErrorKind::ResourceBusy => rewrite(path, content),
         Err(e) if e.kind() == ErrorKind::ReadOnlyFilesystem => {
+            if rewrite(path, content).is_ok() {
+                return Ok(());
+            }
             make_folder(Path::new(COVERS), Mode::from_raw_mode(0o755))?;
             let cover = Path::new(COVERS).join(path.file_name().ok_or(ErrorKind::InvalidFilename)?);
             replace(&cover, content, mode)?;

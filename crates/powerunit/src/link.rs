@@ -8,8 +8,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
-use guest_protocol::Exit;
-use guest_protocol::control::{Health, MAX_LINE, Request};
+use guest_protocol::control::Health;
+use guest_protocol::{Exit, Renewal, frame};
 use serde::{Deserialize, Serialize};
 
 use crate::machine::Root;
@@ -30,6 +30,8 @@ pub(crate) enum Notice {
     Ready {
         since_us: u64,
     },
+    /// The machine has been asked to go down: nothing stands still any more.
+    Asked,
     /// The machine is about to go down: nothing new is to be started.
     Ending,
     /// End every session and exit: the machine goes down.
@@ -40,10 +42,16 @@ pub(crate) enum Notice {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Word {
-    Ask(Request),
+    /// As [`guest_protocol::control::Request::Shutdown`].
+    Shutdown { grace_ms: Option<u64> },
     /// To be told to the next worker.
     Health(Health),
+    /// The machine has become another, and so do the workers to come.
+    Renewed(Box<Renewal>),
 }
+
+/// The longest line: a renewal was one frame itself.
+const MAX_LINE: usize = frame::MAX_BODY + 1024;
 
 /// PID 1's end. Never blocks.
 #[derive(Debug)]
@@ -77,7 +85,7 @@ impl Link {
     /// The words that have come in since the last call. Lines that are none are dropped: they come from our own
     /// worker, so the only way to get one is a worker gone mad.
     pub(crate) fn receive(&mut self) -> Vec<Word> {
-        let mut buffer = [0; 1024];
+        let mut buffer = [0; 4096];
         loop {
             match self.stream.read(&mut buffer) {
                 Ok(length) if length > 0 && self.received.len() < MAX_LINE => {
@@ -116,21 +124,24 @@ mod tests {
     fn words_arrive_whole_whatever_the_cuts() {
         let (mut link, mut worker) = Link::pair().unwrap();
         worker
-            .write_all(b"{\"ask\":{\"type\":\"shutdown\"}}\nnoise\n{\"ask\":{\"type\":")
+            .write_all(b"{\"shutdown\":{\"grace_ms\":null}}\nnoise\n{\"shutdown\":")
             .unwrap();
-        assert_eq!(link.receive(), [Word::Ask(Request::Shutdown { grace_ms: None })]);
-        worker.write_all(b"\"status\"}}\n").unwrap();
-        assert_eq!(link.receive(), [Word::Ask(Request::Status)]);
+        assert_eq!(link.receive(), [Word::Shutdown { grace_ms: None }]);
+        worker.write_all(b"{\"grace_ms\":7}}\n").unwrap();
+        assert_eq!(link.receive(), [Word::Shutdown { grace_ms: Some(7) }]);
         assert_eq!(link.receive(), []);
     }
 
     #[test]
     fn a_line_without_end_is_dropped() {
         let (mut link, mut worker) = Link::pair().unwrap();
-        worker.write_all(&vec![b'x'; MAX_LINE]).unwrap();
-        assert_eq!(link.receive(), []);
-        worker.write_all(b"\n{\"ask\":{\"type\":\"status\"}}\n").unwrap();
-        assert_eq!(link.receive(), [Word::Ask(Request::Status)]);
+        let part = [b'x'; 64 * 1024];
+        for _ in 0..=MAX_LINE / part.len() {
+            worker.write_all(&part).unwrap();
+            assert_eq!(link.receive(), []);
+        }
+        worker.write_all(b"\n{\"shutdown\":{}}\n").unwrap();
+        assert_eq!(link.receive(), [Word::Shutdown { grace_ms: None }]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! The invariant: PID 1 owns the state and sends it; this side only ever sees a value that was true when it was sent.
 //! A session must await [`Handle::root`] before it touches a file of the image, since connections are accepted
-//! while `/` is still the initramfs.
+//! while `/` is still the initramfs, and last while the machine stands still.
 
 use guest_protocol::control::{Reply, Request};
 use serde::{Deserialize, Serialize};
@@ -17,6 +17,8 @@ pub enum Root {
     Pending,
     /// `/` is the image's, with everything mounted.
     Up,
+    /// It is, and stands still for a snapshot: nothing new may begin.
+    Frozen,
     /// There will be no root: why. `/` stays the initramfs, in which nothing can be run.
     Failed(String),
 }
@@ -25,7 +27,34 @@ pub enum Root {
 #[derive(Debug)]
 pub struct Call {
     pub request: Request,
+    pub asker: Asker,
     pub reply: oneshot::Sender<Reply>,
+}
+
+/// One who asks, for as long as there is a way to answer: a channel of a connection.
+#[derive(Debug)]
+pub struct Caller {
+    machine: Handle,
+    /// Dropped with this value, which is how an [`Asker`] learns of it.
+    present: watch::Sender<()>,
+}
+
+/// What is known of a [`Caller`].
+#[derive(Clone, Debug)]
+pub struct Asker(watch::Receiver<()>);
+
+impl Asker {
+    /// Waits until the caller is gone.
+    pub async fn gone(&self) {
+        let mut present = self.0.clone();
+        while present.changed().await.is_ok() {}
+    }
+
+    /// Whether both are the same caller.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        self.0.same_channel(&other.0)
+    }
 }
 
 /// A view of the machine, cheap to clone.
@@ -42,24 +71,50 @@ impl Handle {
         Self { root, calls }
     }
 
-    /// Waits until the root file system is up. The error is the reason why it never will be, for the user to read.
+    /// Waits until the root file system is up, and does not stand still. The error is the reason why it never will be, for the user to read.
     pub async fn root(&self) -> Result<(), String> {
         let mut root = self.root.clone();
-        let settled = root.wait_for(|root| *root != Root::Pending).await;
+        let settled = root
+            .wait_for(|root| !matches!(root, Root::Pending | Root::Frozen))
+            .await;
         match settled.as_deref() {
             Ok(Root::Up) => Ok(()),
             Ok(Root::Failed(why)) => Err(why.clone()),
-            Ok(Root::Pending) | Err(_) => Err("the guest is shutting down".into()),
+            Ok(Root::Pending | Root::Frozen) | Err(_) => Err("the guest is shutting down".into()),
         }
     }
 
+    /// Waits while the machine stands still.
+    pub async fn moving(&self) {
+        let mut root = self.root.clone();
+        // Whoever cannot be told any more will not be kept either.
+        let _ = root.wait_for(|root| *root != Root::Frozen).await;
+    }
+
+    /// Somebody who has requests.
+    #[must_use]
+    pub fn caller(&self) -> Caller {
+        Caller {
+            machine: self.clone(),
+            present: watch::Sender::new(()),
+        }
+    }
+}
+
+impl Caller {
     /// Answers one request of the control subsystem. The caller has made sure that root asks.
     pub async fn answer(&self, request: Request) -> Reply {
         let (reply, answer) = oneshot::channel();
         let lost = || Reply::Failed {
             message: "the guest's init does not answer".into(),
         };
-        if self.calls.send(Call { request, reply }).await.is_err() {
+        let asker = Asker(self.present.subscribe());
+        let call = Call {
+            request,
+            asker,
+            reply,
+        };
+        if self.machine.calls.send(call).await.is_err() {
             return lost();
         }
         answer.await.unwrap_or_else(|_| lost())
@@ -90,7 +145,42 @@ mod tests {
         let (_state, root) = watch::channel(Root::Up);
         let (calls, requests) = mpsc::channel(1);
         drop(requests);
-        let reply = Handle::new(root, calls).answer(Request::Status).await;
+        let reply = Handle::new(root, calls).caller().answer(Request::Status).await;
         assert!(matches!(reply, Reply::Failed { .. }));
+    }
+
+    #[tokio::test]
+    async fn a_machine_that_stands_still_lets_nothing_begin() {
+        let (state, root) = watch::channel(Root::Frozen);
+        let (calls, _requests) = mpsc::channel(1);
+        let handle = Handle::new(root, calls);
+        let waiting = tokio::spawn({
+            let handle = handle.clone();
+            async move {
+                handle.moving().await;
+                handle.root().await
+            }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        state.send(Root::Up).unwrap();
+        assert_eq!(waiting.await.unwrap(), Ok(()));
+    }
+
+    #[tokio::test]
+    async fn whoever_asked_is_known_again_and_missed() {
+        let (_state, root) = watch::channel(Root::Up);
+        let (calls, mut requests) = mpsc::channel(2);
+        let handle = Handle::new(root, calls);
+        let asks = || {
+            let caller = handle.caller();
+            tokio::spawn(async move { caller.answer(Request::Status).await })
+        };
+        let (first, _second) = (asks(), asks());
+        let (one, other) = (requests.recv().await.unwrap(), requests.recv().await.unwrap());
+        assert!(one.asker.is(&one.asker.clone()) && !one.asker.is(&other.asker));
+        one.reply.send(Reply::Done).unwrap();
+        first.await.unwrap();
+        one.asker.gone().await;
     }
 }

@@ -83,6 +83,23 @@ pub(crate) fn kill(pid: i32, signal: i32) -> Result<()> {
     check(unsafe { libc::kill(pid, signal) })
 }
 
+/// Makes the file system that `folder` is in stand still: everything written, its journal closed, and whoever writes to it waits
+/// (ioctl_fs(2), `FIFREEZE`). The kernel refuses one that stands still already (EBUSY), or cannot (EOPNOTSUPP).
+pub(crate) fn freeze(folder: impl AsFd) -> Result<()> {
+    // SAFETY: the opcode reads no argument (fs/ioctl.c).
+    Ok(unsafe { rustix::ioctl::ioctl(folder, NoArg::<FIFREEZE>::new()) }?)
+}
+
+/// Lets it be written to again. The kernel refuses one that does not stand still (EINVAL).
+pub(crate) fn thaw(folder: impl AsFd) -> Result<()> {
+    // SAFETY: the opcode reads no argument (fs/ioctl.c).
+    Ok(unsafe { rustix::ioctl::ioctl(folder, NoArg::<FITHAW>::new()) }?)
+}
+
+/// `_IOWR('X', 119, int)` and `_IOWR('X', 120, int)` of linux/fs.h.
+const FIFREEZE: Opcode = opcode::read_write::<i32>(b'X', 119);
+const FITHAW: Opcode = opcode::read_write::<i32>(b'X', 120);
+
 /// Mixes `bytes` into the kernel's pool, credits them as random in full, and makes the generator use them at once
 /// (random(4)). At most [`MAX_ENTROPY`] bytes.
 pub(crate) fn add_entropy(random: impl AsFd, bytes: &[u8]) -> Result<()> {

@@ -11,15 +11,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use guest_protocol::control::{Reply, Request};
-use guest_protocol::{Config, Exit};
+use guest_protocol::{Config, Exit, Init, Renewal};
 use rustix::fs::{Mode, OFlags};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 use crate::clock;
 use crate::console::{chain, say};
+use crate::freeze::{Order, Service};
 use crate::health::Health;
 use crate::link::{Notice, Word};
 use crate::listen::Listener;
@@ -35,6 +36,10 @@ pub(crate) struct Inheritance {
     pub(crate) link: StdStream,
     pub(crate) listeners: Vec<Listener>,
     pub(crate) config: Arc<Config>,
+    /// When PID 1 began, microseconds since the kernel's start.
+    pub(crate) init_us: u64,
+    /// The folder of the first root: a way to what is mounted there alone.
+    pub(crate) initramfs: OwnedFd,
 }
 
 /// The worker's whole life, in a process that was forked a moment ago. Nothing of PID 1's may run in it, not even by unwinding.
@@ -67,26 +72,49 @@ async fn serve(inheritance: Inheritance) -> Result<()> {
         link,
         listeners,
         config,
+        init_us,
+        initramfs,
     } = inheritance;
     let (reader, writer) = UnixStream::from_std(link)?.into_split();
     let (root, root_seen) = watch::channel(Root::Pending);
     let (calls, asked) = mpsc::channel(8);
+    let mut settings = ssh::Settings::new(&config.host_key, &config.authorized_keys).map_err(Error::other)?;
+    settings.user_keys = config.user_keys;
+    settings.environment = config.env.clone();
+    let settings = watch::Sender::new(Arc::new(settings));
+    let machine = Handle::new(root_seen, calls);
+    let served = ssh::serve(listeners, settings.subscribe(), machine.clone());
+    let (orders, ordered) = mpsc::channel(8);
+    let (renewed, renewals) = mpsc::channel(1);
+    let ending = Arc::new(Notify::new());
+    let freezer = Service {
+        orders: ordered,
+        root: root.clone(),
+        settings,
+        renewed,
+        ending: Arc::clone(&ending),
+        initramfs: Arc::new(initramfs),
+        init_us,
+        network: config.network.clone(),
+    };
     let view = View {
         notices: BufReader::new(reader).lines(),
         init: Some(writer),
         asked,
         root,
         entrypoint: (false, None),
-        health: Health::new(&config),
+        health: Health::new(&config, machine),
+        ready: false,
+        orders,
+        renewals,
+        ending,
         init_folder: rustix::fs::open("/proc/1", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?,
     };
-    let mut settings = ssh::Settings::new(&config.host_key, &config.authorized_keys).map_err(Error::other)?;
-    settings.user_keys = config.user_keys;
-    settings.environment = config.env.clone();
     drop(config);
+    tokio::spawn(freezer.run());
     tokio::select! {
         () = view.keep() => Ok(()),
-        served = ssh::serve(listeners, settings, Handle::new(root_seen, calls)) => served,
+        served = served => served,
     }
 }
 
@@ -100,6 +128,14 @@ struct View {
     /// Whether it runs, and how it ended.
     entrypoint: (bool, Option<Exit>),
     health: Health,
+    /// Everything is up.
+    ready: bool,
+    /// To who makes the machine stand still.
+    orders: mpsc::Sender<Order>,
+    /// From there: the machine has become another.
+    renewals: mpsc::Receiver<Renewal>,
+    /// Tells there that the machine is to end.
+    ending: Arc<Notify>,
     /// PID 1's folder of /proc, opened while /proc could be reached: it moves into the root with everything else.
     init_folder: OwnedFd,
 }
@@ -122,13 +158,13 @@ impl View {
                     let _ = self.tell(&Word::Health(seen)).await;
                 }
                 call = self.asked.recv() => match call {
-                    Some(Call { request, reply }) => {
-                        let answer = self.answer(request).await;
-                        // Whoever asked may have gone.
-                        let _ = reply.send(answer);
-                    }
+                    Some(call) => self.answer(call).await,
                     None => return,
                 },
+                Some(renewal) = self.renewals.recv() => {
+                    // An image's init has no part in it.
+                    let _ = self.tell(&Word::Renewed(Box::new(renewal))).await;
+                }
             }
         }
     }
@@ -147,8 +183,15 @@ impl View {
             }
             Notice::Entrypoint { running, exit } => self.entrypoint = (running, exit),
             Notice::Health(seen) => self.health.resume(seen),
-            Notice::Ready { since_us } => self.health.start(since_us),
-            Notice::Ending => self.health.stop(),
+            Notice::Ready { since_us } => {
+                self.ready = true;
+                self.health.start(since_us);
+            }
+            Notice::Asked => self.ending.notify_one(),
+            Notice::Ending => {
+                self.ending.notify_one();
+                self.health.stop();
+            }
             Notice::Stop => {}
         }
     }
@@ -167,8 +210,13 @@ impl View {
         Ok(())
     }
 
-    async fn answer(&mut self, request: Request) -> Reply {
-        match request {
+    async fn answer(&mut self, call: Call) {
+        let Call {
+            request,
+            asker,
+            reply,
+        } = call;
+        let answer = match request {
             Request::Status => {
                 let mut status = figures::read();
                 (status.entrypoint_running, status.entrypoint_exit) = self.entrypoint.clone();
@@ -177,28 +225,47 @@ impl View {
             }
             Request::SetClock { clock_ns } => match clock::set(clock_ns) {
                 Ok(()) => Reply::Done,
-                Err(e) => Reply::Failed {
-                    message: format!("cannot set the clock: {e}"),
-                },
+                Err(e) => failed(&format!("cannot set the clock: {e}")),
             },
-            Request::Freeze { .. } | Request::Thaw => Reply::Failed {
-                message: "this guest cannot stand still".into(),
-            },
-            Request::Shutdown { .. } => match self.shut_down(request).await {
+            Request::Shutdown { grace_ms } => match self.shut_down(grace_ms).await {
                 Ok(()) => Reply::Stopping,
-                Err(e) => Reply::Failed {
-                    message: format!("cannot reach init: {}", chain(&e)),
-                },
+                Err(e) => failed(&format!("cannot reach init: {}", chain(&e))),
             },
-        }
+            // PID 1 would go on with the boot all the same.
+            Request::Freeze { .. } if !self.ready => failed("the guest is still starting"),
+            Request::Freeze { patience_ms } => {
+                let init = if self.init.is_some() {
+                    Init::Powerunit
+                } else {
+                    Init::Image
+                };
+                let order = Order::Freeze {
+                    patience_ms,
+                    init,
+                    asker,
+                    reply,
+                };
+                return self.order(order).await;
+            }
+            Request::Thaw => return self.order(Order::Thaw { asker, reply }).await,
+        };
+        // Whoever asked may have gone.
+        let _ = reply.send(answer);
     }
 
-    async fn shut_down(&mut self, request: Request) -> Result<()> {
-        if self.init.is_none() {
+    /// It is answered where it is carried out; one that cannot be is not answered, which its asker sees.
+    async fn order(&self, order: Order) {
+        let _ = self.orders.send(order).await;
+    }
+
+    async fn shut_down(&mut self, grace_ms: Option<u64>) -> Result<()> {
+        self.ending.notify_one();
+        if self.init.is_some() {
+            self.tell(&Word::Shutdown { grace_ms }).await
+        } else {
             // What every init takes for Ctrl-Alt-Del, which is a reboot, which ends a microVM.
-            return sys::kill(1, libc::SIGINT);
+            sys::kill(1, libc::SIGINT)
         }
-        self.tell(&Word::Ask(request)).await
     }
 
     async fn tell(&mut self, word: &Word) -> Result<()> {
@@ -208,5 +275,11 @@ impl View {
         let mut line = serde_json::to_vec(word)?;
         line.push(b'\n');
         init.write_all(&line).await
+    }
+}
+
+fn failed(message: &str) -> Reply {
+    Reply::Failed {
+        message: message.into(),
     }
 }

@@ -1,7 +1,8 @@
 //! The image's health check: run now and then beside everything else, by the worker, so that it goes on whoever is PID 1.
 //!
 //! The invariant: one check at a time. Each is over, with its whole process group, before the pause to the next begins; when
-//! the watch is dropped, so is the check that runs. A worker that takes a dead one's place goes on where that one was.
+//! the watch is dropped, so is the check that runs. A worker that takes a dead one's place goes on where that one was. None begins
+//! while the machine stands still.
 
 mod check;
 mod monitor;
@@ -18,6 +19,7 @@ use tokio::task::JoinSet;
 use crate::clock::uptime_us;
 use crate::console::chain;
 use crate::launch::{Error, Found, Launch, Wanted};
+use crate::machine::Handle;
 use crate::users::Accounts;
 use monitor::Monitor;
 
@@ -27,12 +29,13 @@ pub(crate) struct Health {
     plan: Option<Plan>,
     seen: watch::Sender<control::Health>,
     changes: watch::Receiver<control::Health>,
+    machine: Handle,
     /// Aborted with this value, and the check that runs with it.
     running: JoinSet<()>,
 }
 
 impl Health {
-    pub(crate) fn new(config: &Config) -> Self {
+    pub(crate) fn new(config: &Config, machine: Handle) -> Self {
         let unchecked = control::Health {
             state: HealthState::Starting,
             failing_streak: 0,
@@ -43,6 +46,7 @@ impl Health {
             plan: Plan::new(config),
             seen,
             changes,
+            machine,
             running: JoinSet::new(),
         }
     }
@@ -63,7 +67,9 @@ impl Health {
     /// Checks from now on what has been running since `started_us` on the guest's monotonic clock.
     pub(crate) fn start(&mut self, started_us: u64) {
         if let Some(plan) = self.plan.clone() {
-            self.running.spawn(plan.watch(started_us, self.seen.clone()));
+            let machine = self.machine.clone();
+            self.running
+                .spawn(plan.watch(started_us, self.seen.clone(), machine));
         }
     }
 
@@ -82,7 +88,6 @@ impl Health {
 struct Plan {
     health: guest_protocol::Health,
     argv: Vec<String>,
-    hostname: String,
     env: BTreeMap<String, String>,
 }
 
@@ -107,12 +112,11 @@ impl Plan {
         Some(Self {
             health,
             argv,
-            hostname: config.hostname.clone(),
             env: config.env.clone(),
         })
     }
 
-    async fn watch(self, started_us: u64, seen: watch::Sender<control::Health>) {
+    async fn watch(self, started_us: u64, seen: watch::Sender<control::Health>, machine: Handle) {
         let before = seen.borrow().clone();
         let mut monitor = Monitor::new(&self.health, Duration::from_micros(started_us));
         monitor.resume(before.state, before.failing_streak);
@@ -122,6 +126,7 @@ impl Plan {
         loop {
             let due = since.saturating_add(monitor.pause(since));
             tokio::time::sleep(due.saturating_sub(now())).await;
+            machine.moving().await;
             let began = now();
             let (result, output) = self.check(monitor.timeout()).await;
             let state = monitor.take(began, result == CheckResult::Exit(Exit::Code(0)));
@@ -152,11 +157,12 @@ impl Plan {
 
     /// Anew for each check: the image's accounts and programs may have changed.
     fn resolve(&self) -> Result<Launch, Error> {
+        let uname = rustix::system::uname();
         let wanted = Wanted {
             argv: &self.argv,
             user: &self.health.user,
             workdir: &self.health.workdir,
-            hostname: &self.hostname,
+            hostname: &uname.nodename().to_string_lossy(),
             env: &[&self.env],
         };
         Launch::resolve(&wanted, &Accounts::load(Path::new("/etc")), Found::at)

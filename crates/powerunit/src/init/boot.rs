@@ -17,7 +17,6 @@ use rustix::fs::{Mode, OFlags};
 use rustix::mount::MountFlags;
 use rustix::process::{Resource, Rlimit};
 
-use super::dialogue::Dialogue;
 use super::life::Event;
 use super::modules::Queue;
 use super::successor::{NoInit, OwnRoot, Successor};
@@ -25,6 +24,7 @@ use super::supervise::SIGNALS;
 use super::{Init, entropy, entrypoint, handover, mounts, names, network, root, switch, uevent, volumes};
 use crate::clock::{self, uptime_us};
 use crate::console::{self, chain};
+use crate::dialogue::{self, Dialogue, Purpose};
 use crate::listen::Listener;
 use crate::ssh::Settings;
 use crate::sys;
@@ -66,13 +66,13 @@ impl NoRoot {
 impl Init {
     /// Boots as far as it goes. Gives what the machine's life is to begin with, if that is not just to be up.
     pub(super) fn boot(&mut self) -> Option<Event> {
-        let init_us = uptime_us();
+        self.init_us = uptime_us();
         self.prepare();
         let mut modules = Queue::read().unwrap_or_else(|e| {
             self.report.warning("modules", &e);
             Queue::default()
         });
-        let config = match self.ask(init_us, &mut modules) {
+        let config = match self.ask(&mut modules) {
             Ok(config) => config,
             Err(end) => return Some(end),
         };
@@ -175,10 +175,14 @@ impl Init {
 
     /// Loads modules until the host has answered, and asks on when there are none left; or gives what ends the machine before
     /// it has begun.
-    fn ask(&mut self, init_us: u64, modules: &mut Queue) -> Result<Arc<Config>, Event> {
-        let mut dialogue = Dialogue::new(init_us);
+    fn ask(&mut self, modules: &mut Queue) -> Result<Arc<Config>, Event> {
+        let mut dialogue = Dialogue::new(self.init_us, Purpose::Config);
         loop {
-            match dialogue.advance() {
+            let answer = dialogue.advance().and_then(|answer| {
+                let config = answer.map(|(answer, host)| Ok((dialogue::config(answer)?, host)));
+                config.transpose()
+            });
+            match answer {
                 Ok(Some((config, host))) => {
                     self.report.connect(host);
                     self.report.phase("config received");
@@ -203,7 +207,7 @@ impl Init {
                 dialogue.settle();
                 continue;
             }
-            dialogue.wait(self.signals.as_ref().map(AsFd::as_fd));
+            dialogue.wait(self.signals.as_ref().map(AsFd::as_fd), None);
             if let Some(stop) = self.signals().pop() {
                 return Err(stop);
             }

@@ -7,7 +7,7 @@ use crate::sys;
 
 /// Why the host's entropy was not credited.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Error {
+pub(crate) enum Error {
     #[error(
         "the config's entropy is not hexadecimal, two digits a byte, at most {} bytes",
         sys::MAX_ENTROPY
@@ -20,7 +20,7 @@ pub(super) enum Error {
 }
 
 /// Credits the bytes that `hex` spells. None is fine.
-pub(super) fn credit(hex: &str) -> Result<(), Error> {
+pub(crate) fn credit(hex: &str) -> Result<(), Error> {
     let bytes = decode(hex).ok_or(Error::NotHex)?;
     if bytes.is_empty() {
         return Ok(());

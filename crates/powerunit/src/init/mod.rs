@@ -5,8 +5,7 @@
 
 mod boot;
 mod device;
-mod dialogue;
-mod entropy;
+pub(crate) mod entropy;
 mod entrypoint;
 mod fill;
 mod handover;
@@ -14,11 +13,9 @@ mod keeper;
 mod life;
 mod modules;
 mod mounts;
-mod names;
-mod network;
+pub(crate) mod names;
+pub(crate) mod network;
 mod power;
-mod processes;
-mod report;
 mod root;
 mod successor;
 mod supervise;
@@ -32,7 +29,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use guest_protocol::control::Health;
-use guest_protocol::{Config, Exit, Init as Who};
+use guest_protocol::{Config, Exit, Init as Who, Renewal};
 
 use crate::clock::uptime_us;
 use crate::console::{chain, say};
@@ -40,12 +37,12 @@ use crate::figures;
 use crate::link::{Link, Notice};
 use crate::listen::Listener;
 use crate::machine::Root;
+use crate::report::Report;
 use crate::sys;
 use crate::worker::{self, Inheritance};
 use keeper::Keeper;
 use life::{Event, Life};
 use modules::Queue;
-use report::Report;
 use supervise::{Entrypoint, LONGEST_GRACE};
 use switch::Below;
 
@@ -59,6 +56,8 @@ struct Init {
     /// Where signals arrive; `None` only if the kernel refused to make it.
     signals: Option<OwnedFd>,
     config: Option<Arc<Config>>,
+    /// When PID 1 began, microseconds since the kernel's start.
+    init_us: u64,
     listeners: Vec<Listener>,
     worker: Keeper,
     root: Root,
@@ -124,6 +123,7 @@ impl Init {
 
     fn fork_worker(&mut self, config: Arc<Config>) -> std::io::Result<()> {
         let (link, theirs) = Link::pair()?;
+        let initramfs = self.initramfs()?;
         // SAFETY: PID 1 has one thread, as `run` demands, and makes no other.
         match unsafe { sys::fork() }? {
             Some(pid) => {
@@ -142,8 +142,30 @@ impl Init {
                     link: theirs,
                     listeners,
                     config,
+                    init_us: self.init_us,
+                    initramfs,
                 })
             }
+        }
+    }
+
+    /// The folder of the first root, wherever it is now.
+    fn initramfs(&self) -> std::io::Result<OwnedFd> {
+        match &self.below {
+            Some(below) => below.folder(),
+            None => switch::own_root(),
+        }
+    }
+
+    /// The machine has become another: so do the workers to come.
+    fn renewed(&mut self, renewal: Renewal) {
+        let Some(config) = &mut self.config else { return };
+        let config = Arc::make_mut(config);
+        config.hostname = renewal.hostname;
+        config.host_key = renewal.host_key;
+        config.authorized_keys = renewal.authorized_keys;
+        if renewal.network.is_some() {
+            config.network = renewal.network;
         }
     }
 

@@ -2,11 +2,12 @@
 //!
 //! The invariant: the image's own lines in /etc/hosts stay; a file that already says what it should is not written.
 
+use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::path::Path;
 
 use guest_protocol::Network;
-use rustix::fs::Mode;
+use rustix::fs::{FileType, Mode};
 
 use crate::files;
 
@@ -21,11 +22,13 @@ const MAX_SERVERS: usize = 3;
 
 /// What could not be set.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Error {
+pub(crate) enum Error {
     #[error("`{0}` is no host name: 1 to 64 letters, digits and `-`")]
     Hostname(String),
     #[error("the kernel does not take the host name")]
     Kernel(#[source] std::io::Error),
+    #[error("`{0}` is no id of a machine: 32 hexadecimal digits in lower case, not all of them 0")]
+    MachineId(String),
     #[error("`{0}` is no search domain")]
     Search(String),
     #[error("cannot write {path}")]
@@ -37,7 +40,7 @@ pub(super) enum Error {
 }
 
 /// Tells the kernel the machine's name.
-pub(super) fn set_hostname(name: &str) -> Result<(), Error> {
+pub(crate) fn set_hostname(name: &str) -> Result<(), Error> {
     if !is_hostname(name) {
         return Err(Error::Hostname(name.into()));
     }
@@ -45,7 +48,7 @@ pub(super) fn set_hostname(name: &str) -> Result<(), Error> {
 }
 
 /// Writes /etc/hostname, /etc/hosts and /etc/resolv.conf where they do not say what they should. Gives what failed.
-pub(super) fn write_files(hostname: &str, network: Option<&Network>) -> Vec<Error> {
+pub(crate) fn write_files(hostname: &str, network: Option<&Network>) -> Vec<Error> {
     let mut errors = Vec::new();
     if is_hostname(hostname) {
         errors.extend(write("/etc/hostname", |_| format!("{hostname}\n")).err());
@@ -63,6 +66,32 @@ pub(super) fn write_files(hostname: &str, network: Option<&Network>) -> Vec<Erro
         errors.extend(write("/etc/resolv.conf", |_| resolv_conf(&network.dns, &network.search)).err());
     }
     errors
+}
+
+/// Where programs find what tells this machine from every other (machine-id(5)), and where D-Bus may have a copy of its own.
+const MACHINE_ID: &str = "/etc/machine-id";
+const DBUS_MACHINE_ID: &str = "/var/lib/dbus/machine-id";
+
+/// Writes the machine's id; an empty one changes nothing. Gives what failed.
+pub(crate) fn write_machine_id(id: &str) -> Vec<Error> {
+    if id.is_empty() {
+        return Vec::new();
+    }
+    if !is_machine_id(id) {
+        return vec![Error::MachineId(id.into())];
+    }
+    // Elsewhere it is a link to the other.
+    let own = rustix::fs::lstat(DBUS_MACHINE_ID)
+        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
+    let paths = [Some(MACHINE_ID), own.then_some(DBUS_MACHINE_ID)];
+    let written = paths
+        .into_iter()
+        .flatten()
+        .map(|path| write(path, |_| format!("{id}\n")));
+    // A root that cannot be written to, and has no such file, names no other machine.
+    let missing =
+        |e: &Error| matches!(e, Error::Write { source, .. } if source.kind() == ErrorKind::NotFound);
+    written.filter_map(Result::err).filter(|e| !missing(e)).collect()
 }
 
 fn write(path: &'static str, wanted: impl FnOnce(&str) -> String) -> Result<(), Error> {
@@ -135,6 +164,11 @@ fn is_hostname(name: &str) -> bool {
     (1..=64).contains(&name.len()) && name.bytes().all(plain)
 }
 
+fn is_machine_id(id: &str) -> bool {
+    let digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    id.len() == 32 && id.bytes().all(digit) && id.bytes().any(|byte| byte != b'0')
+}
+
 fn is_domain(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
     (1..=253).contains(&name.len()) && name.bytes().all(plain)
@@ -177,6 +211,20 @@ mod tests {
         let expected =
             "nameserver 10.0.0.1\nnameserver fd00::1\nnameserver 1.1.1.1\nsearch example.com corp\n";
         assert_eq!(resolv_conf(&dns, &search), expected);
+    }
+
+    #[test]
+    fn an_id_of_a_machine_is_machine_id5s() {
+        assert!(is_machine_id("0123456789abcdef0123456789abcdef"));
+        for id in [
+            "0".repeat(32),
+            "A".repeat(32),
+            "a".repeat(31),
+            "g".repeat(32),
+            format!("{}\n", "a".repeat(31)),
+        ] {
+            assert!(!is_machine_id(&id), "{id:?}");
+        }
     }
 
     #[test]

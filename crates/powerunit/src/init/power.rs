@@ -11,6 +11,7 @@ use rustix::system::RebootCommand;
 use super::root::{BASE, ROOT, UPPER};
 use super::switch::Below;
 use crate::console::say;
+use crate::mount_table::unescape;
 
 /// Never comes back, unless the kernel refuses.
 pub(super) fn off(below: Option<&Below>) {
@@ -82,34 +83,8 @@ fn order(mounts: &str) -> Vec<Mounted> {
     mounted
 }
 
-/// Undoes the octal escapes of /proc/self/mounts (space, tab, newline, backslash; proc_pid_mounts(5)).
-fn unescape(field: &str) -> PathBuf {
-    use std::os::unix::ffi::OsStringExt;
-    let mut bytes = Vec::with_capacity(field.len());
-    let mut rest = field.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        let escaped = (*first == b'\\')
-            .then(|| after.first_chunk::<3>())
-            .flatten()
-            .and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
-        match escaped {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = after.get(3..).unwrap_or_default();
-            }
-            None => {
-                bytes.push(*first);
-                rest = after;
-            }
-        }
-    }
-    PathBuf::from(std::ffi::OsString::from_vec(bytes))
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     #[test]
@@ -130,21 +105,5 @@ mod tests {
             disk,
         });
         assert_eq!(order(mounts), expected);
-    }
-
-    proptest! {
-        #[test]
-        fn every_escaped_path_is_found_again(bytes in prop::collection::vec(1u8..=255, 1..30)) {
-            use std::os::unix::ffi::OsStrExt;
-            let escape = |byte: &u8| match byte {
-                b' ' | b'\t' | b'\n' | b'\\' => format!("\\{byte:03o}").into_bytes(),
-                byte => vec![*byte],
-            };
-            let escaped: Vec<u8> = bytes.iter().flat_map(escape).collect();
-            if let Ok(escaped) = String::from_utf8(escaped) {
-                let path = unescape(&escaped);
-                prop_assert_eq!(path.as_os_str().as_bytes(), bytes.as_slice());
-            }
-        }
     }
 }

@@ -3,18 +3,18 @@
 //! The invariant: every child is reaped, whoever its parent was; what happens next is decided by [`Life`] and only carried out
 //! here.
 
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use guest_protocol::Exit;
-use guest_protocol::control::Request;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, WaitOptions, WaitStatus};
 
 use super::life::{Action, Event, Life};
-use super::{Init, power, processes};
+use super::{Init, power};
 use crate::console::say;
 use crate::link::{Notice, Word};
-use crate::sys;
+use crate::{freeze, processes, sys};
 
 /// How often the processes are counted while the machine waits for them to end: nothing announces the end of other processes'
 /// children.
@@ -105,17 +105,14 @@ impl Init {
         let mut events = Vec::new();
         for word in self.worker.heard() {
             match word {
-                Word::Ask(Request::Shutdown { grace_ms }) => {
+                Word::Shutdown { grace_ms } => {
                     let grace = grace_ms.map_or(self.grace(), Duration::from_millis);
                     events.push(Event::Stop {
                         grace: grace.min(LONGEST_GRACE),
                     });
                 }
-                // The worker answers all others itself.
-                Word::Ask(
-                    Request::Status | Request::SetClock { .. } | Request::Freeze { .. } | Request::Thaw,
-                ) => {}
                 Word::Health(health) => self.health = Some(health),
+                Word::Renewed(renewal) => self.renewed(*renewal),
             }
         }
         events
@@ -134,6 +131,10 @@ impl Init {
                         "the SSH server ended ({}) and is started again",
                         describe(status)
                     ));
+                }
+                // It may have left the machine standing still.
+                if let Ok(initramfs) = self.initramfs() {
+                    freeze::undo(initramfs.as_fd());
                 }
                 events.push(Event::WorkerGone);
             } else if self
@@ -164,7 +165,10 @@ impl Init {
 
     pub(super) fn carry_out(&mut self, action: Action) {
         match action {
-            Action::StopEntrypoint => self.signal_entrypoint(None),
+            Action::StopEntrypoint => {
+                self.worker.tell(&Notice::Asked);
+                self.signal_entrypoint(None);
+            }
             Action::KillEntrypoint => self.signal_entrypoint(Some(libc::SIGKILL)),
             Action::TerminateOthers => {
                 self.worker.tell(&Notice::Ending);

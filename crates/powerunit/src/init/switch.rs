@@ -41,8 +41,7 @@ pub(super) struct Below(OwnedFd);
 
 /// Makes `root` the root of this process and of all that it starts.
 pub(super) fn switch(root: &str) -> Result<Below, Error> {
-    let below = rustix::fs::open("/", OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .map_err(|e| Error::Open(e.into()))?;
+    let below = own_root().map_err(Error::Open)?;
     for mount in mounts::EARLY {
         let target = mount.target;
         // A link in the image is meant inside it, and not in the initramfs, where this process still is.
@@ -64,7 +63,18 @@ pub(super) fn switch(root: &str) -> Result<Below, Error> {
     Ok(Below(below))
 }
 
+/// The folder that is this process's root.
+pub(super) fn own_root() -> std::io::Result<OwnedFd> {
+    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open("/", flags, Mode::empty())?)
+}
+
 impl Below {
+    /// The initramfs's folder.
+    pub(super) fn folder(&self) -> std::io::Result<OwnedFd> {
+        self.0.try_clone()
+    }
+
     /// Deletes the files of the initramfs. What is mounted there stays, and so does what cannot be deleted.
     pub(super) fn free(&self) {
         // Memory that is not freed is no reason to stop.

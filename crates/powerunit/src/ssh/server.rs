@@ -1,7 +1,8 @@
 //! Accepting connections.
 //!
 //! The invariant: strangers on the network can neither use up the server nor lock its owner out. Few connections may be at
-//! their login at a time; with one more, the oldest of them is ended. The host's own, over vsock, do not count.
+//! their login at a time; with one more, the oldest of them is ended. The host's own, over vsock, do not count. A connection
+//! lasts no longer than the settings it was made with.
 
 use std::collections::VecDeque;
 use std::io;
@@ -11,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::net::{SocketFlags, accept_with, getpeername, getsockname};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::connection::Connection;
 use super::fd::Fd;
@@ -23,14 +24,19 @@ use crate::machine;
 /// How long to wait when the machine is out of descriptors or memory.
 const RESPITE: Duration = Duration::from_millis(100);
 
-/// Serves SSH on `listeners` for ever. Must be called inside a runtime; one thread is enough.
+/// Serves SSH on `listeners` for ever, as the latest `settings` say: when they change, all connections end. While the machine
+/// stands still none is served that was not there before. Must be called inside a runtime; one thread is enough.
 ///
 /// # Errors
 ///
 /// A listener cannot be watched.
-pub async fn serve(listeners: Vec<Listener>, settings: Settings, machine: machine::Handle) -> io::Result<()> {
+pub async fn serve(
+    listeners: Vec<Listener>,
+    settings: watch::Receiver<Arc<Settings>>,
+    machine: machine::Handle,
+) -> io::Result<()> {
     let server = Arc::new(Server {
-        settings: Arc::new(settings),
+        settings,
         machine,
         logging_in: Mutex::default(),
     });
@@ -47,7 +53,7 @@ pub async fn serve(listeners: Vec<Listener>, settings: Settings, machine: machin
 }
 
 struct Server {
-    settings: Arc<Settings>,
+    settings: watch::Receiver<Arc<Settings>>,
     machine: machine::Handle,
     logging_in: Mutex<LoggingIn>,
 }
@@ -64,6 +70,7 @@ async fn accept(server: Arc<Server>, socket: Fd) {
     loop {
         match socket.read_with(|fd| accept_with(fd, flags)).await {
             Ok(stream) => {
+                server.machine.moving().await;
                 if let Err(error) = server.clone().start(stream) {
                     tracing::debug!(%error, "a connection cannot be served");
                 }
@@ -91,11 +98,14 @@ impl Server {
             let server = self.clone();
             move || number.into_iter().for_each(|number| server.leave(number))
         };
-        let (settings, machine) = (self.settings.clone(), self.machine.clone());
-        let connection = Connection::new(Fd::new(stream)?, peer, settings, machine, Box::new(leave.clone()))?;
+        let mut settings = self.settings.clone();
+        let present = settings.borrow_and_update().clone();
+        let machine = self.machine.clone();
+        let connection = Connection::new(Fd::new(stream)?, peer, present, machine, Box::new(leave.clone()))?;
         tokio::spawn(async move {
             tokio::select! {
                 end = connection.run() => tracing::debug!(%end, %peer, "a connection ended"),
+                () = changed(settings) => tracing::info!(%peer, "the machine is another: ended the connection"),
                 () = told(evicted) => tracing::info!(%peer, "too many connections are at their login: ended the oldest"),
             }
             leave();
@@ -115,7 +125,7 @@ impl Server {
         logging_in.last += 1;
         let number = logging_in.last;
         logging_in.connections.push_back((number, keep));
-        while logging_in.connections.len() > self.settings.limits.logging_in
+        while logging_in.connections.len() > self.settings.borrow().limits.logging_in
             && let Some((_, oldest)) = logging_in.connections.pop_front()
         {
             // One that has just ended needs no telling.
@@ -128,6 +138,13 @@ impl Server {
         self.logging_in()
             .connections
             .retain(|(other, _)| *other != number);
+    }
+}
+
+/// Waits until there are others; never ends if there will be none.
+async fn changed(mut settings: watch::Receiver<Arc<Settings>>) {
+    if settings.changed().await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 

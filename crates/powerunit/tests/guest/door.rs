@@ -1,10 +1,10 @@
 //! The way into a guest: its SSH server over vsock, for a stock client on this machine's loopback.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 
 use guest_protocol::control::{Reply, Request, Status};
@@ -34,8 +34,13 @@ pub(crate) fn with_key(mut plan: Plan) -> Plan {
 impl Door {
     /// To the guest whose files are in `folder`.
     pub(crate) fn open(folder: &Path) -> Self {
-        let file = folder.join("key");
-        std::fs::write(&file, &key().0).unwrap();
+        Self::open_with(folder, "key", &key().0)
+    }
+
+    /// The same with another private key, for which a file of that name is made.
+    pub(crate) fn open_with(folder: &Path, name: &str, key: &str) -> Self {
+        let file = folder.join(name);
+        std::fs::write(&file, key).unwrap();
         rustix::fs::chmod(&file, rustix::fs::Mode::RUSR).unwrap();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -107,20 +112,38 @@ impl Door {
     }
 
     pub(crate) fn status(&self) -> Status {
-        let mut ssh = self.ssh(&["-s"]);
-        let mut ssh = ssh
+        self.control().status()
+    }
+
+    /// A conversation with the guest's init.
+    pub(crate) fn control(&self) -> Control {
+        let ssh = self
+            .ssh(&["-s"])
             .arg(guest_protocol::CONTROL_SUBSYSTEM)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .spawn()
+            .spawn();
+        let mut ssh = ssh.unwrap();
+        let answers = BufReader::new(ssh.stdout.take().unwrap());
+        Control { ssh, answers }
+    }
+
+    /// The host key that the guest shows: what stands behind its type in a `.pub` file.
+    pub(crate) fn host_key(&self) -> String {
+        let scan = Command::new("ssh-keyscan")
+            .args([
+                "-T",
+                "60",
+                "-t",
+                "ed25519",
+                "-p",
+                &self.port.to_string(),
+                "127.0.0.1",
+            ])
+            .output()
             .unwrap();
-        let request = serde_json::to_string(&Request::Status).unwrap() + "\n";
-        ssh.stdin.take().unwrap().write_all(request.as_bytes()).unwrap();
-        let output = ssh.wait_with_output().unwrap();
-        match serde_json::from_slice(&output.stdout) {
-            Ok(Reply::Status(status)) => status,
-            other => panic!("{other:?}"),
-        }
+        let text = String::from_utf8_lossy(&scan.stdout).into_owned();
+        text.split_whitespace().last().unwrap_or_default().to_owned()
     }
 
     /// The guest's status as soon as `wanted` says so.
@@ -133,6 +156,41 @@ impl Door {
             }
             assert!(start.elapsed() < PATIENCE, "{status:?}");
         }
+    }
+}
+
+/// The control subsystem, over a connection of its own that breaks when this is dropped.
+pub(crate) struct Control {
+    ssh: Child,
+    answers: BufReader<std::process::ChildStdout>,
+}
+
+impl Control {
+    pub(crate) fn ask(&mut self, request: &Request) -> Reply {
+        let line = serde_json::to_string(request).unwrap() + "\n";
+        self.ssh
+            .stdin
+            .as_mut()
+            .unwrap()
+            .write_all(line.as_bytes())
+            .unwrap();
+        let mut answer = String::new();
+        self.answers.read_line(&mut answer).unwrap();
+        serde_json::from_str(&answer).unwrap_or_else(|e| panic!("{answer:?}: {e}"))
+    }
+
+    pub(crate) fn status(&mut self) -> Status {
+        match self.ask(&Request::Status) {
+            Reply::Status(status) => status,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        let _ = self.ssh.kill();
+        let _ = self.ssh.wait();
     }
 }
 

@@ -5,13 +5,13 @@ use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use guest_protocol::frame::{self, Decoder};
-use guest_protocol::{Config, Entrypoint, Exit, GuestMessage, HostMessage, Ready, Root, VERSION};
+use guest_protocol::{Config, Entrypoint, Exit, GuestMessage, HostMessage, Ready, Renewal, Root, VERSION};
 use images::Task;
 use images::bundle::{Bundle, KernelStore, Source};
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -298,41 +298,54 @@ pub(crate) enum Answer {
     /// As soon as the guest has settled.
     Later(Box<Config>),
     HangUpLater,
+    Renew(Box<Renewal>),
+    /// With the wall clock set to that.
+    Unchanged(u64),
     Refuse(&'static str),
     HangUp,
 }
 
-/// The host's end of the dialogue, one connection after another, until the test is over.
-fn host(listener: &UnixListener, said: &Sender<GuestMessage>, mut answer: impl FnMut(usize) -> Answer) {
-    'connections: for (count, stream) in listener.incoming().map_while(Result::ok).enumerate() {
-        let mut stream = stream;
-        let (mut decoder, mut buffer) = (Decoder::default(), [0; 4096]);
-        let mut answered = None;
-        while let Ok(length @ 1..) = stream.read(&mut buffer) {
-            decoder.push(&buffer[..length]);
-            while let Some(message) = decoder.message::<GuestMessage>().unwrap() {
-                let asks = matches!(message, GuestMessage::Hello(_));
-                let settled = matches!(message, GuestMessage::Settled { .. });
-                if said.send(message).is_err() {
-                    return;
-                }
-                if asks {
-                    answered = Some(answer(count));
-                }
-                let now = match &answered {
-                    Some(Answer::Later(_) | Answer::HangUpLater) => settled,
-                    _ => asks,
-                };
-                let reply = match answered.take_if(|_| now) {
-                    Some(Answer::Config(config) | Answer::Later(config)) => HostMessage::Config(config),
-                    Some(Answer::Refuse(reason)) => HostMessage::Refused {
-                        reason: reason.into(),
-                    },
-                    Some(Answer::HangUp | Answer::HangUpLater) => continue 'connections,
-                    None => continue,
-                };
-                stream.write_all(&frame::encode(&reply).unwrap()).unwrap();
+/// The host's end of the dialogues, until the test is over. Each connection lasts as long as the guest wants it to.
+fn host(listener: &UnixListener, said: &Sender<GuestMessage>, answer: impl FnMut(usize) -> Answer + Send) {
+    let answer = &Mutex::new(answer);
+    std::thread::scope(|scope| {
+        for (count, stream) in listener.incoming().map_while(Result::ok).enumerate() {
+            scope.spawn(move || converse(stream, said, || answer.lock().unwrap()(count)));
+        }
+    });
+}
+
+/// One connection.
+fn converse(mut stream: UnixStream, said: &Sender<GuestMessage>, mut answer: impl FnMut() -> Answer) {
+    let (mut decoder, mut buffer) = (Decoder::default(), [0; 4096]);
+    let mut answered = None;
+    while let Ok(length @ 1..) = stream.read(&mut buffer) {
+        decoder.push(&buffer[..length]);
+        while let Some(message) = decoder.message::<GuestMessage>().unwrap() {
+            let asks = matches!(message, GuestMessage::Hello(_));
+            let settled = matches!(message, GuestMessage::Settled { .. });
+            if said.send(message).is_err() {
+                return;
             }
+            if asks {
+                answered = Some(answer());
+            }
+            let now = match &answered {
+                Some(Answer::Later(_) | Answer::HangUpLater) => settled,
+                _ => asks,
+            };
+            let reply = match answered.take_if(|_| now) {
+                Some(Answer::Config(config) | Answer::Later(config)) => HostMessage::Config(config),
+                Some(Answer::Refuse(reason)) => HostMessage::Refused {
+                    reason: reason.into(),
+                },
+                Some(Answer::Renew(renewal)) => HostMessage::Renew(renewal),
+                Some(Answer::Unchanged(clock_ns)) => HostMessage::Unchanged { clock_ns },
+                Some(Answer::HangUp | Answer::HangUpLater) => return,
+                None => continue,
+            };
+            // A guest that is ended meanwhile hears nothing any more.
+            let _ = stream.write_all(&frame::encode(&reply).unwrap());
         }
     }
 }
@@ -407,6 +420,18 @@ pub(crate) fn image(sandbox: &Sandbox, commands: &[&str]) -> PathBuf {
 pub(crate) fn roomy(sandbox: &Sandbox, commands: &[&str]) -> PathBuf {
     let file = image(sandbox, &[]);
     images::rootfs::grow(&file, 128 << 20).unwrap();
+    debugfs(&file, commands);
+    file
+}
+
+/// A copy of a Debian with systemd, changed by debugfs.
+pub(crate) fn systemd(sandbox: &Sandbox, commands: &[&str]) -> PathBuf {
+    let file = sandbox.path().join("systemd.ext4");
+    let copied = Command::new("cp")
+        .arg("--sparse=always")
+        .args([&testkit::debian(testkit::Debian::Systemd), &file])
+        .status();
+    assert!(copied.unwrap().success());
     debugfs(&file, commands);
     file
 }

@@ -1,12 +1,11 @@
 //! From up to off: who may ask for it, and what is left on the disk; and the worker's second life.
 
 use std::path::PathBuf;
-use std::process::Command;
 
 use guest_protocol::{Exit, Init};
 use testkit::Sandbox;
 
-use crate::guest::{Answer, Guest, Plan, debugfs, image, journal_is_closed};
+use crate::guest::{Answer, Guest, Plan, debugfs, image, journal_is_closed, systemd};
 
 #[test]
 fn the_images_own_commands_end_the_machine() {
@@ -88,19 +87,13 @@ fn systemd_closes_the_disk_under_the_overlay() {
     let unit = sandbox.path().join("off.service");
     let text = "[Unit]\nAfter=basic.target\n[Service]\nType=oneshot\nExecStart=/bin/systemctl reboot\n";
     std::fs::write(&unit, text).unwrap();
-    let base = sandbox.path().join("systemd.ext4");
-    let copied = Command::new("cp")
-        .arg("--sparse=always")
-        .args([&testkit::debian(testkit::Debian::Systemd), &base])
-        .status();
-    assert!(copied.unwrap().success());
     let commands = [
         format!("write {} etc/systemd/system/off.service", unit.display()),
         "mkdir etc/systemd/system/default.target.wants".to_owned(),
         "symlink etc/systemd/system/default.target.wants/off.service /etc/systemd/system/off.service"
             .to_owned(),
     ];
-    debugfs(&base, &commands.each_ref().map(String::as_str));
+    let base = systemd(&sandbox, &commands.each_ref().map(String::as_str));
     let (console, upper) = life_of_an_own_init(&sandbox, base, Init::Auto);
     assert!(
         debugfs(&upper, &["ls upper/var/lib/systemd"]).contains("random-seed"),

@@ -10,10 +10,12 @@
 mod dialogue;
 mod door;
 mod entrypoint;
+mod freeze;
 mod guest;
 mod health;
 mod images;
 mod life;
 mod network;
+mod renewal;
 mod roots;
 mod volumes;

@@ -78,3 +78,48 @@ fn nobody_but_root_asks_the_init() {
     assert!(!output.status.success());
     assert!(String::from_utf8_lossy(&output.stderr).contains("subsystem request failed"));
 }
+
+/// As when the machine has become another.
+#[test]
+fn connections_end_with_the_settings_they_were_made_with() {
+    let server = Server::start();
+    let mut session = server
+        .ssh()
+        .arg("echo in; cat")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::io::Read::read_exact(session.stdout.as_mut().unwrap(), &mut [0; 3]).unwrap();
+    server.settings.send_modify(|settings| {
+        let mut next = powerunit::ssh::Settings::clone(settings);
+        next.keys.clear();
+        *settings = next.into();
+    });
+    assert_eq!(session.wait().unwrap().code(), Some(255));
+    assert_eq!(
+        server.ssh().arg("true").output().unwrap().status.code(),
+        Some(255)
+    );
+}
+
+#[test]
+fn nothing_begins_while_the_machine_stands_still() {
+    let server = Server::start();
+    let mut session = server
+        .ssh()
+        .arg("echo in; cat")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::io::Read::read_exact(session.stdout.as_mut().unwrap(), &mut [0; 3]).unwrap();
+    server.root.send_replace(Root::Frozen);
+    let mut late = server.ssh().arg("true").spawn().unwrap();
+    // A session that is there goes on, and nothing is waited for in it.
+    drop(session.stdin.take());
+    assert!(session.wait().unwrap().success());
+    assert!(late.try_wait().unwrap().is_none());
+    server.root.send_replace(Root::Up);
+    assert!(late.wait().unwrap().success());
+}

@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
 
 use powerunit::listen::Listener;
 use powerunit::machine::{Call, Handle, Root};
@@ -23,6 +24,7 @@ pub(crate) struct Server {
     pub root: watch::Sender<Root>,
     /// What clients ask of the guest's init.
     pub calls: mpsc::Receiver<Call>,
+    pub settings: watch::Sender<Arc<Settings>>,
 }
 
 /// Runs a command to its end and gives its standard output.
@@ -82,6 +84,8 @@ impl Server {
         let host = std::fs::read_to_string(path.join("host.pub")).unwrap();
         std::fs::write(path.join("known_hosts"), format!("[127.0.0.1]:{port} {host}")).unwrap();
         let (root, seen) = watch::channel(root);
+        let settings = watch::Sender::new(Arc::new(settings));
+        let current = settings.subscribe();
         let (sender, calls) = mpsc::channel(8);
         let machine = Handle::new(seen, sender);
         std::thread::spawn(move || {
@@ -90,7 +94,7 @@ impl Server {
                 .build()
                 .unwrap();
             runtime
-                .block_on(serve(vec![Listener::Tcp(listener)], settings, machine))
+                .block_on(serve(vec![Listener::Tcp(listener)], current, machine))
                 .unwrap();
         });
         Self {
@@ -98,6 +102,7 @@ impl Server {
             port,
             root,
             calls,
+            settings,
         }
     }
 

@@ -15,7 +15,7 @@ use plan::{Invalid, Plan};
 
 /// What did not work.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Error {
+pub(crate) enum Error {
     #[error(transparent)]
     Invalid(#[from] Invalid),
     #[error("cannot open a netlink socket")]
@@ -61,6 +61,45 @@ pub(super) fn set_up(network: Option<&Network>) -> Vec<Error> {
             }
             Err(e) => errors.push(e),
         }
+    }
+    errors
+}
+
+/// Gives every interface of `after` what it is to have, instead of what it has of `before`. It is found by its name, and gets the MAC
+/// address that it is to have. Gives everything that failed; the rest is in force.
+pub(crate) fn renew(before: Option<&Network>, after: &Network) -> Vec<Error> {
+    let mut errors = Vec::new();
+    let socket = match Socket::open() {
+        Ok(socket) => socket,
+        Err(e) => return vec![e],
+    };
+    let before = plans(before);
+    for interface in &after.interfaces {
+        let plan = Plan::parse(interface).map_err(Error::from);
+        let found = plan.and_then(|plan| {
+            Ok((
+                Device::named(&plan.name).map_or_else(|| Device::of(plan.mac), Ok)?,
+                plan,
+            ))
+        });
+        let (device, plan) = match found {
+            Ok(found) => found,
+            Err(e) => {
+                errors.push(e);
+                continue;
+            }
+        };
+        let old = before.iter().find(|old| old.name == plan.name);
+        for request in netlink::removals(device.index, &device.name, old, &plan) {
+            // It may have gone long ago.
+            let _ = socket.make(request);
+        }
+        let mac = plan.mac.filter(|mac| device.mac() != Some(*mac));
+        let rename = mac
+            .into_iter()
+            .flat_map(|mac| netlink::readdress(device.index, &device.name, mac));
+        let requests = rename.chain(netlink::requests(device.index, &device.name, &plan));
+        errors.extend(requests.filter_map(|request| socket.make(request).err()));
     }
     errors
 }
@@ -112,19 +151,35 @@ impl Device {
         })
     }
 
+    fn named(name: &str) -> Option<Self> {
+        let index = attribute(&Path::new(DEVICES).join(name), "ifindex")?;
+        let (index, name) = (index.parse().ok()?, name.into());
+        Some(Self { index, name })
+    }
+
+    fn mac(&self) -> Option<[u8; 6]> {
+        let text = attribute(&Path::new(DEVICES).join(&self.name), "address")?;
+        plan::parse_mac(&text).ok()
+    }
+
     fn find(devices: &Path, mac: Option<[u8; 6]>) -> Option<Self> {
         let devices = std::fs::read_dir(devices).ok()?.flatten().filter_map(|entry| {
-            let attribute = |name: &str| std::fs::read_to_string(entry.path().join(name)).ok();
-            let ethernet = attribute("type")?.trim() == ETHERNET;
-            let wanted = mac.is_none_or(|mac| {
-                attribute("address").is_some_and(|text| plan::parse_mac(text.trim()) == Ok(mac))
-            });
-            let index = attribute("ifindex")?.trim().parse().ok()?;
+            let attribute = |name| attribute(&entry.path(), name);
+            let ethernet = attribute("type")? == ETHERNET;
+            let wanted = mac
+                .is_none_or(|mac| attribute("address").is_some_and(|text| plan::parse_mac(&text) == Ok(mac)));
+            let index = attribute("ifindex")?.parse().ok()?;
             let name = entry.file_name().into_string().ok()?;
             (ethernet && wanted).then_some(Self { index, name })
         });
         devices.min_by_key(|device| device.index)
     }
+}
+
+/// What sysfs says of a device.
+fn attribute(device: &Path, name: &str) -> Option<String> {
+    let text = std::fs::read_to_string(device.join(name)).ok()?;
+    Some(text.trim().to_owned())
 }
 
 /// `ARPHRD_ETHER` of linux/if_arp.h.

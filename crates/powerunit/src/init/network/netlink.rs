@@ -26,6 +26,19 @@ pub(super) struct Request {
     message: RouteNetlinkMessage,
 }
 
+impl Request {
+    /// The request that takes back what this one adds.
+    fn undone(self) -> Self {
+        let message = match self.message {
+            RouteNetlinkMessage::NewAddress(message) => RouteNetlinkMessage::DelAddress(message),
+            RouteNetlinkMessage::NewRoute(message) => RouteNetlinkMessage::DelRoute(message),
+            other => other,
+        };
+        let action = format!("take back: {}", self.action);
+        Self { action, message }
+    }
+}
+
 /// The open conversation.
 #[derive(Debug)]
 pub(super) struct Socket(OwnedFd);
@@ -52,8 +65,12 @@ impl Socket {
     }
 
     fn exchange(&self, message: RouteNetlinkMessage) -> std::io::Result<()> {
+        let flags = match &message {
+            RouteNetlinkMessage::DelAddress(_) | RouteNetlinkMessage::DelRoute(_) => 0,
+            _ => NLM_F_CREATE | NLM_F_REPLACE,
+        };
         let mut message = NetlinkMessage::from(message);
-        message.header.flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE;
+        message.header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
         message.finalize();
         let mut bytes = vec![0; message.buffer_len()];
         message.serialize(&mut bytes);
@@ -94,6 +111,35 @@ pub(super) fn up(index: u32, name: &str) -> Request {
         action: format!("bring {name} up"),
         message: RouteNetlinkMessage::SetLink(message),
     }
+}
+
+/// Gives the device `index` another MAC address. It is down for that: what it had because of the old one, IPv6's link-local
+/// address before all, is made anew with the new one.
+pub(super) fn readdress(index: u32, name: &str, mac: [u8; 6]) -> [Request; 2] {
+    let mut down = up(index, name);
+    if let RouteNetlinkMessage::SetLink(message) = &mut down.message {
+        message.header.flags = LinkFlags::empty();
+    }
+    down.action = format!("bring {name} down");
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message.attributes.push(LinkAttribute::Address(mac.into()));
+    let change = Request {
+        action: format!("change the MAC address of {name}"),
+        message: RouteNetlinkMessage::SetLink(message),
+    };
+    [down, change]
+}
+
+/// Everything that takes from the device `index` what it had by `before` and is not to have by `after`, in order.
+pub(super) fn removals(index: u32, name: &str, before: Option<&Plan>, after: &Plan) -> Vec<Request> {
+    let ways = before.into_iter().flat_map(|before| &before.ways);
+    let ways = ways.filter(|way| !after.ways.contains(way));
+    let ways = ways.map(|way| route(index, name, *way));
+    let addresses = before.into_iter().flat_map(|before| &before.addresses);
+    let addresses = addresses.filter(|prefix| !after.addresses.contains(prefix));
+    let addresses = addresses.map(|prefix| address(index, name, *prefix));
+    ways.chain(addresses).map(Request::undone).collect()
 }
 
 /// Everything that turns the device `index`, now called `present`, into the planned interface, in order.

@@ -8,6 +8,7 @@ use crate::ssh::channel::{Channel, Received};
 
 /// Serves it until the client has no more requests.
 pub(super) async fn serve(channel: &Channel, machine: &machine::Handle) {
+    let caller = machine.caller();
     let mut data = Vec::new();
     let mut line = Vec::new();
     'all: while channel.receive(&mut data).await == Received::Data {
@@ -21,7 +22,7 @@ pub(super) async fn serve(channel: &Channel, machine: &machine::Handle) {
             let too_long = line.len() > MAX_LINE;
             let reply = match serde_json::from_slice::<Request>(&line) {
                 _ if too_long => failed(format!("a request is longer than {MAX_LINE} bytes")),
-                Ok(request) => machine.answer(request).await,
+                Ok(request) => caller.answer(request).await,
                 Err(error) => failed(format!("this is no request: {error}")),
             };
             line.clear();

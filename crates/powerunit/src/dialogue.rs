@@ -1,4 +1,5 @@
-//! Asking the host for the config: the guest's end of the boot dialogue (see [`guest_protocol`]).
+//! Asking the host for the config, or for who this machine is by now: the guest's end of the dialogues (see
+//! [`guest_protocol`]).
 //!
 //! The invariant: the guest asks until it is answered. A host that does not listen yet, or a connection that breaks before the
 //! answer (as it does when the guest was frozen in a snapshot while it waited), only means asking again.
@@ -32,7 +33,7 @@ const SILENCE: Duration = Duration::from_secs(30);
 
 /// An answer that will not change, however often the guest asks.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Refusal {
+pub(crate) enum Refusal {
     #[error("the host refuses to give the config: {0}")]
     Refused(String),
     #[error("the host speaks version {host} of the boot dialogue, this guest version {VERSION}")]
@@ -56,9 +57,17 @@ enum Attempt {
     Frame(#[source] frame::Error),
 }
 
+/// What is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Config,
+    /// Who the machine is, after a standstill that whoever froze it has not ended.
+    Renewal,
+}
+
 /// The dialogue up to its answer.
 #[derive(Debug)]
-pub(super) struct Dialogue {
+pub(crate) struct Dialogue {
     hello: Hello,
     /// Since when nothing happens in the guest but this dialogue, microseconds on the monotonic clock.
     settled_us: Option<u64>,
@@ -90,7 +99,7 @@ struct Question {
 
 impl Dialogue {
     /// `init_us` is when PID 1 began, on the monotonic clock.
-    pub(super) fn new(init_us: u64) -> Self {
+    pub(crate) fn new(init_us: u64, purpose: Purpose) -> Self {
         let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
         let powerunit = env!("CARGO_PKG_VERSION").into();
         let hello = Hello {
@@ -99,7 +108,7 @@ impl Dialogue {
             kernel,
             uptime_us: 0,
             init_us,
-            renewal: false,
+            renewal: purpose == Purpose::Renewal,
         };
         let now = Instant::now();
         Self {
@@ -112,16 +121,11 @@ impl Dialogue {
         }
     }
 
-    /// Goes as far as it can without waiting. Gives the config and the stream it came on, for the reports.
-    pub(super) fn advance(&mut self) -> Result<Option<(Box<Config>, UnixStream)>, Refusal> {
+    /// Goes as far as it can without waiting. Gives the answer and the stream it came on, for the reports.
+    pub(crate) fn advance(&mut self) -> Result<Option<(HostMessage, UnixStream)>, Refusal> {
         match self.attempt() {
-            Ok(Some((HostMessage::Config(config), _))) if config.version != VERSION => {
-                Err(Refusal::Version { host: config.version })
-            }
-            Ok(Some((HostMessage::Config(config), stream))) => Ok(Some((config, stream))),
             Ok(Some((HostMessage::Refused { reason }, _))) => Err(Refusal::Refused(reason)),
-            Ok(Some((HostMessage::Renew(_) | HostMessage::Unchanged { .. }, _))) => Err(Refusal::Unasked),
-            Ok(None) => Ok(None),
+            Ok(answer) => Ok(answer),
             Err(attempt) => {
                 self.again(attempt);
                 Ok(None)
@@ -130,23 +134,25 @@ impl Dialogue {
     }
 
     /// From now on nothing happens in the guest but this dialogue, which every host hears that has not answered by then.
-    pub(super) fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         self.settled_us.get_or_insert_with(uptime_us);
     }
 
-    pub(super) fn is_settled(&self) -> bool {
+    pub(crate) fn is_settled(&self) -> bool {
         self.settled_us.is_some()
     }
 
-    /// Waits until [`Self::advance`] has something to do, or `signals` can be read.
-    pub(super) fn wait(&mut self, signals: Option<BorrowedFd<'_>>) {
+    /// Waits until [`Self::advance`] has something to do, or `caller` can be read, at most until `end`.
+    pub(crate) fn wait(&mut self, caller: Option<BorrowedFd<'_>>, end: Option<Instant>) {
         let now = Instant::now();
         if now >= self.next_notice {
             let last = self.last.as_ref().map(|last| format!(": {}", chain(last)));
-            say(&format!(
-                "no config from the host yet{}",
-                last.unwrap_or_default()
-            ));
+            let wanted = if self.hello.renewal {
+                "word from the host who this machine is"
+            } else {
+                "config from the host"
+            };
+            say(&format!("no {wanted} yet{}", last.unwrap_or_default()));
             self.next_notice = now + SILENCE;
         }
         let (socket, deadline) = match &self.state {
@@ -157,12 +163,10 @@ impl Dialogue {
                 question.deadline,
             ),
         };
-        let signals = signals.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
-        let mut fds: Vec<PollFd<'_>> = socket.into_iter().chain(signals).collect();
-        let result = poll(
-            &mut fds,
-            deadline.min(self.next_notice).saturating_duration_since(now),
-        );
+        let caller = caller.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+        let mut fds: Vec<PollFd<'_>> = socket.into_iter().chain(caller).collect();
+        let deadline = deadline.min(self.next_notice).min(end.unwrap_or(deadline));
+        let result = poll(&mut fds, deadline.saturating_duration_since(now));
         // A wait that fails ends early, which costs one more round.
         let _ = result;
     }
@@ -243,6 +247,15 @@ impl Question {
         rustix::io::write(&self.stream, &frame).map_err(socket_error)?;
         self.settled = true;
         Ok(())
+    }
+}
+
+/// The config, if the host's answer is one of this version.
+pub(crate) fn config(answer: HostMessage) -> Result<Box<Config>, Refusal> {
+    match answer {
+        HostMessage::Config(config) if config.version == VERSION => Ok(config),
+        HostMessage::Config(config) => Err(Refusal::Version { host: config.version }),
+        _ => Err(Refusal::Unasked),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The processes of the machine, from /proc: for the shutdown, which must know who is left.
+//! The processes of the machine, from /proc: who is left, and who is a program and not a thread of the kernel's own.
 
 use std::path::Path;
 
@@ -7,25 +7,32 @@ const KERNEL_THREAD: u32 = 0x0020_0000;
 
 /// A process that can be ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Process {
-    pub(super) pid: i32,
+pub(crate) struct Process {
+    pub(crate) pid: i32,
     /// It has a controlling terminal: probably a shell, which ignores SIGTERM and ends on SIGHUP.
-    pub(super) terminal: bool,
+    pub(crate) terminal: bool,
 }
 
 /// All processes but PID 1, `except`, the kernel's own and those that have ended.
-pub(super) fn others(except: Option<i32>) -> Vec<Process> {
+pub(crate) fn others(except: Option<i32>) -> Vec<Process> {
     others_in(Path::new("/proc"), except)
+}
+
+/// Whether that process is a program's and has not ended.
+pub(crate) fn is_program(pid: i32) -> bool {
+    stat(Path::new("/proc"), pid).is_some()
+}
+
+fn stat(proc: &Path, pid: i32) -> Option<Process> {
+    let stat = std::fs::read(proc.join(pid.to_string()).join("stat")).ok()?;
+    parse(pid, &String::from_utf8_lossy(&stat))
 }
 
 fn others_in(proc: &Path, except: Option<i32>) -> Vec<Process> {
     let entries = std::fs::read_dir(proc).into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     pids.filter(|pid| *pid > 1 && Some(*pid) != except)
-        .filter_map(|pid| {
-            let stat = std::fs::read(proc.join(pid.to_string()).join("stat")).ok()?;
-            parse(pid, &String::from_utf8_lossy(&stat))
-        })
+        .filter_map(|pid| stat(proc, pid))
         .collect()
 }
 
@@ -76,7 +83,7 @@ mod tests {
     #[test]
     fn this_process_is_found_and_can_be_left_out() {
         let own = i32::try_from(std::process::id()).unwrap();
-        assert!(others(None).iter().any(|process| process.pid == own));
+        assert!(others(None).iter().any(|process| process.pid == own) && is_program(own));
         assert!(!others(Some(own)).iter().any(|process| process.pid == own));
     }
 

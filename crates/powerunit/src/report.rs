@@ -1,4 +1,4 @@
-//! What the guest tells its host while it boots, and the console with it.
+//! What the guest tells its host while it boots, or becomes another machine, and the console with it.
 //!
 //! The invariant: a report never fails and never blocks the boot for longer than [`PATIENCE`]; a host that has gone away is
 //! forgotten.
@@ -18,14 +18,14 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Where reports go.
 #[derive(Debug, Default)]
-pub(super) struct Report {
-    /// The vsock stream to the host, from the config's arrival until the host hangs up.
+pub(crate) struct Report {
+    /// The vsock stream to the host, from the host's answer until the host hangs up.
     host: Option<UnixStream>,
 }
 
 impl Report {
     /// Reports go to `host` from here on.
-    pub(super) fn connect(&mut self, host: UnixStream) {
+    pub(crate) fn connect(&mut self, host: UnixStream) {
         let bounded = host
             .set_nonblocking(false)
             .and_then(|()| host.set_write_timeout(Some(PATIENCE)));
@@ -33,17 +33,17 @@ impl Report {
     }
 
     /// Forgets the host, which sees the end of the stream.
-    pub(super) fn disconnect(&mut self) {
+    pub(crate) fn disconnect(&mut self) {
         self.host = None;
     }
 
-    pub(super) fn listening(&mut self) {
+    pub(crate) fn listening(&mut self) {
         self.send(&GuestMessage::Listening {
             uptime_us: uptime_us(),
         });
     }
 
-    pub(super) fn phase(&mut self, name: &str) {
+    pub(crate) fn phase(&mut self, name: &str) {
         self.send(&GuestMessage::Phase {
             name: name.into(),
             uptime_us: uptime_us(),
@@ -51,7 +51,7 @@ impl Report {
     }
 
     /// `init` is PID 1 from now on.
-    pub(super) fn ready(&mut self, init: Init, memory_available_kib: u64) {
+    pub(crate) fn ready(&mut self, init: Init, memory_available_kib: u64) {
         self.send(&GuestMessage::Ready(Ready {
             uptime_us: uptime_us(),
             memory_available_kib,
@@ -60,7 +60,7 @@ impl Report {
     }
 
     /// The boot goes on without `step`.
-    pub(super) fn warning(&mut self, step: &str, error: &dyn Error) {
+    pub(crate) fn warning(&mut self, step: &str, error: &dyn Error) {
         let message = chain(error);
         say(&format!("{step}: {message}"));
         self.send(&GuestMessage::Warning {
@@ -70,7 +70,7 @@ impl Report {
     }
 
     /// The machine cannot do what it was made for, because of `step`.
-    pub(super) fn failed(&mut self, step: &str, error: &dyn Error) {
+    pub(crate) fn failed(&mut self, step: &str, error: &dyn Error) {
         let message = chain(error);
         say_whole(&format!("{}{step}: {message}", console::FAILED));
         // Whoever hears of it looks at the console, and may then end the machine.
@@ -82,7 +82,7 @@ impl Report {
     }
 
     /// The entrypoint ended. On the console too, since by now the host has usually hung up.
-    pub(super) fn exited(&mut self, exit: &Exit) {
+    pub(crate) fn exited(&mut self, exit: &Exit) {
         say_whole(&console::exit_line(exit));
         self.send(&GuestMessage::Exited(exit.clone()));
     }
