@@ -36,7 +36,7 @@ pub enum CommitError {
     Whiteout { path: Name },
     #[error("{path}: the overlay disk is damaged: this folder is in two places")]
     Twice { path: Name },
-    #[error("the machine's {what} are more than {limit}: raise the limit `{name}` if that is what you want")]
+    #[error("the machine's {what} are more than the {limit} that the limit `{name}` allows")]
     Limit {
         what: &'static str,
         limit: u64,

@@ -35,6 +35,21 @@ pub enum ConvertError {
 }
 
 impl ConvertError {
+    /// The limit that was in the way, by the name that it is set by ([`Limits`](super::Limits)).
+    #[must_use]
+    pub fn limit(&self) -> Option<&'static str> {
+        match self {
+            Self::Limit { name, .. } => Some(name),
+            Self::Layer { source, .. } => source.limit(),
+            Self::Archive { source, .. } => source.limit(),
+            Self::Entry {
+                problem: Problem::Depth,
+                ..
+            } => Some("depth"),
+            _ => None,
+        }
+    }
+
     /// Why a layer's archive cannot be read: where it is the layer itself that is at fault, that alone is said.
     pub(super) fn archive(layer: usize, source: TarError) -> Self {
         match source.problem {

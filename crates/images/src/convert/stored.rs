@@ -38,7 +38,9 @@ pub fn root_file_system(
                 diff_id: Some(diff_id.clone()),
                 size: Some(blob.size),
             };
-            Layer::open(Watched::new(file, &meter), expected, &limits.layer())
+            let limits = adding.limits_on(image, blob, &limits.layer());
+            let limits = limits.map_err(|error| LayerError::Read(std::io::Error::other(error)))?;
+            Layer::open(Watched::new(file, &meter), expected, &limits)
         });
         let converted = convert(opened, identity(&image.config.chain_id()), limits, out, task);
         let converted = converted.map_err(|source| RootfsError::Convert {

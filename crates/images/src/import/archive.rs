@@ -4,13 +4,14 @@
 //! that they turn out to have. A file whose name is a digest has that digest, or the archive is refused.
 
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{Read, Write};
 
 use super::kind::plain;
 use super::layout::{self, Blobs};
 use super::{Brought, ImportError, Options, docker};
+use crate::layer::Compression;
 use crate::oci::{Descriptor, Digest, MAX_MANIFEST};
-use crate::store::Adding;
+use crate::store::{Adding, BlobWriter, LayerWriter};
 use crate::tar::{Kind, Reader};
 use crate::task::Task;
 
@@ -96,6 +97,19 @@ fn take_in(
     Ok(contents)
 }
 
+/// Where a file's bytes go.
+enum Sink {
+    Blob(BlobWriter),
+    /// Packed on the way.
+    Layer(LayerWriter),
+}
+
+/// Whether a file that no digest binds to its bytes is a layer, and not packed: `ID/layer.tar` of older Dockers, `ID.tar` of
+/// skopeo and Podman.
+fn is_plain_layer(name: &str, start: &[u8]) -> bool {
+    name.ends_with(".tar") && Compression::of(start) == Compression::None
+}
+
 /// What nothing refers to: Docker's older files beside each layer, and the layout's mark.
 fn is_idle(name: &str) -> bool {
     let last = name.rsplit('/').next().unwrap_or_default();
@@ -136,16 +150,30 @@ impl Contents {
         let Some(mut writer) = writer else { return Ok(()) };
         // A part of a download may be there: the archive has all of it.
         writer.restart()?;
+        let mut sink = Sink::Blob(writer);
         let mut next = 0;
         while let Some((offset, bytes)) = reader.data()? {
             if offset != next {
                 // No tool packs archives of images with holes.
                 return Err(ImportError::DockerContent(format!("{name} has holes")));
             }
+            if offset == 0 && digest.is_none() && is_plain_layer(&name, bytes) {
+                sink = Sink::Layer(adding.layer()?);
+            }
             next = offset.saturating_add(bytes.len() as u64);
-            writer.add(bytes)?;
+            match &mut sink {
+                Sink::Blob(writer) => writer.add(bytes)?,
+                Sink::Layer(writer) => writer.write_all(bytes).map_err(ImportError::Pack)?,
+            }
         }
-        let stored = writer.commit()?;
+        let stored = match sink {
+            Sink::Blob(writer) => writer.commit()?,
+            Sink::Layer(writer) => {
+                let layer = writer.finish()?.blob;
+                adding.note_packed(std::slice::from_ref(&layer));
+                (layer.digest, layer.size)
+            }
+        };
         if digest.is_none() {
             self.files.insert(name, stored);
         }

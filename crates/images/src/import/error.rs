@@ -5,7 +5,7 @@ use crate::files::ReadError;
 use crate::layer::LayerError;
 use crate::oci::{ConfigError, Digest, DigestError, ManifestError, NoPlatform, ReferenceError, WalkError};
 use crate::store::StoreError;
-use crate::tar::TarError;
+use crate::tar::{Problem, TarError};
 use crate::task::Cancelled;
 
 /// Why a check refuses an image.
@@ -26,8 +26,12 @@ pub enum ImportError {
         "what was given is neither an archive of images nor a tar of a root file system. A disk of ext4 goes with --rootfs"
     )]
     NoTar(#[source] TarError),
+    #[error(
+        "what was given has no file and no folder in it: whatever should have written it may have failed"
+    )]
+    Nothing,
     #[error("the archive is damaged")]
-    Tar(#[from] TarError),
+    Tar(#[source] TarError),
     #[error("the archive has more than {0} files: it is no archive of images")]
     TooManyFiles(usize),
     #[error("the archive's {name} has {size} bytes: more than the {limit} allowed")]
@@ -101,7 +105,45 @@ fn paths(paths: &[PathBuf]) -> String {
     paths.join(", ")
 }
 
+impl From<TarError> for ImportError {
+    /// An archive that cannot be read since it cannot be unpacked, or since what is read of it cannot be kept, is not damaged.
+    fn from(error: TarError) -> Self {
+        let TarError {
+            offset,
+            entry,
+            problem,
+        } = error;
+        let tar = |problem| {
+            Self::Tar(TarError {
+                offset,
+                entry,
+                problem,
+            })
+        };
+        let Problem::Io(error) = problem else {
+            return tar(problem);
+        };
+        match error.downcast::<LayerError>() {
+            Ok(error) => Self::Packed(error),
+            Err(error) => match error.downcast::<StoreError>() {
+                Ok(error) => Self::Store(error),
+                Err(error) => tar(Problem::Io(error)),
+            },
+        }
+    }
+}
+
 impl ImportError {
+    /// The limit that was in the way, by the name that it is set by ([`Limits`](crate::convert::Limits)).
+    #[must_use]
+    pub fn limit(&self) -> Option<&'static str> {
+        match self {
+            Self::Packed(error) => error.limit(),
+            Self::Tar(error) | Self::NoTar(error) => error.limit(),
+            _ => None,
+        }
+    }
+
     /// Whether what was named is not there: another name may help.
     #[must_use]
     pub fn is_absence(&self) -> bool {

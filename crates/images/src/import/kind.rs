@@ -77,7 +77,7 @@ fn of_head(head: &[u8], limits: &tar::Limits) -> Result<Stream, ImportError> {
                 name if is_of_images(name) => return Ok(Stream::Images),
                 _ => return Ok(Stream::Tree),
             },
-            // An archive with nothing in it is an empty root file system.
+            // Whoever reads it says that there is nothing in it.
             Ok(None) => return Ok(Stream::Tree),
             Err(error) if first => return Err(ImportError::NoTar(error)),
             // Cut off by the limit above, or damaged: whoever reads it says so.

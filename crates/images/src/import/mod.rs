@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 pub use daemon::Daemon;
 pub use error::{CheckError, ImportError};
 
+use crate::convert;
 use crate::files::open;
 use crate::layer::{self, Expected, Layer};
 use crate::oci::{Descriptor, ImageConfig, MAX_CONFIG, Manifest, Platform, Reference};
@@ -72,10 +73,24 @@ impl Default for Options {
     }
 }
 
+impl Options {
+    /// The same, with the limits that images of this user have.
+    #[must_use]
+    pub fn within(self, limits: &convert::Limits) -> Self {
+        Self {
+            tar: limits.tar(),
+            layer: limits.layer(),
+            ..self
+        }
+    }
+}
+
 /// What an import came to.
 #[derive(Clone, Debug)]
 pub struct Imported {
     pub image: Image,
+    /// The names that were entered: an image that was here before may have others too.
+    pub names: Vec<Reference>,
     /// What was left out, in words.
     pub notices: Vec<String>,
 }
@@ -108,6 +123,7 @@ pub fn import(
         })?;
         Ok(Imported {
             image,
+            names,
             notices: brought.notices,
         })
     });
@@ -133,7 +149,8 @@ pub fn verify(adding: &Adding, image: &Image, limits: &layer::Limits, task: &Tas
             size: Some(blob.size),
         };
         let file = Watched::new(adding.store().open_blob(blob)?, &meter);
-        Layer::open(file, expected, limits)?.finish()?;
+        let limits = adding.limits_on(image, blob, limits)?;
+        Layer::open(file, expected, &limits)?.finish()?;
     }
     Ok(())
 }
@@ -144,9 +161,17 @@ fn bring(adding: &Adding, source: Source, options: &Options, task: &Task) -> Res
         Source::Path(path) if path.is_dir() => bring_folder(adding, &path, options, task),
         Source::Path(path) => {
             let (file, size) = open(&path)?;
-            bring_stream(adding, Watched::new(file, &meter(Some(size))), options, task)
+            bring_stream(
+                adding,
+                Watched::new(file, &meter(Some(size))),
+                Some(size),
+                options,
+                task,
+            )
         }
-        Source::Stream(stream) => bring_stream(adding, Watched::new(stream, &meter(None)), options, task),
+        Source::Stream(stream) => {
+            bring_stream(adding, Watched::new(stream, &meter(None)), None, options, task)
+        }
         Source::Daemon(daemon, name) => {
             let (stream, asked) = daemon.save(&name, task)?;
             // It gives no other image.
@@ -154,7 +179,7 @@ fn bring(adding: &Adding, source: Source, options: &Options, task: &Task) -> Res
                 image: None,
                 ..options.clone()
             };
-            let brought = bring_stream(adding, Watched::new(stream, &meter(None)), &options, task)?;
+            let brought = bring_stream(adding, Watched::new(stream, &meter(None)), None, &options, task)?;
             // Asked for by its digest or id, it has no name in the archive.
             let names = asked
                 .filter(|_| brought.names.is_empty())
@@ -180,10 +205,15 @@ fn bring_folder(
 fn bring_stream(
     adding: &Adding,
     stream: impl Read + Send + 'static,
+    size: Option<u64>,
     options: &Options,
     task: &Task,
 ) -> Result<Brought, ImportError> {
-    let unpacked = Layer::open(stream, Expected::default(), &options.layer)?;
+    let expected = Expected {
+        size,
+        ..Expected::default()
+    };
+    let unpacked = Layer::open(stream, expected, &options.layer)?;
     let (kind, stream) = kind::stream(unpacked, &options.tar)?;
     match kind {
         kind::Stream::Images => archive::read(adding, stream, options, task),

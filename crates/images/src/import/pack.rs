@@ -33,8 +33,14 @@ pub(super) fn from_tar(
         layer: &mut layer,
     };
     let mut reader = Reader::new(tee, &options.tar);
-    while reader.next()?.is_some() {}
+    let mut is_empty = true;
+    while reader.next()?.is_some() {
+        is_empty = false;
+    }
     reader.finish()?;
+    if is_empty {
+        return Err(ImportError::Nothing);
+    }
     Ok(Brought {
         manifest: adding.image_of(
             layer.finish()?,

@@ -86,6 +86,118 @@ fn id(bytes: &[u8], end: &str) -> String {
     format!("{}{end}", Digest::of(bytes).hex())
 }
 
+/// Lets no layer unpack to more than twice its size.
+fn strict() -> layer::Limits {
+    layer::Limits {
+        ratio: 2,
+        ratio_from: 4096,
+        ..layer::Limits::default()
+    }
+}
+
+#[test]
+fn what_was_packed_here_is_no_bomb_and_what_comes_packed_may_be_one() {
+    let (sample, elsewhere) = (Sample::new(), Sample::new());
+    let import = |sample: &Sample, bytes: &[u8], limits: layer::Limits| {
+        let source = Source::Stream(Box::new(Cursor::new(bytes.to_vec())));
+        let check = |adding: &Adding, image: &Image| verify(adding, image, &limits, &Task::new());
+        let options = Options::default();
+        super::import(&sample.store, source, &options, &Task::new(), check)
+    };
+    // Plain, so it is as large as it is; what it is packed to here is the store's own affair.
+    let zeros = Archive::new().file("zeros", &[0; 1 << 20]).bytes();
+    let imported = import(&sample, &zeros, strict()).unwrap().image;
+    let hold = sample.store.adding(&Task::new()).unwrap();
+    // Nor is a layer on top of it one, as `commit` makes it.
+    let mut layer = hold.layer().unwrap();
+    std::io::Write::write_all(&mut layer, &Archive::new().file("more", &[0; 1 << 20]).bytes()).unwrap();
+    let committed = hold
+        .image_on(
+            &imported,
+            layer.finish().unwrap(),
+            &crate::store::Origin::default(),
+        )
+        .unwrap();
+    let check = |image: &Image| -> Result<(), ImportError> {
+        verify(&hold, image, &strict(), &Task::new()).map_err(ImportError::Refused)
+    };
+    let committed = hold.enter(&committed, &[], check).unwrap();
+    assert_eq!(committed.manifest.layers.len(), 2);
+    // Nor later, when the root file system is to be made again.
+    let later = sample.store.adding(&Task::new()).unwrap();
+    verify(&later, &committed, &strict(), &Task::new()).unwrap();
+
+    // To another store it comes from outside.
+    let mut archive = Vec::new();
+    crate::export::export(&hold, &committed, &mut archive, &Task::new()).unwrap();
+    let error = import(&elsewhere, &archive, strict()).unwrap_err();
+    assert!(matches!(error, ImportError::Refused(_)), "{error:?}");
+    import(&elsewhere, &archive, layer::Limits::default()).unwrap();
+    // Taken once, it stays.
+    import(&elsewhere, &archive, strict()).unwrap();
+}
+
+#[test]
+fn a_file_s_whole_size_counts() {
+    let sample = Sample::new();
+    let mut noise = vec![0; 600 << 10];
+    rustix::rand::getrandom(&mut noise, rustix::rand::GetRandomFlags::empty()).unwrap();
+    let archive = Archive::new()
+        .file("lastlog", &[0; 1 << 20])
+        .file("noise", &noise);
+    let packed = zstd::encode_all(&archive.bytes()[..], 1).unwrap();
+    let path = sample.folder.path().join("root.tar.zst");
+    std::fs::write(&path, &packed).unwrap();
+    let options = Options {
+        layer: layer::Limits { ratio: 3, ..strict() },
+        ..Options::default()
+    };
+    let import = |source| super::import(&sample.store, source, &options, &Task::new(), |_, _| Ok(()));
+    import(Source::Path(path)).unwrap();
+    // Of a stream nobody knows what is still to come.
+    let error = import(Source::Stream(Box::new(Cursor::new(packed)))).unwrap_err();
+    assert!(matches!(error, ImportError::Packed(_)), "{error:?}");
+    assert_eq!(error.limit(), Some("ratio"));
+}
+
+#[test]
+fn nothing_is_no_image() {
+    let sample = Sample::new();
+    // `false | knaller image import -`, and what tar writes without a name.
+    for bytes in [Vec::new(), Archive::new().bytes(), vec![0; 10240]] {
+        let source = Source::Stream(Box::new(Cursor::new(bytes)));
+        let imported = super::import(
+            &sample.store,
+            source,
+            &Options::default(),
+            &Task::new(),
+            |_, _| Ok(()),
+        );
+        assert!(matches!(imported, Err(ImportError::Nothing)), "{imported:?}");
+        assert!(sample.store.list().unwrap().is_empty());
+    }
+}
+
+#[test]
+fn an_import_keeps_the_limits_of_its_user() {
+    let sample = Sample::new();
+    let path = vec!["n".repeat(99); 700].join("/");
+    let mut builder = Builder::new(Vec::new());
+    let mut header = Header::new_gnu();
+    header.set_size(0);
+    builder.append_data(&mut header, &path, &[][..]).unwrap();
+    let archive = builder.into_inner().unwrap();
+    let import = |limits: &str| {
+        let options = Options::default().within(&limits.parse().unwrap());
+        let source = Source::Stream(Box::new(Cursor::new(archive.clone())));
+        super::import(&sample.store, source, &options, &Task::new(), |_, _| Ok(()))
+    };
+    assert_eq!(import("").unwrap_err().limit(), Some("path"));
+    import("path=128K").unwrap();
+    let error = import("path=128K,total=70000").unwrap_err();
+    assert_eq!(error.limit(), Some("total"), "{error:?}");
+}
+
 #[test]
 fn layers_that_stand_twice_are_links() {
     let sample = Sample::new();
@@ -104,6 +216,43 @@ fn layers_that_stand_twice_are_links() {
     let image = sample.import(archive).unwrap();
     assert_eq!((image.manifest.layers.len(), image.blobs().len()), (3, 3));
     assert_eq!(image.names, ["app:1".parse().unwrap()]);
+}
+
+#[test]
+fn plain_layers_without_a_digest_are_packed_as_they_come() {
+    let sample = Sample::new();
+    let layer = Archive::new().file("zeros", &[0; 3 << 20]).bytes();
+    let packed = zstd::encode_all(&layer[..], 9).unwrap();
+    let config = config(&[&layer, &layer]);
+    let name = id(&config, ".json");
+    let archive = Archive::new()
+        .file("repositories", b"{}")
+        .file("a/layer.tar", &layer)
+        .file("b.tar", &packed)
+        .file(&name, &config)
+        .file("manifest.json", &manifest(&name, &["a/layer.tar", "b.tar"]));
+    let source = Source::Stream(Box::new(Cursor::new(archive.bytes())));
+    let options = Options::default();
+    // What is packed here is no bomb.
+    let check = |adding: &Adding, image: &Image| {
+        let second = adding
+            .limits_on(image, &image.manifest.layers[1], &strict())
+            .unwrap();
+        assert_eq!(second, strict());
+        verify(adding, image, &options.layer, &Task::new())
+    };
+    let image = super::import(&sample.store, source, &options, &Task::new(), check)
+        .unwrap()
+        .image;
+    let [first, second] = &image.manifest.layers[..] else {
+        panic!("{:?}", image.manifest.layers)
+    };
+    assert!(
+        first.size < 100_000 && first.media_type.ends_with("+zstd"),
+        "{first:?}"
+    );
+    // What came packed stays so, byte for byte.
+    assert_eq!(second.digest, Digest::of(&packed));
 }
 
 #[test]

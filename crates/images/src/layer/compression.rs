@@ -35,7 +35,7 @@ impl fmt::Display for Compression {
 impl Compression {
     /// What bytes begin as: RFC 1952 2.3.1, RFC 8878 3.1, the xz file format 2.1.1.1, and the first block's or the end's
     /// mark of bzip2, since a name in a plain tar may well begin with `BZh`.
-    fn of(head: &[u8]) -> Self {
+    pub(crate) fn of(head: &[u8]) -> Self {
         match head {
             [0x1f, 0x8b, 0x08, ..] => Self::Gzip,
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Zstd,

@@ -20,7 +20,7 @@ pub enum LayerError {
     Short { expected: u64, actual: u64 },
     #[error("the layer is longer than the {limit} bytes that it may have")]
     Long { limit: u64 },
-    #[error("the layer unpacks to more than the {limit} bytes allowed")]
+    #[error("the layer has more than the {limit} bytes allowed")]
     Total { limit: u64 },
     #[error("the layer unpacks to more than {ratio} times its size: it may be made to fill the disk")]
     Ratio { ratio: u64 },
@@ -28,4 +28,16 @@ pub enum LayerError {
     Thread(#[source] io::Error),
     #[error("the layer was given up after an earlier error")]
     GivenUp,
+}
+
+impl LayerError {
+    /// The limit that was in the way, by the name that it is set by ([`Limits`](crate::convert::Limits)).
+    #[must_use]
+    pub fn limit(&self) -> Option<&'static str> {
+        match self {
+            Self::Total { .. } => Some("total"),
+            Self::Ratio { .. } => Some("ratio"),
+            _ => None,
+        }
+    }
 }

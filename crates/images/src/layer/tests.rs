@@ -273,14 +273,40 @@ fn bombs_are_refused() {
         };
         assert_eq!(bomb(&tiny).unwrap().uncompressed, 8 << 20, "{kind}");
     }
+    // That the blob's size is known saves no bomb.
+    for kind in PACKED {
+        let blob = pack(kind, &zeros);
+        let error = open(&blob, expecting(&blob, &zeros), &limits)
+            .finish()
+            .unwrap_err();
+        assert!(matches!(error, LayerError::Ratio { .. }), "{kind}: {error:?}");
+        assert_eq!(error.limit(), Some("ratio"));
+    }
     // Frames that hold nothing, without end.
     let skipped = std::iter::repeat_n(b"\x50\x2a\x4d\x18\x04\0\0\0abcd", 700_000).flatten();
     let blob: Vec<u8> = skipped.copied().collect();
     let error = open(&blob, Expected::default(), &limits).finish().unwrap_err();
     assert!(
-        matches!(error, LayerError::Long { limit: 6_291_456 }),
+        matches!(error, LayerError::Total { limit: 6_291_456 }),
         "{error:?}"
     );
+}
+
+#[test]
+fn a_layer_may_begin_with_what_packs_well() {
+    let mut stream = vec![0; 8 << 20];
+    stream.extend(text(4 << 20));
+    let limits = Limits {
+        ratio: 20,
+        ratio_from: 1 << 20,
+        ..Limits::default()
+    };
+    for kind in PACKED {
+        let blob = pack(kind, &stream);
+        let verified = open(&blob, expecting(&blob, &stream), &limits).finish().unwrap();
+        assert_eq!(verified.uncompressed, 12 << 20, "{kind}");
+    }
+    assert!(Limits::default().ratio_from >= 1 << 30);
 }
 
 #[test]

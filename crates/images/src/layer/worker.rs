@@ -76,6 +76,10 @@ impl Job {
                 self.check(account)?;
                 Err(error)
             }
+            // Nobody said how long it is: it is the limit that it is longer than.
+            Err(LayerError::Long { limit }) if self.expected_size.is_none() => {
+                Err(LayerError::Total { limit })
+            }
             Err(error) => Err(error),
             Ok(()) => {
                 rest(&mut blob, &account)?;
@@ -103,7 +107,11 @@ impl Job {
                         limit: self.limits.total,
                     });
                 }
-                if total > self.limits.most(account.read()) {
+                if total
+                    > self
+                        .limits
+                        .most(self.expected_size.unwrap_or_else(|| account.read()))
+                {
                     return Err(LayerError::Ratio {
                         ratio: self.limits.ratio,
                     });

@@ -1,9 +1,13 @@
 //! Who adds to the store.
 
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+
 use super::image::Image;
 use super::{Store, StoreError};
 use crate::files::{Lock, LockKind};
-use crate::oci::{Descriptor, Reference};
+use crate::layer;
+use crate::oci::{Descriptor, Digest, Reference};
 use crate::task::Task;
 
 const LOCK: &str = "lock";
@@ -13,6 +17,8 @@ const LOCK: &str = "lock";
 #[derive(Debug)]
 pub struct Adding {
     pub(super) store: Store,
+    /// Layers that no stranger has packed.
+    packed: Mutex<BTreeSet<Digest>>,
     _lock: Lock,
 }
 
@@ -27,6 +33,7 @@ impl Store {
         self.clean()?;
         Ok(Adding {
             store: self.clone(),
+            packed: Mutex::default(),
             _lock: lock,
         })
     }
@@ -41,6 +48,34 @@ impl Adding {
     #[must_use]
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// The limits on the unpacking of a layer of `image`: `limits`, but any ratio for what no stranger has packed, and for what
+    /// was looked at when its image was entered.
+    pub(crate) fn limits_on(
+        &self,
+        image: &Image,
+        layer: &Descriptor,
+        limits: &layer::Limits,
+    ) -> Result<layer::Limits, StoreError> {
+        let packed = self.packed.lock().unwrap_or_else(PoisonError::into_inner);
+        let limits = limits.clone();
+        Ok(
+            if packed.contains(&layer.digest) || self.store.has_entered(&image.digest)? {
+                limits.of_any_ratio()
+            } else {
+                limits
+            },
+        )
+    }
+
+    /// Notes layers that were packed here, or are of an image that was looked at.
+    pub(crate) fn note_packed(&self, layers: &[Descriptor]) {
+        let digests = layers.iter().map(|layer| layer.digest.clone());
+        self.packed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(digests);
     }
 
     /// Enters an image whose blobs are all there, under `names` and without one if there are none. `check` sees it first: an

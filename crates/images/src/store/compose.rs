@@ -154,6 +154,7 @@ impl Adding {
         push(&mut rootfs, "diff_ids", layer.diff_id.to_string().into());
         config.insert("rootfs".to_owned(), rootfs.into());
         layers.push(layer.blob);
+        self.note_packed(&layers);
 
         let config = serde_json::to_vec(&config).map_err(|error| self.unwritten(error))?;
         self.put(&config)?;

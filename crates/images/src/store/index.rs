@@ -154,6 +154,12 @@ impl Names {
 }
 
 impl Store {
+    /// Whether there is an image with this manifest.
+    pub(super) fn has_entered(&self, manifest: &Digest) -> Result<bool, StoreError> {
+        let index = self.index()?;
+        Ok(index.images().iter().any(|image| image.digest == *manifest))
+    }
+
     pub(super) fn index(&self) -> Result<Names, StoreError> {
         let path = self.root.join(INDEX);
         let bytes = match read(&path, MAX_MANIFEST) {

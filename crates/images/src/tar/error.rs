@@ -1,6 +1,8 @@
 use std::fmt;
 use std::io;
 
+use crate::layer::LayerError;
+
 /// Where a tar stream cannot be read; the source says why.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot read the tar stream at the header at byte {offset}{}", named(.entry.as_ref()))]
@@ -11,6 +13,22 @@ pub struct TarError {
     pub entry: Option<Name>,
     #[source]
     pub problem: Problem,
+}
+
+impl TarError {
+    /// The limit that was in the way, by the name that it is set by ([`Limits`](crate::convert::Limits)).
+    #[must_use]
+    pub fn limit(&self) -> Option<&'static str> {
+        match &self.problem {
+            Problem::Io(error) => error.get_ref()?.downcast_ref::<LayerError>()?.limit(),
+            Problem::TooMuch { bound, .. } => match bound {
+                Bound::Path => Some("path"),
+                Bound::XattrValue => Some("xattr"),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
 }
 
 fn named(entry: Option<&Name>) -> String {

@@ -285,6 +285,10 @@ fn what_goes_wrong_is_told() {
     world
         .run(&["image", "import", text.to_str().unwrap()])
         .fails(7, &["neither an archive of images nor a tar"]);
+    let empty = world.file("empty", String::new());
+    world
+        .run(&["image", "import", empty.to_str().unwrap(), "-t", &name])
+        .fails(7, &["has no file and no folder in it"]);
     // One that fails holds up no other.
     let both = world.run(&["image", "pull", &absent, &name]);
     let both = both.fails(3, &[&format!("{name} is pulled")]);

@@ -81,7 +81,8 @@ impl Knaller {
         Ok(registries.push_from(&store, &image, reference, &tell).await?)
     }
 
-    /// Brings an image in from elsewhere than a registry and makes it ready to be started from.
+    /// Brings an image in from elsewhere than a registry and makes it ready to be started from. Its limits are those that the
+    /// library was opened with ([`Options::image_limits`](crate::Options)), whatever `options` says of them.
     ///
     /// # Errors
     /// The source is no image, damaged or beyond the limits. Nothing of it is kept then.
@@ -94,6 +95,7 @@ impl Knaller {
         let store = self.images()?;
         let report = move |step| observer(ImageEvent::Work(step));
         let limits = self.options().image_limits.clone();
+        let options = options.within(&limits);
         task::watched(report, move |task| {
             let imported = import::import(&store, source, &options, task, |adding, image| {
                 root_file_system(adding, image, &limits, task)?;
