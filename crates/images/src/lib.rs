@@ -31,6 +31,7 @@ pub mod deb;
 pub mod export;
 pub mod ext4;
 pub mod files;
+mod full_disk;
 pub mod import;
 pub mod kernel;
 pub mod layer;
@@ -48,5 +49,6 @@ mod tree;
 mod watched;
 
 pub use ext4::{Superblock, SuperblockError, ToolError};
+pub use full_disk::is_full_disk;
 pub use powerunit::runs_in_guest;
 pub use task::{Cancelled, Progress, Task};

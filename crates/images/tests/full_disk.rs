@@ -72,7 +72,8 @@ fn image_on_a_small_disk(data: &Path) {
     }
 }
 
-fn assert_full(error: &dyn Error) {
+fn assert_full(error: &(dyn Error + 'static)) {
+    assert!(images::is_full_disk(error), "{error:?}");
     let mut chain = vec![error.to_string()];
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -10,7 +10,11 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use images::convert::{self, ConvertError};
+use images::bundle;
+use images::commit::CommitError;
+use images::convert;
+use images::files::{ReadError, TrustError};
+use images::is_full_disk;
 use images::registry::RegistryError;
 use images::store::StoreError;
 
@@ -35,6 +39,8 @@ pub enum Error {
     System { action: &'static str, source: io::Error },
     #[error("{} is not usable: {reason}", path.display())]
     Folder { path: PathBuf, reason: String },
+    #[error(transparent)]
+    Untrusted(TrustError),
     #[error("{} is damaged", path.display())]
     Record {
         path: PathBuf,
@@ -160,6 +166,8 @@ pub enum Error {
         needed: u64,
         available: u64,
     },
+    #[error("{} cannot be written: its disk is full, or this user's share of it", path.display())]
+    NoSpace { path: PathBuf },
 
     #[error("{vmm} refused the machine: {message}")]
     VmmRefused { vmm: String, message: String },
@@ -214,11 +222,23 @@ pub enum Error {
 }
 
 impl Error {
-    /// Which kind of failure this is.
+    /// Which kind of failure this is. A disk that is full is that, whatever it stood in the way of.
     #[must_use]
     pub fn class(&self) -> Class {
+        if is_full_disk(self) {
+            Class::Resources
+        } else {
+            self.class_of_variant()
+        }
+    }
+
+    fn class_of_variant(&self) -> Class {
         match self {
-            Self::Io { .. } | Self::System { .. } | Self::Folder { .. } | Self::Record { .. } => Class::Host,
+            Self::Io { .. }
+            | Self::System { .. }
+            | Self::Folder { .. }
+            | Self::Untrusted(_)
+            | Self::Record { .. } => Class::Host,
             Self::InvalidSpec(_) => Class::Usage,
             Self::NotFound(_)
             | Self::NoRemedy(_)
@@ -290,7 +310,7 @@ impl Error {
             | Self::Grow(_)
             | Self::DiskCopy(_) => Class::Image,
             Self::SnapshotDamaged { .. } => Class::Image,
-            Self::Memory { .. } | Self::DiskFull { .. } => Class::Resources,
+            Self::Memory { .. } | Self::DiskFull { .. } | Self::NoSpace { .. } => Class::Resources,
             Self::VmmRefused { .. } | Self::VmmDied { .. } => Class::Vmm,
             Self::GuestPanicked { .. }
             | Self::GuestFailed { .. }
@@ -347,11 +367,16 @@ impl Error {
             Self::ProgramMissing { .. } | Self::Network { .. } => {
                 "`knaller doctor` checks what a start needs and names the remedy".to_owned()
             }
-            Self::Convert(error) => match &**error {
-                convert::RootfsError::Convert {
-                    source: ConvertError::Limit { name, .. },
-                    ..
-                } => format!("set KNALLER_IMAGE_LIMITS to a higher limit: {name}=NUMBER"),
+            Self::DiskFull { .. } | Self::NoSpace { .. } => MORE_ROOM.to_owned(),
+            Self::Convert(error) if is_full_disk(&**error) => MORE_ROOM.to_owned(),
+            Self::Convert(_) | Self::Import(_) | Self::Commit(_) => format!(
+                "if the image is to be trusted, set KNALLER_IMAGE_LIMITS to a higher limit: {}=NUMBER",
+                self.limit()?
+            ),
+            Self::Kernel(error) => match &**error {
+                bundle::StoreError::Import(bundle::ImportError::Read(ReadError::Denied { path })) => {
+                    format!("let its owner run: sudo chmod a+r {}", path.display())
+                }
                 _ => return None,
             },
             Self::Registry(error) => return error.hint(),
@@ -373,6 +398,22 @@ impl Error {
             Self::GuestVersion { .. } => "import the kernel again with `knaller kernel import`".to_owned(),
             _ => return None,
         })
+    }
+
+    /// The limit on images that was in the way, if one was.
+    fn limit(&self) -> Option<&'static str> {
+        match self {
+            Self::Convert(error) => match &**error {
+                convert::RootfsError::Convert { source, .. } => source.limit(),
+                convert::RootfsError::Store(_) => None,
+            },
+            Self::Import(error) => error.limit(),
+            Self::Commit(error) => match &**error {
+                CommitError::Limit { name, .. } => Some(name),
+                _ => None,
+            },
+            _ => None,
+        }
     }
 
     /// The text without the log or console at its end, for those who show [`Self::excerpt`] in their own way.
@@ -419,6 +460,9 @@ impl Error {
         move |source| Self::System { action, source }
     }
 }
+
+/// What helps against a full disk.
+const MORE_ROOM: &str = "make room, or set XDG_DATA_HOME to a folder on a larger disk";
 
 /// What stands between an error's headline and the log it ends with.
 const TAIL: &str = "; the end of ";

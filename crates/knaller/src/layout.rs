@@ -140,10 +140,7 @@ pub(crate) fn longest_name(paths: &Paths) -> usize {
 /// anybody.
 pub(crate) fn prepare(paths: &Paths) -> Result<()> {
     for folder in [&paths.data, &vms(paths), &paths.runtime] {
-        private_folder(folder).map_err(|error| Error::Folder {
-            path: folder.clone(),
-            reason: error.to_string(),
-        })?;
+        private_folder(folder)?;
     }
     Ok(())
 }
@@ -172,7 +169,7 @@ mod tests {
             );
         }
         std::fs::set_permissions(&paths.runtime, std::fs::Permissions::from_mode(0o777)).unwrap();
-        assert!(matches!(prepare(&paths), Err(Error::Folder { .. })));
+        assert!(matches!(prepare(&paths), Err(Error::Untrusted(_))));
     }
 
     #[test]

@@ -35,6 +35,7 @@ impl MakeError {
             ToolError::Failed { said, .. } if said.contains("No space left on device") => StageError::Full {
                 path: path.to_owned(),
                 needed,
+                source: std::io::ErrorKind::StorageFull.into(),
             }
             .into(),
             other => other.into(),

@@ -14,7 +14,7 @@ pub(crate) use read::{open, read_open};
 pub(crate) use sparse::copy_to_new;
 pub use sparse::{Copied, CopyError};
 pub use staging::StageError;
-pub(crate) use staging::{Staging, replace, sync_folder};
+pub(crate) use staging::{Staging, is_full, replace, sync_folder};
 pub(crate) use stamp::{set_stamp, short_digest, stamp_name, stamped, touch};
 pub use trust::{TrustError, check_owner, private_folder};
 pub(crate) use writeback::Writeback;

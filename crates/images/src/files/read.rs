@@ -5,9 +5,7 @@ use std::path::{Path, PathBuf};
 /// Why a file could not be read whole.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    #[error(
-        "{path} may not be read by this user: ask its owner for read access (for a kernel: sudo chmod a+r {path})"
-    )]
+    #[error("{path} may not be read by this user: ask its owner for read access")]
     Denied { path: PathBuf },
     #[error("{path} cannot be read")]
     Io { path: PathBuf, source: io::Error },

@@ -20,7 +20,11 @@ const PREFIX: &str = ".new-";
 pub enum StageError {
     /// `needed` is what was to be written, in bytes; 0 where that is not known.
     #[error("{path} cannot be written: its disk is full, or this user's share of it{}. Make room, or set XDG_DATA_HOME to a folder on a larger disk", size(*.needed))]
-    Full { path: PathBuf, needed: u64 },
+    Full {
+        path: PathBuf,
+        needed: u64,
+        source: io::Error,
+    },
     #[error("{path} cannot be written")]
     Io { path: PathBuf, source: io::Error },
 }
@@ -36,11 +40,20 @@ fn size(needed: u64) -> String {
 impl StageError {
     pub(crate) fn new(path: &Path, needed: u64, source: io::Error) -> Self {
         let path = path.to_owned();
-        match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full { path, needed },
-            _ => Self::Io { path, source },
+        if is_full(&source) {
+            Self::Full { path, needed, source }
+        } else {
+            Self::Io { path, source }
         }
     }
+}
+
+/// Whether the disk is full, or a quota used up.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
 }
 
 /// A folder in the making; removed when dropped.
@@ -78,6 +91,13 @@ impl Staging {
         let cleaned =
             open_locked(parent, FlockOperation::LockExclusive).and_then(|_turn| remove_dead(parent));
         cleaned.map_err(|source| StageError::new(parent, 0, source))
+    }
+
+    /// What crashed makers left in `parent`.
+    pub(crate) fn dead(parent: &Path) -> Result<Vec<PathBuf>, StageError> {
+        let found = open_locked(parent, FlockOperation::LockExclusive).and_then(|_turn| dead(parent));
+        let found = found.map_err(|source| StageError::new(parent, 0, source))?;
+        Ok(found.into_iter().map(|(path, _lock)| path).collect())
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -181,8 +201,9 @@ fn open_locked(path: &Path, lock: FlockOperation) -> io::Result<File> {
     }
 }
 
-/// Removes what dead makers left in `parent`, whose lock the caller holds.
-fn remove_dead(parent: &Path) -> io::Result<()> {
+/// What dead makers left in `parent`, whose lock the caller holds; each with its maker's lock.
+fn dead(parent: &Path) -> io::Result<Vec<(PathBuf, File)>> {
+    let mut found = Vec::new();
     for entry in fs::read_dir(parent)? {
         let entry = entry?;
         if !entry
@@ -193,10 +214,17 @@ fn remove_dead(parent: &Path) -> io::Result<()> {
             continue;
         }
         let path = entry.path();
-        let Ok(_lock) = open_locked(&path, FlockOperation::NonBlockingLockExclusive) else {
-            continue;
-        };
-        let removed = if entry.file_type()?.is_dir() {
+        if let Ok(lock) = open_locked(&path, FlockOperation::NonBlockingLockExclusive) {
+            found.push((path, lock));
+        }
+    }
+    Ok(found)
+}
+
+/// Removes what dead makers left in `parent`, whose lock the caller holds.
+fn remove_dead(parent: &Path) -> io::Result<()> {
+    for (path, _lock) in dead(parent)? {
+        let removed = if path.symlink_metadata()?.is_dir() {
             fs::remove_dir_all(&path)
         } else {
             fs::remove_file(&path)

@@ -4,7 +4,7 @@ use std::io;
 
 use images::builtin::BuiltinError;
 use images::convert;
-use images::files::{CopyError, StageError};
+use images::files::{CopyError, StageError, TrustError};
 use images::import::ImportError;
 use images::overlay::OverlayError;
 use images::registry::{RegistryError, TransferError};
@@ -13,18 +13,24 @@ use images::store::StoreError;
 
 use super::Error;
 
+impl From<TrustError> for Error {
+    fn from(error: TrustError) -> Self {
+        match error {
+            TrustError::Io { path, source } => Self::Io {
+                action: "use",
+                path,
+                source,
+            },
+            other => Self::Untrusted(other),
+        }
+    }
+}
+
 impl From<StageError> for Error {
     fn from(error: StageError) -> Self {
         match error {
-            StageError::Full { path, needed } => {
-                let available = crate::disk::available(&path).unwrap_or(0);
-                Self::DiskFull {
-                    action: "writing it",
-                    path,
-                    needed,
-                    available,
-                }
-            }
+            // What there is to write is often not known, and what was written is gone again when this is said: no figures.
+            StageError::Full { path, .. } => Self::NoSpace { path },
             StageError::Io { path, source } => Self::Io {
                 action: "write",
                 path,

@@ -122,10 +122,7 @@ fn info(inner: &Inner, path: &Path) -> Option<VolumeInfo> {
 /// Where the volumes are.
 fn folder(paths: &Paths) -> Result<PathBuf> {
     let folder = paths.data.join("volumes");
-    private_folder(&folder).map_err(|error| Error::Folder {
-        path: folder.clone(),
-        reason: error.to_string(),
-    })?;
+    private_folder(&folder)?;
     Ok(folder)
 }
 
