@@ -38,6 +38,7 @@ pub mod exec;
 pub mod frame;
 mod health;
 mod message;
+pub mod names;
 mod renewal;
 mod volume;
 

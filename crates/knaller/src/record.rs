@@ -70,6 +70,12 @@ impl Record {
         }
     }
 
+    /// What the guest is called.
+    pub(crate) fn hostname(&self) -> String {
+        let own = self.spec.hostname.clone();
+        own.unwrap_or_else(|| self.name.to_string())
+    }
+
     /// The same machine, booted anew.
     pub(crate) fn again(self, runtime: PathBuf) -> Self {
         Self {

@@ -11,6 +11,7 @@
 
 mod error;
 mod marks;
+mod own;
 mod packer;
 mod walk;
 
@@ -18,6 +19,7 @@ use std::fs::File;
 use std::io::Write;
 
 pub use error::CommitError;
+pub use own::{IsOwn, Own, OwnContents};
 
 use crate::convert::Limits;
 use crate::ext4::read::Filesystem;
@@ -42,6 +44,8 @@ pub struct Committed {
 
 /// Writes the changes on the disk `overlay`, made over the image `base`, to `out` as a gzip'd tar stream.
 ///
+/// `own` are the files that the machine's init writes: as it wrote them they are left out, and those of the base stay.
+///
 /// `limits` are those of a conversion: the layer must be one that can be converted again.
 ///
 /// # Errors
@@ -50,6 +54,7 @@ pub struct Committed {
 pub fn layer(
     overlay: &File,
     base: &File,
+    own: &[Own],
     limits: &Limits,
     out: impl Write,
     task: &Task,
@@ -57,5 +62,5 @@ pub fn layer(
     let open = |side, file| Filesystem::open(file).map_err(|source| CommitError::Disk { side, source });
     let (upper, lower) = (open(Side::Overlay, overlay)?, open(Side::Base, base)?);
     let packer = Packer::new(out, limits, task);
-    Walk::new(&upper, &lower, limits, packer)?.run()
+    Walk::new(&upper, &lower, own, limits, packer)?.run()
 }

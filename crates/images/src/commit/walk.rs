@@ -5,10 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
 
 use super::error::{CommitError, Side};
 use super::marks::{Marks, is_whiteout_device};
+use super::own::{Own, OwnContents};
 use super::packer::{Disk, Packer, join, limit, shown};
 use super::{Committed, Limits};
 use crate::ext4::read::{Filesystem, Inode, InodeNumber, Kind};
@@ -17,6 +18,9 @@ use crate::ext4::read::{Filesystem, Inode, InodeNumber, Kind};
 const WHITEOUT: &[u8] = b".wh.";
 /// Says that nothing of lower layers is in its folder.
 const OPAQUE: &[u8] = b".wh..wh..opq";
+
+/// The most of a text that is compared, in bytes: 1 MiB, as the guest's init reads.
+const MAX_TEXT: u64 = 1 << 20;
 
 /// A folder that is to be written.
 struct Folder {
@@ -38,6 +42,7 @@ type Names = BTreeMap<Vec<u8>, InodeNumber>;
 pub(super) struct Walk<'a, W: Write> {
     upper: Disk<'a>,
     lower: Disk<'a>,
+    own: &'a [Own],
     limits: &'a Limits,
     packer: Packer<'a, W>,
     /// The next one last, so that a folder's contents follow it.
@@ -50,6 +55,7 @@ impl<'a, W: Write> Walk<'a, W> {
     pub(super) fn new(
         upper: &'a Filesystem<'a, File>,
         lower: &'a Filesystem<'a, File>,
+        own: &'a [Own],
         limits: &'a Limits,
         packer: Packer<'a, W>,
     ) -> Result<Self, CommitError> {
@@ -72,6 +78,7 @@ impl<'a, W: Write> Walk<'a, W> {
         Ok(Self {
             upper,
             lower,
+            own,
             limits,
             packer,
             pending: vec![root],
@@ -170,6 +177,9 @@ impl<'a, W: Write> Walk<'a, W> {
         if name.starts_with(WHITEOUT) {
             return Err(CommitError::Whiteout { path: shown(&path) });
         }
+        if self.is_own(folder, &path, &inode, there.as_ref())? {
+            return Ok(None);
+        }
         let source = match &marks.redirect {
             Some(target) => self.redirected(folder, target)?,
             None => there.clone(),
@@ -200,6 +210,33 @@ impl<'a, W: Write> Walk<'a, W> {
             is_fresh: folder.is_fresh || !is_same,
             hides: !folder.is_fresh && !is_same && there.is_some(),
         }))
+    }
+
+    /// Whether the machine's init wrote this.
+    fn is_own(
+        &self,
+        folder: &Folder,
+        path: &[u8],
+        inode: &Inode,
+        there: Option<&Inode>,
+    ) -> Result<bool, CommitError> {
+        let own = self.own.iter().find(|own| own.is_at(path));
+        // In a folder that is written whole nothing shines through.
+        let Some(own) = own.filter(|_| !folder.is_fresh) else {
+            return Ok(false);
+        };
+        match &own.contents {
+            OwnContents::Link(to) if inode.kind == Kind::Symlink && there.is_none() => {
+                let target = self.upper.filesystem.target(inode);
+                Ok(target.map_err(|source| self.upper.failed(source))? == to.as_bytes())
+            }
+            OwnContents::Text(is_own) if inode.kind == Kind::File => {
+                let before = there.filter(|there| there.kind == Kind::File);
+                let before = before.map_or(Ok(String::new()), |there| text(self.lower, there))?;
+                Ok(is_own(&before, &text(self.upper, inode)?))
+            }
+            _ => Ok(false),
+        }
     }
 
     /// A name that only the base has, in a folder that is written whole.
@@ -259,4 +296,17 @@ impl<'a, W: Write> Walk<'a, W> {
         let xattrs = disk.filesystem.xattrs(inode);
         Ok(Marks::new(xattrs.map_err(|source| disk.failed(source))?))
     }
+}
+
+/// A file's first bytes, more than any of an init's own files has.
+fn text(disk: Disk<'_>, inode: &Inode) -> Result<String, CommitError> {
+    let mut bytes = Vec::new();
+    let contents = disk.filesystem.contents(inode);
+    let contents = contents.map_err(|source| disk.failed(source))?;
+    let read = contents.take(MAX_TEXT).read_to_end(&mut bytes);
+    read.map_err(|source| CommitError::Data {
+        side: disk.side,
+        source,
+    })?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

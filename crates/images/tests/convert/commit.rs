@@ -7,7 +7,7 @@ use std::process::Command;
 
 use flate2::read::GzDecoder;
 use images::Task;
-use images::commit::{CommitError, Committed, layer};
+use images::commit::{CommitError, Committed, Own, OwnContents, layer};
 use images::convert::Limits;
 use testkit::{run, skip};
 
@@ -114,7 +114,7 @@ impl Disk {
     fn commit(&self, limits: &Limits) -> Result<(Vec<u8>, Committed), CommitError> {
         let [overlay, base] = ["overlay.ext4", "base.ext4"].map(|name| File::open(self.path(name)).unwrap());
         let mut packed = Vec::new();
-        let committed = layer(&overlay, &base, limits, &mut packed, &Task::new())?;
+        let committed = layer(&overlay, &base, &[], limits, &mut packed, &Task::new())?;
         let mut layer = Vec::new();
         GzDecoder::new(&*packed).read_to_end(&mut layer).unwrap();
         assert_eq!(committed.size, layer.len() as u64);
@@ -238,6 +238,25 @@ fn limits_hold_for_what_is_committed_too() {
     ));
 }
 
+/// What an init might write in the folder `i`.
+fn own() -> [Own; 3] {
+    let text = |is_own: fn(&str, &str) -> bool| OwnContents::Text(Box::new(is_own));
+    [
+        Own {
+            path: "/i/name",
+            contents: text(|_, now| now == "box\n"),
+        },
+        Own {
+            path: "/i/one",
+            contents: text(|before, now| now == format!("{before}+")),
+        },
+        Own {
+            path: "/i/mtab",
+            contents: OwnContents::Link("../proc"),
+        },
+    ]
+}
+
 /// An overlay disk that a shell wrote, and no kernel: its folder `upper`, then what debugfs does to the disk.
 fn forged(upper: &str, debugfs: &str) -> Result<Listing, CommitError> {
     let folder = tempfile::tempdir().unwrap();
@@ -260,11 +279,31 @@ fn forged(upper: &str, debugfs: &str) -> Result<Listing, CommitError> {
     let mut limits = Limits::default();
     limits.entries = 1000;
     let mut packed = Vec::new();
-    layer(&disk, &base_image, &limits, &mut packed, &Task::new())?;
+    layer(&disk, &base_image, &own(), &limits, &mut packed, &Task::new())?;
     let mut layer = Vec::new();
     GzDecoder::new(&*packed).read_to_end(&mut layer).unwrap();
     let (file, _) = converted(&[base(), layer], &Limits::default()).unwrap();
     Ok(Listing::of_image(&file))
+}
+
+#[test]
+fn what_the_init_wrote_is_left_out_until_somebody_changes_it() {
+    let written =
+        "mkdir i; echo box > i/name; printf iiiiiiiiii+ > i/one; ln -s ../proc i/mtab; echo x > i/other";
+    let listing = forged(written, "stat /").unwrap();
+    assert!(listing.get("i/name").is_none() && listing.get("i/mtab").is_none());
+    assert_eq!(
+        listing.get("i/one").unwrap().what,
+        crate::listing::What::File(10, crate::listing::digest_of(b"iiiiiiiiii"))
+    );
+    assert!(listing.get("i/other").is_some());
+    let changed = format!("{written}; echo more >> i/name; printf + >> i/one; ln -sfn elsewhere i/mtab");
+    let listing = forged(&changed, "stat /").unwrap();
+    assert!(listing.get("i/name").is_some() && listing.get("i/mtab").is_some());
+    assert_eq!(
+        listing.get("i/one").unwrap().what,
+        crate::listing::What::File(12, crate::listing::digest_of(b"iiiiiiiiii++"))
+    );
 }
 
 /// Newer kernels know whiteouts that are files.
@@ -324,14 +363,14 @@ fn a_forged_disk_is_no_way_out_and_no_bomb() {
 #[test]
 fn what_is_no_overlay_disk_is_refused_and_work_can_be_called_off() {
     let (file, _) = converted(&[base()], &Limits::default()).unwrap();
-    let error = layer(&file, &file, &Limits::default(), Vec::new(), &Task::new()).unwrap_err();
+    let error = layer(&file, &file, &[], &Limits::default(), Vec::new(), &Task::new()).unwrap_err();
     assert!(matches!(error, CommitError::NoUpper), "{error}");
     let empty = tempfile::tempfile().unwrap();
-    let error = layer(&empty, &file, &Limits::default(), Vec::new(), &Task::new()).unwrap_err();
+    let error = layer(&empty, &file, &[], &Limits::default(), Vec::new(), &Task::new()).unwrap_err();
     assert!(matches!(error, CommitError::Disk { .. }), "{error}");
     let (disk, _) = converted(&[archive(&[Entry::directory("upper/new")])], &Limits::default()).unwrap();
     let task = Task::new();
     task.cancel();
-    let error = layer(&disk, &file, &Limits::default(), Vec::new(), &task).unwrap_err();
+    let error = layer(&disk, &file, &[], &Limits::default(), Vec::new(), &task).unwrap_err();
     assert!(matches!(error, CommitError::Cancelled(_)), "{error}");
 }

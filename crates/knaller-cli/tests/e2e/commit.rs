@@ -1,6 +1,8 @@
 //! `knaller commit`: what a machine has changed, as an image that others start from.
 
 use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Command;
 
 use crate::world::{SMALL, World};
 
@@ -21,6 +23,19 @@ impl World {
     }
 }
 
+/// The names in all layers of an archive that tar can unpack.
+fn layers_of(archive: &Path) -> String {
+    let script = "cd \"$(mktemp -d -p \"$2\")\"; tar xf \"$1\"; for blob in blobs/sha256/*; do tar tf $blob 2> /dev/null || true; done";
+    let listed = Command::new("sh")
+        .args(["-ec", script, "sh"])
+        .arg(archive)
+        .arg(archive.parent().unwrap())
+        .output()
+        .unwrap();
+    assert!(listed.status.success(), "{listed:?}");
+    String::from_utf8(listed.stdout).unwrap()
+}
+
 #[test]
 fn what_a_machine_has_changed_is_in_its_image() {
     let world = World::new();
@@ -35,6 +50,14 @@ fn what_a_machine_has_changed_is_in_its_image() {
         .fails(4, &["web is running", "knaller stop web"]);
     let _ = world.ok(&["stop", "web"]);
     let _ = world.ok(&["commit", "web", "shop/web:2"]);
+    // What the init wrote of the machine is no part of the layer.
+    let archive = world.sandbox.home().join("web.tar");
+    let _ = world.ok(&["image", "export", "shop/web:2", "-o", archive.to_str().unwrap()]);
+    let listed = layers_of(&archive);
+    assert!(listed.contains("etc/new\n"), "{listed}");
+    for own in ["etc/hostname", "etc/hosts", "etc/mtab", "etc/resolv.conf"] {
+        assert!(!listed.contains(own), "{own}: {listed}");
+    }
     let line = "cat /etc/new /moved/file; ls /etc/old /folder /data/file";
     let ran = world.run(&["run", "--memory", "128M", "shop/web:2", "sh", "-c", line]);
     assert_eq!(ran.stdout, "new\nwithin\n");

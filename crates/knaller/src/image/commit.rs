@@ -3,10 +3,11 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
+use guest_protocol::names;
 use images::Superblock;
 use images::Task;
-use images::commit::{self, CommitError};
-use images::convert::root_file_system;
+use images::commit::{self, CommitError, IsOwn, Own, OwnContents};
+use images::convert::{Limits, root_file_system};
 use images::ext4::read::replay_journal;
 use images::oci::{Descriptor, Reference, media_type};
 use images::rootfs::Rootfs;
@@ -52,26 +53,73 @@ fn commit(options: &Options, files: &Files, record: &Record, name: &Reference, t
     let store = Store::open(&options.paths.data)?;
     let hold = store.adding(task)?;
     let base = of_digest(&store, of, digest)?;
+    let image = make(options, files, record, name, &hold, &base, task);
+    drop(hold);
+    if image.is_err()
+        && let Err(error) = store.collect_if_idle()
+    {
+        tracing::warn!(%error, "what was packed in vain is left to the next command");
+    }
+    image
+}
+
+fn make(
+    options: &Options,
+    files: &Files,
+    record: &Record,
+    name: &Reference,
+    hold: &Adding,
+    base: &Image,
+    task: &Task,
+) -> Result<Image> {
     let limits = &options.image_limits;
-    let root = root_file_system(&hold, &base, limits, task)?;
+    let root = root_file_system(hold, base, limits, task)?;
     let disk = Disk::open(files, task)?;
-    let layer = layer(&hold, &disk, &root.path, options, task)?;
+    let layer = layer(hold, &disk, &root.path, &own(record.hostname()), limits, task)?;
     let origin = Origin {
         created_by: format!("knaller commit {}", record.name),
         created: Some(Timestamp::now()),
     };
-    let manifest = hold.image_on(&base, layer, &origin)?;
-    let make = |image: &Image| -> Result<()> {
-        root_file_system(&hold, image, limits, task)?;
+    let manifest = hold.image_on(base, layer, &origin)?;
+    let convert = |image: &Image| -> Result<()> {
+        root_file_system(hold, image, limits, task)?;
         Ok(())
     };
-    hold.enter(&manifest, &[name.stored()], make)
+    hold.enter(&manifest, &[name.stored()], convert)
 }
 
-fn layer(hold: &Adding, disk: &Disk, base: &Path, options: &Options, task: &Task) -> Result<NewLayer> {
+/// What the guest's init writes: it tells of the machine, whose name and network another one has not.
+fn own(hostname: String) -> [Own; 4] {
+    let text = |path, is_own: IsOwn| Own {
+        path,
+        contents: OwnContents::Text(is_own),
+    };
+    let own_name = names::hostname_file(&hostname);
+    [
+        text(names::HOSTNAME, Box::new(move |_, now| now == own_name)),
+        text(
+            names::HOSTS,
+            Box::new(move |base, now| now == names::hosts(base, &hostname)),
+        ),
+        text(names::RESOLV_CONF, Box::new(|_, now| names::is_resolv_conf(now))),
+        Own {
+            path: names::MTAB.0,
+            contents: OwnContents::Link(names::MTAB.1),
+        },
+    ]
+}
+
+fn layer(
+    hold: &Adding,
+    disk: &Disk,
+    base: &Path,
+    own: &[Own],
+    limits: &Limits,
+    task: &Task,
+) -> Result<NewLayer> {
     let base = File::open(base).map_err(Error::io("open", base))?;
     let mut blob = hold.new_blob()?;
-    let written = commit::layer(&disk.file, &base, &options.image_limits, &mut blob, task);
+    let written = commit::layer(&disk.file, &base, own, limits, &mut blob, task);
     let written = written.map_err(|error| match error {
         CommitError::Cancelled(_) => Error::system("commit")(std::io::ErrorKind::Interrupted.into()),
         error => Error::Commit(Box::new(error)),

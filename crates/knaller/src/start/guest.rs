@@ -31,7 +31,7 @@ pub(super) fn config(
     let spec = &record.spec;
     Ok(Config {
         version: VERSION,
-        hostname: hostname(record),
+        hostname: record.hostname(),
         host_key: keys.host_key.clone(),
         authorized_keys: authorized(spec, keys),
         user_keys: spec.user_keys,
@@ -53,7 +53,7 @@ pub(super) fn config(
 pub(super) fn renewal(record: &Record, keys: &Keys) -> Result<Renewal> {
     let spec = &record.spec;
     Ok(Renewal {
-        hostname: hostname(record),
+        hostname: record.hostname(),
         host_key: keys.host_key.clone(),
         authorized_keys: authorized(spec, keys),
         clock_ns: clock_ns(),
@@ -61,14 +61,6 @@ pub(super) fn renewal(record: &Record, keys: &Keys) -> Result<Renewal> {
         machine_id: uuid::Uuid::new_v4().simple().to_string(),
         network: (spec.network == Mode::Pasta).then(|| network(record.ipv6)),
     })
-}
-
-fn hostname(record: &Record) -> String {
-    record
-        .spec
-        .hostname
-        .clone()
-        .unwrap_or_else(|| record.name.to_string())
 }
 
 fn authorized(spec: &MachineSpec, keys: &Keys) -> Vec<String> {

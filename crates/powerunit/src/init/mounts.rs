@@ -114,7 +114,7 @@ const TMP: Mount = Mount {
 
 /// Links that programs expect, and where they lead.
 const LINKS: [(&str, &str); 5] = [
-    ("/etc/mtab", "../proc/self/mounts"),
+    guest_protocol::names::MTAB,
     ("/dev/fd", "/proc/self/fd"),
     ("/dev/stdin", "/proc/self/fd/0"),
     ("/dev/stdout", "/proc/self/fd/1"),

@@ -1,24 +1,18 @@
-//! Names: the machine's own, and how it finds others'. Pure texts, and the files they go to.
+//! Names: the machine's own, and how it finds others', in the files that they go to.
 //!
 //! The invariant: the image's own lines in /etc/hosts stay; a file that already says what it should is not written.
 
 use std::io::ErrorKind;
-use std::net::IpAddr;
 use std::path::Path;
 
 use guest_protocol::Network;
+use guest_protocol::names::{HOSTNAME, HOSTS, RESOLV_CONF, hostname_file, hosts, is_domain, resolv_conf};
 use rustix::fs::{FileType, Mode};
 
 use crate::files;
 
 /// The longest file of the image that is read, in bytes.
 const MAX_FILE: u64 = 1024 * 1024;
-
-/// Debian's address for the name of a machine that has no permanent one (Debian Reference, 5.1.1).
-const OWN_ADDRESS: &str = "127.0.1.1";
-
-/// The most name servers and search domains the resolver uses (`MAXNS`, and the old limit of six domains, resolv.conf(5)).
-const MAX_SERVERS: usize = 3;
 
 /// What could not be set.
 #[derive(Debug, thiserror::Error)]
@@ -51,8 +45,8 @@ pub(crate) fn set_hostname(name: &str) -> Result<(), Error> {
 pub(crate) fn write_files(hostname: &str, network: Option<&Network>) -> Vec<Error> {
     let mut errors = Vec::new();
     if is_hostname(hostname) {
-        errors.extend(write("/etc/hostname", |_| format!("{hostname}\n")).err());
-        errors.extend(write("/etc/hosts", |present| hosts(present, hostname)).err());
+        errors.extend(write(HOSTNAME, |_| hostname_file(hostname)).err());
+        errors.extend(write(HOSTS, |present| hosts(present, hostname)).err());
     }
     if let Some(network) = network.filter(|network| !network.dns.is_empty()) {
         errors.extend(
@@ -63,7 +57,7 @@ pub(crate) fn write_files(hostname: &str, network: Option<&Network>) -> Vec<Erro
                 .cloned()
                 .map(Error::Search),
         );
-        errors.extend(write("/etc/resolv.conf", |_| resolv_conf(&network.dns, &network.search)).err());
+        errors.extend(write(RESOLV_CONF, |_| resolv_conf(&network.dns, &network.search)).err());
     }
     errors
 }
@@ -109,55 +103,6 @@ fn write(path: &'static str, wanted: impl FnOnce(&str) -> String) -> Result<(), 
         .map_err(|source| Error::Write { path, source })
 }
 
-/// `present` with lines for the loopback names, where it has none, and for the machine's own name.
-fn hosts(present: &str, hostname: &str) -> String {
-    let names = |line: &str| -> Vec<String> {
-        let line = line.split('#').next().unwrap_or_default();
-        line.split_whitespace().map(Into::into).collect()
-    };
-    let is_own = |line: &str| names(line).first().is_some_and(|address| address == OWN_ADDRESS);
-    let mut lines: Vec<&str> = present.lines().filter(|line| !is_own(line)).collect();
-    let knows = |lines: &[&str], address: &str, name: &str| {
-        lines.iter().any(|line| {
-            let names = names(line);
-            names
-                .split_first()
-                .is_some_and(|(first, rest)| first == address && rest.iter().any(|n| n == name))
-        })
-    };
-    let own = format!("{OWN_ADDRESS}\t{hostname}");
-    if !knows(&lines, "127.0.0.1", "localhost") {
-        lines.insert(0, "127.0.0.1\tlocalhost");
-    }
-    if !knows(&lines, "::1", "localhost") && !knows(&lines, "::1", "ip6-localhost") {
-        lines.push("::1\tlocalhost ip6-localhost ip6-loopback");
-    }
-    let named = lines
-        .iter()
-        .any(|line| names(line).iter().skip(1).any(|name| name == hostname));
-    if !named {
-        lines.push(&own);
-    }
-    lines.join("\n") + "\n"
-}
-
-fn resolv_conf(dns: &[IpAddr], search: &[String]) -> String {
-    let servers = dns
-        .iter()
-        .take(MAX_SERVERS)
-        .map(|server| format!("nameserver {server}\n"));
-    let mut text: String = servers.collect();
-    let domains: Vec<&str> = search
-        .iter()
-        .map(String::as_str)
-        .filter(|domain| is_domain(domain))
-        .collect();
-    if !domains.is_empty() {
-        text.push_str(&format!("search {}\n", domains.join(" ")));
-    }
-    text
-}
-
 /// The protocol's own rule for host names, which leaves no room for another line in a file.
 fn is_hostname(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
@@ -169,49 +114,9 @@ fn is_machine_id(id: &str) -> bool {
     id.len() == 32 && id.bytes().all(digit) && id.bytes().any(|byte| byte != b'0')
 }
 
-fn is_domain(name: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
-    (1..=253).contains(&name.len()) && name.bytes().all(plain)
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
-
-    #[test]
-    fn an_empty_file_gets_all_lines() {
-        let expected = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\tbox\n";
-        assert_eq!(hosts("", "box"), expected);
-    }
-
-    #[test]
-    fn the_images_lines_stay_and_an_old_own_name_goes() {
-        let present = "127.0.0.1 localhost\n# ours\n10.0.0.9 db\n127.0.1.1 old\n::1 ip6-localhost\n";
-        let expected = "127.0.0.1 localhost\n# ours\n10.0.0.9 db\n::1 ip6-localhost\n127.0.1.1\tbox\n";
-        assert_eq!(hosts(present, "box"), expected);
-        assert_eq!(
-            hosts("127.0.0.1 localhost box\n::1 localhost\n", "box"),
-            "127.0.0.1 localhost box\n::1 localhost\n"
-        );
-        assert!(hosts("# 127.0.0.1 localhost\n", "box").starts_with("127.0.0.1\tlocalhost\n"));
-    }
-
-    #[test]
-    fn the_resolver_gets_what_it_can_use() {
-        let dns: Vec<IpAddr> = ["10.0.0.1", "fd00::1", "1.1.1.1", "8.8.8.8"]
-            .map(|a| a.parse().unwrap())
-            .into();
-        let search = [
-            "example.com".into(),
-            "bad\nnameserver 6.6.6.6".into(),
-            "corp".into(),
-        ];
-        let expected =
-            "nameserver 10.0.0.1\nnameserver fd00::1\nnameserver 1.1.1.1\nsearch example.com corp\n";
-        assert_eq!(resolv_conf(&dns, &search), expected);
-    }
 
     #[test]
     fn an_id_of_a_machine_is_machine_id5s() {
@@ -232,23 +137,6 @@ mod tests {
         assert!(is_hostname("box-7") && is_hostname(&"a".repeat(64)));
         for name in ["", "a b", "a\nb", "ä", &"a".repeat(65)] {
             assert!(!is_hostname(name), "{name:?}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn writing_twice_changes_nothing(present in "([0-9.:]{1,9}[ \t][a-z ]{0,12}(#[a-z]*)?\n){0,6}", name in "[a-z]{1,5}") {
-            let once = hosts(&present, &name);
-            prop_assert_eq!(hosts(&once, &name), once.clone());
-            prop_assert!(once.ends_with('\n'));
-        }
-
-        #[test]
-        fn foreign_lines_survive(lines in prop::collection::vec("10\\.0\\.0\\.[0-9] [a-z]{1,5}", 0..6)) {
-            let once = hosts(&lines.join("\n"), "box");
-            for line in &lines {
-                prop_assert!(once.lines().any(|l| l == line));
-            }
         }
     }
 }
