@@ -5,11 +5,12 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::{BLOBS, ROOTFS, Store, StoreError, rootfs};
-use crate::files::{Lock, StageError};
+use crate::files::{Lock, StageError, Staging};
 use crate::oci::{Algorithm, Digest};
 
 /// What was removed, or would be.
@@ -19,6 +20,8 @@ pub struct Collected {
     pub images: Vec<Digest>,
     pub blobs: u64,
     pub rootfs: u64,
+    /// What broken downloads and killed programs left.
+    pub leftovers: u64,
     /// Bytes of the disk that are free again.
     pub bytes: u64,
 }
@@ -53,17 +56,25 @@ impl Store {
             .map(|image| image.digest.clone())
             .collect();
         images.retain(|image| (what.all || index.names_of(image).is_empty()) && in_use(image).is_empty());
+        let dead = self.dead()?;
+        let parts: Vec<_> = self.parts()?.filter_map(found).collect();
         if what.dry_run {
-            let mut garbage = self.garbage(&images)?;
-            garbage.parts.extend(self.parts()?.filter_map(found));
+            let garbage = Garbage {
+                dead,
+                parts,
+                ..self.garbage(&images)?
+            };
             return Ok(Some(garbage.counted(images)));
         }
         self.clean()?;
         self.update_index(|index| images.iter().for_each(|image| index.forget(image)))?;
         let marked = self.take_marked(&in_use)?;
         images.extend(marked);
-        let mut garbage = self.garbage(&[])?;
-        garbage.parts.extend(self.parts()?.filter_map(found));
+        let garbage = Garbage {
+            dead,
+            parts,
+            ..self.garbage(&[])?
+        };
         garbage.remove(&lock)?;
         Ok(Some(garbage.counted(images)))
     }
@@ -102,6 +113,20 @@ impl Store {
         images.retain(|image| in_use(image).is_empty());
         self.update_index(|index| images.iter().for_each(|image| index.forget(image)))?;
         Ok(images)
+    }
+
+    /// Folders that killed programs left, with what is in them. They go with [`Store::clean`].
+    fn dead(&self) -> Result<Vec<(PathBuf, u64)>, StoreError> {
+        let mut dead = Vec::new();
+        for folder in [self.root.clone(), self.root.join(ROOTFS)] {
+            dead.extend(Staging::dead(&folder)?.into_iter().map(|path| {
+                let within = fs::read_dir(&path).into_iter().flatten().flatten();
+                let bytes = within.filter_map(|entry| found(entry.path()));
+                let bytes = bytes.map(|(_, bytes)| bytes).sum();
+                (path, bytes)
+            }));
+        }
+        Ok(dead)
     }
 
     /// What nothing would refer to if there were no images `without`.
@@ -146,6 +171,8 @@ struct Garbage {
     rootfs: Vec<(PathBuf, u64)>,
     /// Of broken downloads.
     parts: Vec<(PathBuf, u64)>,
+    /// Counted only: see [`Store::dead`].
+    dead: Vec<(PathBuf, u64)>,
 }
 
 impl Garbage {
@@ -156,7 +183,11 @@ impl Garbage {
     /// `_lock` is the store's exclusive one.
     fn remove(&self, _lock: &Lock) -> Result<(), StoreError> {
         for (path, _) in self.all() {
-            fs::remove_file(path).map_err(|source| StageError::new(path, 0, source))?;
+            match fs::remove_file(path) {
+                // A killed program's, which is cleaned away at every opportunity.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                removed => removed.map_err(|source| StageError::new(path, 0, source))?,
+            }
             tracing::debug!(path = %path.display(), "removed what nothing refers to");
         }
         Ok(())
@@ -168,7 +199,8 @@ impl Garbage {
             images,
             blobs: self.blobs.len() as u64,
             rootfs: self.rootfs.iter().filter(|(path, _)| is_disk(path)).count() as u64,
-            bytes: self.all().map(|(_, bytes)| bytes).sum(),
+            leftovers: self.parts.iter().chain(&self.dead).count() as u64,
+            bytes: self.all().chain(&self.dead).map(|(_, bytes)| bytes).sum(),
         }
     }
 }

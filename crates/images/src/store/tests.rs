@@ -543,13 +543,23 @@ fn what_crashed_programs_left_is_removed() {
         .unwrap();
     drop(sample.adding());
     assert_eq!(sample.files(INGEST), 0);
+    // A prune says what it removes, of these too.
     fs::write(&old, "bl").unwrap();
-    sample
-        .store
-        .prune(Prune::default(), |_| Vec::new())
-        .unwrap()
-        .unwrap();
-    assert_eq!(sample.files(INGEST), 0);
+    fs::write(ingest.join("new-4567.part"), "bl").unwrap();
+    fs::create_dir(sample.store.path().join("rootfs/.new-def")).unwrap();
+    fs::write(sample.store.path().join("rootfs/.new-def/x.ext4"), [1; 9000]).unwrap();
+    let prune = |dry_run| {
+        let what = Prune {
+            dry_run,
+            ..Prune::default()
+        };
+        sample.store.prune(what, |_| Vec::new()).unwrap().unwrap()
+    };
+    let would = prune(true);
+    assert!(would.leftovers == 3 && would.bytes >= 9000, "{would:?}");
+    assert_eq!(prune(false), would);
+    assert_eq!((sample.files(INGEST), sample.files(ROOTFS)), (0, 0));
+    assert_eq!(prune(false), Collected::default());
 }
 
 #[test]

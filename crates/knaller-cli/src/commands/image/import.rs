@@ -73,6 +73,10 @@ impl ImportArgs {
         let id = image.digest.short();
         if self.quiet {
             context.ui.print(&image.digest.to_string())?;
+        } else if let Some(name) = imported.names.first() {
+            context
+                .ui
+                .note(format_args!("{} is imported: {id}", name.familiar()));
         } else if image.names.is_empty() {
             context.ui.note(format_args!(
                 "{id} is imported and has no name: `knaller image tag {id} NAME` gives it one"

@@ -54,9 +54,10 @@ impl PruneArgs {
             images,
             blobs,
             rootfs,
+            leftovers,
             bytes,
         } = collected;
-        if images.is_empty() && *blobs == 0 && *rootfs == 0 && *bytes == 0 {
+        if images.is_empty() && *blobs == 0 && *rootfs == 0 && *leftovers == 0 && *bytes == 0 {
             return "there is nothing to remove".to_owned();
         }
         let count = match images.len() {
