@@ -16,7 +16,7 @@ use crate::task::Task;
 pub enum RootfsError {
     #[error(transparent)]
     Read(#[from] ReadError),
-    #[error("{path} is no root file system that can be used")]
+    #[error("{path} is no file system that can be used")]
     Superblock { path: PathBuf, source: SuperblockError },
     #[error("{path} is cut off: it has {size} bytes, and the file system in it {needed}")]
     CutOff { path: PathBuf, size: u64, needed: u64 },

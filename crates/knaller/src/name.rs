@@ -28,7 +28,7 @@ pub struct Name(String);
 /// Why a text is no [`Name`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} is not a machine's name: 1 to {MAX_LEN} letters, digits and hyphens are, with a letter or digit at both ends"
+    "{0:?} is no name that can be given: 1 to {MAX_LEN} letters, digits and hyphens are, with a letter or digit at both ends"
 )]
 pub struct InvalidName(String);
 

@@ -30,7 +30,7 @@ pub enum ReferenceError {
     #[error("the image's name is longer than {MAX_TEXT} bytes")]
     TooLong,
     #[error(
-        "{text:?} is no image's name: {part:?} must be words of lower-case letters and digits, joined by '.', '_', '__' or dashes, at most {MAX_NAME} bytes in all{}", lower(.text)
+        "{text:?} is no image's name: {} must be words of lower-case letters and digits, joined by '.', '_', '__' or dashes, at most {MAX_NAME} bytes in all{}", part_of(.text, .part), lower(.text)
     )]
     Repository { text: String, part: String },
     #[error(
@@ -47,6 +47,15 @@ pub enum ReferenceError {
     Id(String),
     #[error("{0:?} begins as an address does: give the image's name alone, without {1:?}")]
     Scheme(String, &'static str),
+}
+
+/// A part that is the whole is not said again.
+fn part_of(text: &str, part: &str) -> String {
+    if text == part {
+        "it".to_owned()
+    } else {
+        format!("{part:?}")
+    }
 }
 
 fn lower(text: &str) -> String {
