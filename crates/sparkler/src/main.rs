@@ -5,6 +5,8 @@
     reason = "this is where the program speaks"
 )]
 
+use std::fs::File;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -49,19 +51,7 @@ fn main() -> ExitCode {
         return Exit::Ok.into();
     }
     if let Some(path) = &args.describe_snapshot {
-        let version = std::fs::File::open(path)
-            .map_err(snapshot::HeadError::from)
-            .and_then(snapshot::read_version);
-        return match version {
-            Ok(version) => {
-                println!("v{version}");
-                Exit::Ok.into()
-            }
-            Err(error) => {
-                eprintln!("Error: Invalid data format version of snapshot file: {error}");
-                Exit::GenericError.into()
-            }
-        };
+        return describe(path).into();
     }
     let stdout = match rustix::io::dup(rustix::stdio::stdout())
         .map_err(Into::into)
@@ -88,6 +78,27 @@ fn main() -> ExitCode {
     }
     stdout.flush();
     exit.into()
+}
+
+/// Prints the version of a state file's format.
+fn describe(path: &Path) -> Exit {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) => {
+            eprintln!("Error: Unable to open snapshot state file: {error}");
+            return Exit::GenericError;
+        }
+    };
+    match snapshot::read_version(file) {
+        Ok(version) => {
+            println!("v{version}");
+            Exit::Ok
+        }
+        Err(error) => {
+            eprintln!("Error: Invalid data format version of snapshot file: {error}");
+            Exit::GenericError
+        }
+    }
 }
 
 /// Runs a machine; an error is told on standard error and in the log.

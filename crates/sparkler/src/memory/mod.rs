@@ -13,6 +13,8 @@
 mod base;
 mod pagemap;
 mod target;
+#[cfg(test)]
+mod tests;
 
 use std::fs::File;
 use std::io;
@@ -107,31 +109,30 @@ impl Memory {
 
     /// Writes it into a file. The guest must stand still. Nothing is forced to the disk.
     pub fn save(&mut self, kind: SnapshotType, path: &Path, qemu: &Remote) -> Result<(), MemoryError> {
+        // Looked at before the file is opened, which may be the same.
+        if let Kind::Shared(base) = &mut self.kind {
+            base.take_if(|base| kind == SnapshotType::Full || !base.is_unchanged());
+        }
         let mut target = Target::open(path, self.size)?;
         match (&mut self.kind, kind) {
             (Kind::Shared(base), SnapshotType::Full) => {
-                *base = None;
                 target.clear()?;
                 each_data_of(&self.file, self.size, |at, bytes| target.put_data(at, bytes))?;
                 *base = target.into_base();
             }
-            (Kind::Shared(base), SnapshotType::Diff) => match base.take().filter(Base::is_unchanged) {
-                Some(mut last) => {
-                    last.each_change(&self.file, self.size, |at, bytes| target.put(at, bytes))?;
-                    *base = if last.is_at(&target) {
-                        target.into_base()
-                    } else {
-                        Some(last)
-                    };
+            (Kind::Shared(Some(base)), SnapshotType::Diff) => {
+                base.each_change(&self.file, self.size, |at, bytes| target.put(at, bytes))?;
+                if base.is_at(&target) {
+                    self.kind = Kind::Shared(target.into_base());
                 }
-                // What the last snapshot held is not known: everything may have changed since.
-                None => {
-                    each_data_of(&self.file, self.size, |at, bytes| target.put(at, bytes))?;
-                    if target.was_empty() {
-                        *base = target.into_base();
-                    }
+            }
+            // What the last snapshot held is not known: all that was ever written may have changed since.
+            (Kind::Shared(base), SnapshotType::Diff) => {
+                each_data_of(&self.file, self.size, |at, bytes| target.put(at, bytes))?;
+                if target.was_empty() {
+                    *base = target.into_base();
                 }
-            },
+            }
             (Kind::Private, kind) => {
                 let base = self.file.metadata().map_err(MemoryError::Source)?;
                 if kind == SnapshotType::Full && !target.is(base.dev(), base.ino()) {

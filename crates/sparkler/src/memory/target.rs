@@ -35,8 +35,8 @@ impl Target {
         let found = file.metadata().map_err(step("get_metadata"))?.len();
         if found != size {
             file.set_len(0).map_err(step("truncate"))?;
+            file.set_len(size).map_err(step("set_length"))?;
         }
-        file.set_len(size).map_err(step("set_length"))?;
         Ok(Self {
             file,
             size,

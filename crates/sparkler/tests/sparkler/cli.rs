@@ -38,6 +38,10 @@ fn it_tells_its_versions() {
     assert_eq!(foreign.status.code(), Some(1));
     let text = "Invalid data format version of snapshot file: the file is not a state file of sparkler";
     assert!(stderr(&foreign).contains(text), "{}", stderr(&foreign));
+    let missing = sparkler(&["--describe-snapshot", "/missing"]);
+    assert_eq!(missing.status.code(), Some(1));
+    let text = "Unable to open snapshot state file: No such file or directory (os error 2)";
+    assert!(stderr(&missing).contains(text), "{}", stderr(&missing));
 }
 
 #[test]
