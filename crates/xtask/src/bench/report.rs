@@ -84,7 +84,7 @@ impl Report {
         );
         writeln!(
             text,
-            "{} runs; of import and pull of Debian, of 5; of those of 1 GiB, of 3 (ours and skopeo) or one (all else).\n\nMachine: {}, {accelerator}.\n",
+            "{} runs; of reads, and of import and pull of Debian, of 5; of those of 1 GiB, of 3 (ours and skopeo) or one (all else).\n\nMachine: {}, {accelerator}.\n",
             super::RUNS,
             machine()?
         )?;

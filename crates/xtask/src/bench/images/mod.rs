@@ -1,4 +1,4 @@
-//! Images: made into root file systems, fetched and started from, each against what other tools do
+//! Images: made into root file systems, fetched, started from, and read from in the guest, each against what other tools do
 //! with the same image on the same machine.
 //!
 //! The rivals get what they need for nothing: a layout that is unpacked already, a size that fits, a tar that is merged.
@@ -6,6 +6,7 @@
 mod build;
 mod machine;
 mod pull;
+mod reads;
 mod rivals;
 mod subject;
 
@@ -19,7 +20,7 @@ use super::ground::{Ground, quiet};
 use super::report::Row;
 use subject::Subject;
 
-pub(super) const PARTS: [Part; 4] = [
+pub(super) const PARTS: [Part; 5] = [
     Part {
         name: "import",
         title: "images: from an archive to a root file system",
@@ -39,6 +40,11 @@ pub(super) const PARTS: [Part; 4] = [
         name: "run",
         title: "images: run of true",
         measure: |ground| of(ground, Subject::debian, machine::run),
+    },
+    Part {
+        name: "reads",
+        title: "images: reads in the guest",
+        measure: |ground| of(ground, Subject::big, reads::measure),
     },
 ];
 
