@@ -1,4 +1,5 @@
-//! The memory of one VM's processes that is not QEMU's: pasta and sparkler.
+//! The memory of one VM's processes that is not QEMU's: pasta and sparkler. The VM booted: what a warm one has in memory is
+//! partly the template's.
 
 use anyhow::{Context, Result, ensure};
 
@@ -7,7 +8,7 @@ use super::report::Row;
 use crate::command::output;
 
 pub(super) fn measure(ground: &Ground) -> Result<Vec<Row>> {
-    ground.started("memory", &[])?;
+    ground.started("memory", &["--cold"])?;
     let shares = shares(ground);
     ground.removed("memory")?;
     let shares = shares?;

@@ -10,6 +10,7 @@ mod memory;
 mod report;
 mod sizes;
 mod start;
+mod warm;
 
 use anyhow::{Result, ensure};
 
@@ -25,11 +26,16 @@ struct Part {
     measure: fn(&Ground) -> Result<Vec<Row>>,
 }
 
-const PARTS: [Part; 5] = [
+const PARTS: [Part; 6] = [
     Part {
         name: "start",
         title: "start to SSH against the same QEMU by hand",
         measure: start::measure,
+    },
+    Part {
+        name: "warm",
+        title: "warm start to SSH against a cold one",
+        measure: warm::measure,
     },
     Part {
         name: "init",

@@ -1,4 +1,4 @@
-//! `knaller start` until SSH answers, against the same QEMU and kernel with a bare init that answers on TCP.
+//! `knaller start --cold` until SSH answers, against the same QEMU and kernel with a bare init that answers on TCP.
 
 use std::time::Instant;
 
@@ -16,11 +16,11 @@ pub(super) fn measure(ground: &Ground) -> Result<Vec<Row>> {
     for _ in 0..RUNS {
         theirs.push(Bare::start(ground, &bare)?.until_banner()?);
         let start = Instant::now();
-        ground.started("start", &[])?;
+        ground.started("start", &["--cold"])?;
         ours.push(start.elapsed());
         ground.removed("start")?;
     }
-    let what = "`knaller start` to SSH ready (network, overlay disk, keys, config)";
+    let what = "`knaller start --cold` to SSH ready (network, overlay disk, keys, config)";
     Ok(vec![Row::times(
         what,
         median(ours),

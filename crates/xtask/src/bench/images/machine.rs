@@ -12,6 +12,7 @@ use super::timed;
 use crate::bench::RUNS;
 use crate::bench::ground::{Ground, quiet, told};
 use crate::bench::report::{Row, median};
+use crate::bench::warm::against_cold;
 use crate::command::output;
 
 /// What one more machine may cost of what a copy of its image would.
@@ -99,6 +100,17 @@ pub(super) fn run(ground: &Ground, subject: &Subject) -> Result<Vec<Row>> {
     );
     row.budget = None;
     Ok(vec![row])
+}
+
+/// The first machine of an image: warm, by the guest that another image's machine left.
+pub(super) fn first(ground: &Ground, subject: &Subject) -> Result<Vec<Row>> {
+    let title = format!("an image never started before ({})", subject.title);
+    subject.import(ground)?;
+    let fresh = || {
+        quiet(&mut ground.knaller(&["image", "rm", subject.name]))?;
+        subject.import(ground)
+    };
+    Ok(vec![against_cold(ground, &title, subject.name, fresh)?])
 }
 
 /// The root file system that machines of the image lie over.

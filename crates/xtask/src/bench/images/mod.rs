@@ -48,6 +48,11 @@ pub(super) const PARTS: [Part; 5] = [
     },
 ];
 
+/// A warm start of an image's first machine.
+pub(super) fn first(ground: &Ground) -> Result<Vec<Row>> {
+    of(ground, Subject::debian, machine::first)
+}
+
 type Measure = fn(&Ground, &Subject) -> Result<Vec<Row>>;
 
 fn of_both(ground: &Ground, measure: Measure) -> Result<Vec<Row>> {

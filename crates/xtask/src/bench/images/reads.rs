@@ -39,8 +39,8 @@ pub(super) fn measure(ground: &Ground, subject: &Subject) -> Result<Vec<Row>> {
     )?;
     std::fs::remove_dir_all(&root)?;
 
-    ground.started("image", &["--image", NAME])?;
-    ground.started("file", &["--rootfs", &by_hand.to_string_lossy()])?;
+    ground.started("image", &["--cold", "--image", NAME])?;
+    ground.started("file", &["--cold", "--rootfs", &by_hand.to_string_lossy()])?;
     let all = format!("find /srv -name '*.txt' | sort | shuf -n {SMALL} --random-source=/large > /tmp/some");
     let bytes: u64 = in_guest(ground, "image", &format!("{all}; xargs cat < /tmp/some | wc -c"))?
         .trim()

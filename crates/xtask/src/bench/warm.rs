@@ -1,0 +1,63 @@
+//! `knaller start` until SSH answers, of a guest that was kept, against a boot of the same machine.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+
+use super::RUNS;
+use super::ground::{Ground, told};
+use super::images;
+use super::report::{Row, median};
+
+/// What a warm start may take of a cold one.
+const BUDGET: f64 = 1.0 / 5.0;
+
+/// The image of a machine for which none is named.
+const BUILTIN: &str = "builtin";
+
+pub(super) fn measure(ground: &Ground) -> Result<Vec<Row>> {
+    // Keeps the guest that all the warm ones are thawed from.
+    ground.started("warm", &[])?;
+    ground.removed("warm")?;
+    let mut rows = vec![against_cold(ground, "the built-in image", BUILTIN, || Ok(()))?];
+    rows.extend(images::first(ground)?);
+    Ok(rows)
+}
+
+/// Turn by turn; `before` each start, and outside its time, the image is made ready.
+pub(super) fn against_cold(
+    ground: &Ground,
+    title: &str,
+    image: &str,
+    before: impl Fn() -> Result<()>,
+) -> Result<Row> {
+    let (mut warm, mut cold) = (Vec::new(), Vec::new());
+    for _ in 0..RUNS {
+        before()?;
+        cold.push(took(ground, &["--image", image, "--cold"], "cold")?);
+        before()?;
+        warm.push(took(ground, &["--image", image], "warm")?);
+    }
+    Ok(Row::times(
+        &format!("warm start to SSH ready: {title}"),
+        median(warm),
+        "`--cold`",
+        median(cold),
+        BUDGET,
+    ))
+}
+
+/// How long a start takes, which must have been of this kind: a warm one that fails is a cold one in the end.
+fn took(ground: &Ground, more: &[&str], kind: &str) -> Result<Duration> {
+    let start = Instant::now();
+    ground.started("warm", more)?;
+    let took = start.elapsed();
+    let inspect = ["inspect", "warm", "--output", "json"];
+    let machine: serde_json::Value = serde_json::from_str(&told(&mut ground.knaller(&inspect))?)?;
+    ground.removed("warm")?;
+    ensure!(
+        machine["warm"] == (kind == "warm"),
+        "a start with {more:?} was not {kind}"
+    );
+    Ok(took)
+}
