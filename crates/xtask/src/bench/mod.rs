@@ -9,6 +9,7 @@ mod list;
 mod memory;
 mod report;
 mod sizes;
+mod snapshot;
 mod start;
 mod warm;
 
@@ -26,7 +27,7 @@ struct Part {
     measure: fn(&Ground) -> Result<Vec<Row>>,
 }
 
-const PARTS: [Part; 6] = [
+const PARTS: [Part; 7] = [
     Part {
         name: "start",
         title: "start to SSH against the same QEMU by hand",
@@ -36,6 +37,11 @@ const PARTS: [Part; 6] = [
         name: "warm",
         title: "warm start to SSH against a cold one",
         measure: warm::measure,
+    },
+    Part {
+        name: "snapshot",
+        title: "how long a machine stands still for its snapshot",
+        measure: snapshot::measure,
     },
     Part {
         name: "init",
