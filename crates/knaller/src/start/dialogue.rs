@@ -12,6 +12,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
 
 use super::clock::Clock;
+use super::guest::clock_ns;
 use super::{StartEvent, Wait};
 
 /// How long a stranger may take to say what it wants.
@@ -54,14 +55,15 @@ pub(super) async fn settled(listener: &UnixListener, clock: &Clock<'_>) -> io::R
 }
 
 /// Waits until a guest that was frozen, and whose connection the VMM broke, has asked who it is; it is who it was.
-pub(crate) async fn unchanged(listener: &UnixListener, clock_ns: u64) -> io::Result<()> {
-    let answer = frame::encode(&HostMessage::Unchanged { clock_ns }).map_err(io::Error::other)?;
+pub(super) async fn unchanged(listener: &UnixListener) -> io::Result<()> {
     loop {
         let mut guest = match asked(listener).await? {
             Ok(Come { guest, hello }) if hello.renewal => guest,
             _ => continue,
         };
-        if guest.send(&answer).await.is_err() {
+        let answer = HostMessage::Unchanged { clock_ns: clock_ns() };
+        let frame = frame::encode(&answer).map_err(io::Error::other)?;
+        if guest.send(&frame).await.is_err() {
             continue;
         }
         loop {
@@ -103,13 +105,12 @@ async fn asked(listener: &UnixListener) -> io::Result<Result<Come, End>> {
 /// come. `boots` tells that it comes from its kernel's start, and not out of a snapshot.
 pub(super) async fn hold(
     listener: &UnixListener,
-    answer: HostMessage,
+    mut answer: HostMessage,
     until: Wait,
     clock: &Clock<'_>,
     boots: bool,
     has_asked: &AtomicBool,
 ) -> io::Result<End> {
-    let answer = frame::encode(&answer).map_err(io::Error::other)?;
     let mut guest = loop {
         let Come { mut guest, hello } = match asked(listener).await? {
             Ok(come) => come,
@@ -121,7 +122,10 @@ pub(super) async fn hold(
         } else {
             clock.guest("hello", Duration::ZERO);
         }
-        match guest.send(&answer).await {
+        // The guest may have taken its time.
+        set_clock(&mut answer, clock_ns());
+        let frame = frame::encode(&answer).map_err(io::Error::other)?;
+        match guest.send(&frame).await {
             Ok(()) => break guest,
             Err(error) => tracing::debug!(%error, "the guest hung up before its config was sent"),
         }
@@ -156,6 +160,16 @@ pub(super) async fn hold(
             }
             Some(_) = strangers.join_next() => {}
         }
+    }
+}
+
+/// Puts the host's wall clock into an answer that has one.
+fn set_clock(answer: &mut HostMessage, now: u64) {
+    match answer {
+        HostMessage::Config(config) => config.clock_ns = now,
+        HostMessage::Renew(renewal) => renewal.clock_ns = now,
+        HostMessage::Unchanged { clock_ns } => *clock_ns = now,
+        HostMessage::Refused { .. } => {}
     }
 }
 

@@ -202,7 +202,7 @@ pub(crate) async fn clones(
 /// Lets a frozen guest go on that runs again, by the conversation in which it was frozen or, where the VMM has broken that,
 /// when it asks.
 pub(crate) async fn thaw(mut control: Control, listener: &UnixListener, name: &Name) -> Result<()> {
-    let asked = dialogue::unchanged(listener, guest::clock_ns());
+    let asked = dialogue::unchanged(listener);
     tokio::pin!(asked);
     let told = async {
         match control.thaw().await {

@@ -25,13 +25,16 @@ impl Fd {
         watched.map(Self).map_err(io::Error::from)
     }
 
-    /// Runs `read` whenever the descriptor is readable, until it has something other than "not now" to say.
+    /// Runs `read` whenever the descriptor is readable or broken, until it has something other than "not now" to say.
     pub(super) async fn read_with<T>(
         &self,
         mut read: impl FnMut(BorrowedFd<'_>) -> Result<T, Errno>,
     ) -> io::Result<T> {
+        // A vsock connection that a restore has reset shows an error and nothing else (virtio_vsock_reset_sock()).
         self.0
-            .async_io(Interest::READABLE, |fd| retry(|| read(fd.as_fd())))
+            .async_io(Interest::READABLE | Interest::ERROR, |fd| {
+                retry(|| read(fd.as_fd()))
+            })
             .await
     }
 
