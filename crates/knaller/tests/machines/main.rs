@@ -8,5 +8,7 @@ mod doctor;
 mod failures;
 mod life;
 mod network;
+mod snapshots;
 mod support;
 mod user;
+mod warm;

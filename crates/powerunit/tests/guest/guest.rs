@@ -412,6 +412,8 @@ pub(crate) fn builtin() -> PathBuf {
 pub(crate) fn image(sandbox: &Sandbox, commands: &[&str]) -> PathBuf {
     let file = sandbox.path().join("image.ext4");
     std::fs::copy(builtin(), &file).unwrap();
+    // It is meant to be shared, and forbids every kernel to write to it.
+    debugfs(&file, &["feature -read-only"]);
     debugfs(&file, commands);
     file
 }

@@ -1,0 +1,153 @@
+//! Machines kept as they are, and others made of them.
+
+use std::collections::HashSet;
+
+use knaller::{Error, RestoreSpec, SnapshotOptions, StartOptions, State};
+
+use crate::support::{Bed, end, said, small};
+
+/// Counts in memory, ten times a second, which only a process that goes on can do.
+const COUNT: &str = "mkdir -p /run/c; (i=0; while true; do i=$((i+1)); echo $i > /run/c/n; sleep 0.1; done) >/dev/null 2>&1 </dev/null & \
+                     until [ -s /run/c/n ]; do sleep 0.05; done";
+
+async fn count(machine: &knaller::Machine) -> u32 {
+    said(machine, "cat /run/c/n").await.parse().unwrap()
+}
+
+/// Everything that must be a machine's own.
+async fn identity(machine: &knaller::Machine) -> [String; 4] {
+    let key = "cut -d' ' -f2 /etc/machine-id; cat /proc/sys/kernel/random/uuid";
+    let mut own = said(machine, key).await.lines().map(str::to_owned).collect::<Vec<_>>();
+    own.push(said(machine, "hostname").await);
+    own.push(said(machine, "head -c 16 /dev/urandom | od -An -tx1").await);
+    own.try_into().unwrap()
+}
+
+#[tokio::test]
+async fn a_machine_of_a_snapshot_goes_on_as_another() {
+    let bed = Bed::new();
+    let machine = bed.start(small("db")).await;
+    said(&machine, COUNT).await;
+    said(&machine, "echo before > /root/file; sync").await;
+    let options = SnapshotOptions {
+        name: Some("ready".parse().unwrap()),
+        stop: false,
+    };
+    let taken = machine.snapshot(options.clone()).await.unwrap();
+    assert_eq!(taken.warnings, [""; 0]);
+    assert!(matches!(
+        machine.snapshot(options).await,
+        Err(Error::SnapshotExists(_))
+    ));
+    // It goes on, and what it does now is not in the snapshot.
+    let at = count(&machine).await;
+    said(&machine, "echo after > /root/file; sync").await;
+    said(&machine, &format!("until [ $(cat /run/c/n) -gt {at} ]; do sleep 0.1; done")).await;
+
+    let mut identities = HashSet::from([said(&machine, "cat /proc/sys/kernel/random/uuid").await]);
+    for name in ["one", "two"] {
+        let mut spec = RestoreSpec::default();
+        spec.name = Some(name.parse().unwrap());
+        let restored = bed
+            .knaller
+            .restore(&"ready".parse().unwrap(), spec, StartOptions::default(), &mut |_| {})
+            .await;
+        let (restored, _) = restored.unwrap();
+        assert_eq!(said(&restored, "cat /root/file").await, "before");
+        let at = count(&restored).await;
+        said(&restored, &format!("until [ $(cat /run/c/n) -gt {at} ]; do sleep 0.1; done")).await;
+        assert_eq!(said(&restored, "hostname").await, name);
+        for own in identity(&restored).await {
+            assert!(identities.insert(own.clone()), "{own} is shared");
+        }
+        // Stopped and started, it is an ordinary machine.
+        restored.stop(knaller::StopOptions::default()).await.unwrap();
+        restored.start(StartOptions::default(), &mut |_| {}).await.unwrap();
+        assert_eq!(said(&restored, "cat /root/file").await, "before");
+        end(&restored).await;
+    }
+    let [info] = bed.knaller.snapshots().await.unwrap().try_into().unwrap();
+    assert_eq!((info.name.as_str(), info.machine.as_str()), ("ready", "db"));
+    bed.knaller.remove_snapshot(&info.name).await.unwrap();
+    assert!(matches!(
+        bed.knaller.snapshot(&info.name).await,
+        Err(Error::NoSnapshot(_))
+    ));
+    end(&machine).await;
+}
+
+#[tokio::test]
+async fn forks_go_on_from_the_same_moment_and_share_nothing_else() {
+    let bed = Bed::new();
+    let machine = bed.start(small("db")).await;
+    said(&machine, COUNT).await;
+    let specs = vec![RestoreSpec::default(); 3];
+    let forks = machine.fork(specs, StartOptions::default(), &mut |_| {}).await.unwrap();
+    let mut identities = HashSet::new();
+    for (fork, _) in &forks {
+        assert!(count(fork).await > 0);
+        said(fork, "echo mine > /root/file").await;
+        for own in identity(fork).await {
+            assert!(identities.insert(own.clone()), "{own} is shared");
+        }
+    }
+    assert_eq!(said(&machine, "ls /root").await, "");
+    // Nothing of the moment is left but the forks.
+    assert!(bed.knaller.snapshots().await.unwrap().is_empty());
+    for (fork, _) in &forks {
+        end(fork).await;
+    }
+    end(&machine).await;
+}
+
+#[tokio::test]
+async fn whoever_is_stopped_while_it_takes_a_snapshot_leaves_a_machine_that_goes_on() {
+    let bed = Bed::new();
+    let machine = bed.start(small("db")).await;
+    said(&machine, COUNT).await;
+    let mark = bed.knaller.options().paths.runtime.join("db/pausing");
+    {
+        let mut snapshot = std::pin::pin!(machine.snapshot(SnapshotOptions::default()));
+        // Dropped in the moment in which the machine stands still.
+        tokio::select! {
+            biased;
+            taken = &mut snapshot => panic!("{taken:?}"),
+            () = async { while !mark.exists() { tokio::task::yield_now().await } } => {}
+        }
+    }
+    assert!(!mark.exists());
+    let machine = bed.knaller.get("db").await.unwrap();
+    assert_eq!(machine.info().await.unwrap().state, State::Running);
+    let at = count(&machine).await;
+    said(&machine, &format!("until [ $(cat /run/c/n) -gt {at} ]; do sleep 0.1; done")).await;
+    assert!(bed.knaller.snapshots().await.unwrap().is_empty());
+    end(&machine).await;
+}
+
+#[tokio::test]
+async fn a_machine_is_paused_renamed_and_goes_on() {
+    let bed = Bed::new();
+    let machine = bed.start(small("web")).await;
+    said(&machine, COUNT).await;
+    machine.pause().await.unwrap();
+    assert!(matches!(machine.pause().await, Err(Error::Paused(_))));
+    assert_eq!(machine.info().await.unwrap().state, State::Paused);
+    machine.resume().await.unwrap();
+    assert!(matches!(machine.resume().await, Err(Error::NotPaused(_))));
+    let at = count(&machine).await;
+    said(&machine, &format!("until [ $(cat /run/c/n) -gt {at} ]; do sleep 0.1; done")).await;
+    let other = bed.start(small("db")).await;
+    assert!(matches!(
+        other.clone().rename(&"web".parse().unwrap()).await,
+        Err(Error::NameTaken { .. })
+    ));
+    let machine = machine.rename(&"api".parse().unwrap()).await.unwrap();
+    assert!(count(&machine).await > at);
+    let names: Vec<_> = bed.knaller.list().await.unwrap().into_iter().map(|info| info.name).collect();
+    assert_eq!(names.iter().map(knaller::Name::as_str).collect::<Vec<_>>(), ["api", "db"]);
+    let stats = machine.stats().await.unwrap();
+    assert!(stats.usage.processes >= 2 && stats.usage.memory > 0, "{stats:?}");
+    assert!(stats.guest.is_some());
+    end(&other).await;
+    end(&machine).await;
+}

@@ -1,0 +1,95 @@
+//! Starts that thaw a guest instead of booting one.
+
+use std::collections::HashSet;
+
+use knaller::{StartEvent, StartOptions};
+
+use crate::support::{Bed, end, said, small};
+
+/// What no two machines may share.
+async fn own(machine: &knaller::Machine) -> String {
+    said(machine, "cat /proc/sys/kernel/random/uuid").await
+}
+
+#[tokio::test]
+async fn the_second_of_a_shape_is_thawed_and_is_nobody_else() {
+    let bed = Bed::new();
+    let first = bed.start(small("first")).await;
+    assert!(!first.info().await.unwrap().warm);
+    let [template] = bed.knaller.templates().await.unwrap().try_into().unwrap();
+    assert!(!template.stale);
+    let mut drawn = HashSet::from([own(&first).await]);
+    for name in ["second", "third"] {
+        let mut steps = Vec::new();
+        let machine = bed
+            .watch(small(name), &mut |event| {
+                if let StartEvent::Step(step) = event {
+                    steps.push(step.name);
+                }
+            })
+            .await
+            .unwrap();
+        assert!(machine.info().await.unwrap().warm);
+        assert!(steps.iter().any(|step| step == "load"), "{steps:?}");
+        assert!(!steps.iter().any(|step| step == "kernel"), "{steps:?}");
+        assert_eq!(said(&machine, "hostname").await, name);
+        // Its own disk, and the whole of it.
+        said(&machine, "echo mine > /root/file && sync").await;
+        assert!(drawn.insert(own(&machine).await));
+        // The clock is the host's, though the guest slept.
+        let guest: i64 = said(&machine, "date +%s").await.parse().unwrap();
+        let host = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap()
+            .as_secs();
+        assert!(guest.abs_diff(host.cast_signed()) < 30, "{guest} {host}");
+        end(&machine).await;
+    }
+    // Others' files are not the first one's.
+    assert_eq!(said(&first, "ls /root").await, "");
+    // A machine without disks has another shape.
+    let bare = bed.start(crate::support::bare("bare")).await;
+    assert!(!bare.info().await.unwrap().warm);
+    assert_eq!(bed.knaller.templates().await.unwrap().len(), 2);
+    end(&bare).await;
+    end(&first).await;
+}
+
+#[tokio::test]
+async fn a_template_that_cannot_be_thawed_goes_and_the_machine_boots() {
+    let bed = Bed::new();
+    let first = bed.start(small("first")).await;
+    end(&first).await;
+    let [template] = bed.knaller.templates().await.unwrap().try_into().unwrap();
+    let state = bed.knaller.options().paths.data.join("templates").join(&template.key).join("state");
+    let length = state.metadata().unwrap().len();
+    std::fs::write(&state, vec![7; usize::try_from(length).unwrap()]).unwrap();
+    let mut slower = Vec::new();
+    let machine = bed
+        .watch(small("second"), &mut |event| {
+            if let StartEvent::Slower { message } = event {
+                slower.push(message);
+            }
+        })
+        .await
+        .unwrap();
+    assert!(!machine.info().await.unwrap().warm);
+    assert_eq!(slower.len(), 1, "{slower:?}");
+    assert_eq!(said(&machine, "hostname").await, "second");
+    end(&machine).await;
+    assert!(bed.knaller.templates().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_cold_start_thaws_nothing_and_keeps_nothing() {
+    let bed = Bed::new();
+    let options = StartOptions {
+        cold: true,
+        ..StartOptions::default()
+    };
+    let started = bed.knaller.start(small("cold"), options, &mut |_| {}).await;
+    let (machine, _) = started.unwrap();
+    assert!(!machine.info().await.unwrap().warm);
+    assert!(bed.knaller.templates().await.unwrap().is_empty());
+    end(&machine).await;
+}
