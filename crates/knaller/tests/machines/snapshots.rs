@@ -17,7 +17,11 @@ async fn count(machine: &knaller::Machine) -> u32 {
 /// Everything that must be a machine's own.
 async fn identity(machine: &knaller::Machine) -> [String; 4] {
     let key = "cut -d' ' -f2 /etc/machine-id; cat /proc/sys/kernel/random/uuid";
-    let mut own = said(machine, key).await.lines().map(str::to_owned).collect::<Vec<_>>();
+    let mut own = said(machine, key)
+        .await
+        .lines()
+        .map(str::to_owned)
+        .collect::<Vec<_>>();
     own.push(said(machine, "hostname").await);
     own.push(said(machine, "head -c 16 /dev/urandom | od -An -tx1").await);
     own.try_into().unwrap()
@@ -42,7 +46,11 @@ async fn a_machine_of_a_snapshot_goes_on_as_another() {
     // It goes on, and what it does now is not in the snapshot.
     let at = count(&machine).await;
     said(&machine, "echo after > /root/file; sync").await;
-    said(&machine, &format!("until [ $(cat /run/c/n) -gt {at} ]; do sleep 0.1; done")).await;
+    said(
+        &machine,
+        &format!("until [ $(cat /run/c/n) -gt {at} ]; do sleep 0.1; done"),
+    )
+    .await;
 
     let mut identities = HashSet::from([said(&machine, "cat /proc/sys/kernel/random/uuid").await]);
     for name in ["one", "two"] {
@@ -50,19 +58,31 @@ async fn a_machine_of_a_snapshot_goes_on_as_another() {
         spec.name = Some(name.parse().unwrap());
         let restored = bed
             .knaller
-            .restore(&"ready".parse().unwrap(), spec, StartOptions::default(), &mut |_| {})
+            .restore(
+                &"ready".parse().unwrap(),
+                spec,
+                StartOptions::default(),
+                &mut |_| {},
+            )
             .await;
         let (restored, _) = restored.unwrap();
         assert_eq!(said(&restored, "cat /root/file").await, "before");
         let at = count(&restored).await;
-        said(&restored, &format!("until [ $(cat /run/c/n) -gt {at} ]; do sleep 0.1; done")).await;
+        said(
+            &restored,
+            &format!("until [ $(cat /run/c/n) -gt {at} ]; do sleep 0.1; done"),
+        )
+        .await;
         assert_eq!(said(&restored, "hostname").await, name);
         for own in identity(&restored).await {
             assert!(identities.insert(own.clone()), "{own} is shared");
         }
         // Stopped and started, it is an ordinary machine.
         restored.stop(knaller::StopOptions::default()).await.unwrap();
-        restored.start(StartOptions::default(), &mut |_| {}).await.unwrap();
+        restored
+            .start(StartOptions::default(), &mut |_| {})
+            .await
+            .unwrap();
         assert_eq!(said(&restored, "cat /root/file").await, "before");
         end(&restored).await;
     }
@@ -82,7 +102,10 @@ async fn forks_go_on_from_the_same_moment_and_share_nothing_else() {
     let machine = bed.start(small("db")).await;
     said(&machine, COUNT).await;
     let specs = vec![RestoreSpec::default(); 3];
-    let forks = machine.fork(specs, StartOptions::default(), &mut |_| {}).await.unwrap();
+    let forks = machine
+        .fork(specs, StartOptions::default(), &mut |_| {})
+        .await
+        .unwrap();
     let mut identities = HashSet::new();
     for (fork, _) in &forks {
         assert!(count(fork).await > 0);
@@ -119,7 +142,11 @@ async fn whoever_is_stopped_while_it_takes_a_snapshot_leaves_a_machine_that_goes
     let machine = bed.knaller.get("db").await.unwrap();
     assert_eq!(machine.info().await.unwrap().state, State::Running);
     let at = count(&machine).await;
-    said(&machine, &format!("until [ $(cat /run/c/n) -gt {at} ]; do sleep 0.1; done")).await;
+    said(
+        &machine,
+        &format!("until [ $(cat /run/c/n) -gt {at} ]; do sleep 0.1; done"),
+    )
+    .await;
     assert!(bed.knaller.snapshots().await.unwrap().is_empty());
     end(&machine).await;
 }
@@ -135,7 +162,11 @@ async fn a_machine_is_paused_renamed_and_goes_on() {
     machine.resume().await.unwrap();
     assert!(matches!(machine.resume().await, Err(Error::NotPaused(_))));
     let at = count(&machine).await;
-    said(&machine, &format!("until [ $(cat /run/c/n) -gt {at} ]; do sleep 0.1; done")).await;
+    said(
+        &machine,
+        &format!("until [ $(cat /run/c/n) -gt {at} ]; do sleep 0.1; done"),
+    )
+    .await;
     let other = bed.start(small("db")).await;
     assert!(matches!(
         other.clone().rename(&"web".parse().unwrap()).await,
@@ -143,8 +174,18 @@ async fn a_machine_is_paused_renamed_and_goes_on() {
     ));
     let machine = machine.rename(&"api".parse().unwrap()).await.unwrap();
     assert!(count(&machine).await > at);
-    let names: Vec<_> = bed.knaller.list().await.unwrap().into_iter().map(|info| info.name).collect();
-    assert_eq!(names.iter().map(knaller::Name::as_str).collect::<Vec<_>>(), ["api", "db"]);
+    let names: Vec<_> = bed
+        .knaller
+        .list()
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|info| info.name)
+        .collect();
+    assert_eq!(
+        names.iter().map(knaller::Name::as_str).collect::<Vec<_>>(),
+        ["api", "db"]
+    );
     let stats = machine.stats().await.unwrap();
     assert!(stats.usage.processes >= 2 && stats.usage.memory > 0, "{stats:?}");
     assert!(stats.guest.is_some());

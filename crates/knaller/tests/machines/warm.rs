@@ -61,7 +61,14 @@ async fn a_template_that_cannot_be_thawed_goes_and_the_machine_boots() {
     let first = bed.start(small("first")).await;
     end(&first).await;
     let [template] = bed.knaller.templates().await.unwrap().try_into().unwrap();
-    let state = bed.knaller.options().paths.data.join("templates").join(&template.key).join("state");
+    let state = bed
+        .knaller
+        .options()
+        .paths
+        .data
+        .join("templates")
+        .join(&template.key)
+        .join("state");
     let length = state.metadata().unwrap().len();
     std::fs::write(&state, vec![7; usize::try_from(length).unwrap()]).unwrap();
     let mut slower = Vec::new();
