@@ -15,6 +15,7 @@ use images::commit::CommitError;
 use images::convert;
 use images::files::{ReadError, TrustError};
 use images::is_full_disk;
+use images::oci::Platform;
 use images::registry::RegistryError;
 use images::store::StoreError;
 
@@ -132,6 +133,11 @@ pub enum Error {
     NotRegular(PathBuf),
     #[error("the image {0} that the machine's disk belongs to is gone")]
     NoImage(String),
+    #[error(
+        "the image {image} is for {platform}, and this machine is {}",
+        Platform::host()
+    )]
+    ForeignImage { image: String, platform: Platform },
     #[error(transparent)]
     Store(Box<images::store::StoreError>),
     #[error(transparent)]
@@ -298,6 +304,7 @@ impl Error {
             | Self::Kernel(_)
             | Self::Initrd(_)
             | Self::NoImage(_)
+            | Self::ForeignImage { .. }
             | Self::Store(_)
             | Self::Convert(_)
             | Self::Import(_)
@@ -380,6 +387,9 @@ impl Error {
                 _ => return None,
             },
             Self::Registry(error) => return error.hint(),
+            Self::ForeignImage { .. } => {
+                format!("`--platform {}` fetches the one for this machine, if there is one", Platform::host())
+            }
             Self::NoKernel => "make one from the host's own with `knaller kernel import`".to_owned(),
             Self::UnknownKernel(_) => "`knaller kernel ls` shows what there is".to_owned(),
             Self::Memory { .. } => "ask for less with --memory, or stop another machine".to_owned(),

@@ -81,6 +81,14 @@ impl Platform {
         Self::new("linux", std::env::consts::ARCH, "")
     }
 
+    /// Whether a machine of the kind `machine` can execute what is for `self`, as far as the kind of processor tells: a
+    /// variant that a processor is not up to shows itself when it runs. 386 runs where Linux runs for amd64.
+    #[must_use]
+    pub fn runs_on(&self, machine: &Self) -> bool {
+        let kinds = (self.architecture.as_str(), machine.architecture.as_str());
+        self.os == machine.os && (kinds.0 == kinds.1 || kinds == ("386", "amd64"))
+    }
+
     /// How well an image for `self` serves who asks for `wanted`: the lower the better, `None` not at all. A processor of a
     /// later variant runs what was made for earlier ones.
     #[must_use]
@@ -183,6 +191,14 @@ mod tests {
             "windows/amd64".parse::<Platform>(),
             Err(PlatformError::Os(_))
         ));
+    }
+
+    #[test]
+    fn a_machine_executes_its_own_kind_and_the_kind_before() {
+        let runs = |image: &str| platform(image).runs_on(&platform("amd64"));
+        assert!(runs("amd64") && runs("linux/amd64/v3") && runs("386"));
+        assert!(!runs("arm64") && !runs("arm"));
+        assert!(!platform("amd64").runs_on(&platform("386")));
     }
 
     #[test]

@@ -253,6 +253,47 @@ fn a_terminal_sees_each_layer_move() {
 }
 
 #[test]
+fn an_image_for_another_platform_is_not_what_is_started() {
+    let world = World::new();
+    let registry = Registry::plain(Access::Anyone);
+    let name = serve(&layout(&world), &registry.host());
+    let tree = world.file("tree/file", "text");
+    let far = || {
+        let tree = tree.parent().unwrap().to_str().unwrap();
+        let import = ["image", "import", "--platform", "linux/arm64", "--name"];
+        world.ok(&[&import[..], &[&name, tree]].concat());
+    };
+    let platform = || -> Value {
+        let inspected = world.ok(&["image", "inspect", &name, "-o", "json"]);
+        serde_json::from_str::<Value>(&inspected).unwrap()["platform"].clone()
+    };
+    let near = ["--platform", "linux/amd64"];
+    far();
+    let forms: [&[&str]; 2] = [&["start", "x", "--rm", "--image", &name], &["run", &name]];
+    for form in forms {
+        // The words of `run` that are not the command's stand before the image.
+        let with = |words: &[&str]| {
+            let (verb, rest) = form.split_first().unwrap();
+            world.run(&[&[*verb], words, rest].concat())
+        };
+        let foreign = format!("the image {name} is for linux/arm64, and this machine is linux/amd64");
+        with(&[]).fails(7, &[&foreign, "`--platform linux/amd64` fetches"]);
+        with(&["--platform", "linux/arm64"]).fails(7, &[&foreign]);
+        with(&[&near[..], &["--pull", "never"]].concat())
+            .fails(7, &["is for linux/arm64, and linux/amd64 is asked for"]);
+        assert_eq!(platform(), "linux/arm64");
+        // Fetched anew, and then there is nothing to run in it.
+        let fetched = with(&near);
+        let told = format!("{name} is here for linux/arm64: pulling it for linux/amd64");
+        assert!(fetched.stderr.contains(&told), "{fetched}");
+        assert_eq!(platform(), "linux/amd64");
+        far();
+    }
+    assert_eq!(world.ok(&["list", "-o", "name"]), "");
+    world.sandbox.assert_clean();
+}
+
+#[test]
 fn what_goes_wrong_is_told() {
     let world = World::without_kernel();
     let registry = Registry::plain(Access::Anyone);

@@ -10,7 +10,7 @@ mod store;
 use images::Task;
 use images::builtin::{BaseImage, builtin_image, find_image};
 use images::convert::root_file_system;
-use images::oci::RunConfig;
+use images::oci::{Platform, RunConfig};
 use images::store::{Adding, Image, Store, StoreError};
 
 pub(crate) use program::{attached, entrypoint, env, health, published, tells, volumes};
@@ -58,6 +58,7 @@ fn stored(options: &Options, name: &str, kept: Option<&str>, task: &Task) -> Res
         None => store.resolve(name)?,
         Some(digest) => of_digest(&store, name, digest)?,
     };
+    check_platform(name, &image)?;
     let rootfs = root_file_system(&hold, &image, &options.image_limits, task)?;
     Ok(Base {
         disk: BaseImage {
@@ -67,6 +68,18 @@ fn stored(options: &Options, name: &str, kept: Option<&str>, task: &Task) -> Res
         },
         run: image.config.run,
         _hold: Some(hold),
+    })
+}
+
+/// Refuses programs that no processor here executes. An image that says nothing of its platform is believed to be for any.
+fn check_platform(name: &str, image: &Image) -> Result<()> {
+    let platform = &image.config.platform;
+    if platform.architecture.is_empty() || platform.runs_on(&Platform::host()) {
+        return Ok(());
+    }
+    Err(Error::ForeignImage {
+        image: name.to_owned(),
+        platform: platform.clone(),
     })
 }
 
@@ -85,4 +98,63 @@ fn of_digest(store: &Store, name: &str, digest: &str) -> Result<Image> {
         StoreError::Unknown(_) => Error::NoImage(name.to_owned()),
         other => other.into(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use images::import::{self, Source, verify};
+
+    use super::*;
+    use crate::Paths;
+
+    /// Options of a store with an image of a folder, which says that it is for `platform`.
+    fn with_image(folder: &std::path::Path, name: &str, platform: &str) -> Options {
+        let [data, tree] = ["data", "tree"].map(|part| folder.join(part));
+        std::fs::create_dir(&tree).unwrap();
+        let options = Options::new(Paths {
+            runtime: folder.join("run"),
+            data,
+        });
+        let store = Store::open(&options.paths.data).unwrap();
+        let import = import::Options {
+            name: Some(name.parse().unwrap()),
+            platform: platform.parse().unwrap(),
+            ..import::Options::default()
+        };
+        let task = Task::new();
+        import::import(&store, Source::Path(tree), &import, &task, |adding, image| {
+            verify(adding, image, &import.layer, &task)
+        })
+        .unwrap();
+        options
+    }
+
+    #[test]
+    fn an_image_for_other_processors_is_no_base() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = with_image(folder.path(), "far:1", "linux/mips");
+        let refused = base(&options, &Root::Image("far:1".into()), None, &Task::new()).unwrap_err();
+        assert_eq!(refused.class(), crate::Class::Image);
+        assert_eq!(
+            refused.to_string(),
+            format!(
+                "the image far:1 is for linux/mips, and this machine is {}",
+                Platform::host()
+            )
+        );
+        // Nor when the machine has been started from it before, elsewhere.
+        let digest = Store::open(&options.paths.data)
+            .unwrap()
+            .resolve("far:1")
+            .unwrap()
+            .digest;
+        let kept = Some(digest.to_string());
+        let refused = base(
+            &options,
+            &Root::Image("far:1".into()),
+            kept.as_deref(),
+            &Task::new(),
+        );
+        assert!(matches!(refused, Err(Error::ForeignImage { .. })), "{refused:?}");
+    }
 }

@@ -18,7 +18,7 @@ pub(in crate::commands) struct WantedArgs {
     #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
     pull: Policy,
 
-    /// Of an image for several platforms that is fetched, the one for this [default: this machine's]
+    /// What the image must be for; one that is here for another platform is not taken [default: this machine's]
     #[arg(long, value_name = "OS/ARCH")]
     platform: Option<Platform>,
 }
@@ -49,24 +49,67 @@ impl WantedArgs {
         if spec.validate().is_err() || is_taken(context, spec).await {
             return Ok(());
         }
-        let here = match context.knaller.images()?.resolve(what) {
-            Ok(_) if self.pull != Policy::Always => return Ok(()),
-            Ok(_) => true,
-            Err(StoreError::Unknown(_) | StoreError::Reference(_)) if self.pull != Policy::Never => false,
-            Err(error) => return Err(knaller::Error::from(error).into()),
-        };
-        let name: Reference = what.parse().map_err(|error| unnamed(what, &error))?;
-        if !here {
-            context
-                .ui
-                .note(format_args!("{} is not here: pulling it", name.familiar()));
-        }
         let platform = self.platform.clone().unwrap_or_else(Platform::host);
+        if !platform.runs_on(&Platform::host()) {
+            let image = what.clone();
+            return Err(knaller::Error::ForeignImage { image, platform }.into());
+        }
+        let here = self.look(context, what)?;
+        let name: Reference = match (&here, self.pull) {
+            (Here::Fit, Policy::Missing | Policy::Never) => return Ok(()),
+            (Here::Other(has), Policy::Never) => return Err(unfit(what, has, &platform)),
+            (Here::Other(has), _) => what.parse().map_err(|_| unfit(what, has, &platform))?,
+            _ => what.parse().map_err(|error| unnamed(what, &error))?,
+        };
+        match &here {
+            Here::Nothing => context
+                .ui
+                .note(format_args!("{} is not here: pulling it", name.familiar())),
+            Here::Other(has) => context.ui.note(format_args!(
+                "{} is here for {has}: pulling it for {platform}",
+                name.familiar()
+            )),
+            Here::Fit => {}
+        }
         pull(context, &registries()?, signals, &name, &platform, false)
             .await
             .map_err(|error| error.about(&name.familiar()))?;
         Ok(())
     }
+
+    /// Looks for the image here. Where no platform is asked for, any fits: the start refuses what this machine cannot run.
+    fn look(&self, context: &Context, what: &str) -> Result<Here, CommandError> {
+        let image = match context.knaller.images()?.resolve(what) {
+            Ok(image) => image,
+            Err(StoreError::Unknown(_) | StoreError::Reference(_)) if self.pull != Policy::Never => {
+                return Ok(Here::Nothing);
+            }
+            Err(error) => return Err(knaller::Error::from(error).into()),
+        };
+        let fits = self
+            .platform
+            .as_ref()
+            .is_none_or(|wanted| image.config.check_platform(wanted).is_ok());
+        Ok(if fits {
+            Here::Fit
+        } else {
+            Here::Other(image.config.platform)
+        })
+    }
+}
+
+/// What is here under a name.
+enum Here {
+    Nothing,
+    Fit,
+    /// An image for another platform than the wanted one.
+    Other(Platform),
+}
+
+/// An image that is here and is not to be fetched, for another platform than the wanted one.
+fn unfit(what: &str, has: &Platform, wanted: &Platform) -> CommandError {
+    let message = format!("the image {what} that is here is for {has}, and {wanted} is asked for");
+    CommandError::refused(knaller::Class::Image, message)
 }
 
 /// Whether there is a machine of that name, so that none can be made.
