@@ -26,7 +26,7 @@ and error are the command's; its exit code is passed on, and signals are. It get
 -T decide otherwise. Ports (-p) are forwarded while it runs.
 
 Examples:
-  knaller run debian:12
+  knaller run -it debian:12
   knaller run debian:12 sh -c 'apt-get update && apt-get --simulate upgrade'
   knaller run python:3 python -c 'print(6 * 7)'
   tar c . | knaller run -T alpine tar tv")]
@@ -42,6 +42,10 @@ pub(crate) struct RunArgs {
     /// The machine's name while it is there; two words are made up if there is none
     #[arg(long, value_name = "NAME")]
     name: Option<Name>,
+
+    /// Attach standard input; it always is
+    #[arg(short, long)]
+    interactive: bool,
 
     /// Give the command a terminal
     #[arg(short, long, overrides_with = "no_tty")]

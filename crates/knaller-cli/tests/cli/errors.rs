@@ -31,6 +31,14 @@ fn a_spec_that_cannot_be() {
 }
 
 #[test]
+fn run_takes_the_words_of_docker_run() {
+    let world = World::new();
+    let ran = world.run(&["run", "-it", "--rm", "--memory", "8", "builtin", "sh"]);
+    assert_eq!(ran.code, Some(2), "{}", ran.stderr);
+    assert!(ran.stderr.contains("8 MiB of memory"), "{}", ran.stderr);
+}
+
+#[test]
 fn what_is_named_and_not_there() {
     let world = World::new();
     for words in [
