@@ -11,7 +11,7 @@ use crate::{Health, Volume};
 pub struct Config {
     /// Must equal [`crate::VERSION`].
     pub version: u16,
-    /// The guest's host name: 1 to 64 bytes, `[A-Za-z0-9-]`.
+    /// The guest's host name, which [`is_hostname`] accepts.
     pub hostname: String,
     /// The SSH server's ed25519 private key, in OpenSSH's PEM form, without a passphrase.
     pub host_key: String,
@@ -50,6 +50,17 @@ pub struct Config {
     /// Checked whether there is an entrypoint or not, and whoever is PID 1.
     #[serde(default)]
     pub health: Option<Health>,
+}
+
+/// Whether a guest may be called so: labels of `[A-Za-z0-9-]` that neither begin nor end with a dash (RFC 1123, 2.1), with dots
+/// between them; 1 to 64 bytes together, as many as Linux takes (`__NEW_UTS_LEN` of linux/utsname.h).
+#[must_use]
+pub fn is_hostname(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    let label = |label: &str| {
+        !label.is_empty() && !label.starts_with('-') && !label.ends_with('-') && label.bytes().all(plain)
+    };
+    name.len() <= 64 && name.split('.').all(label)
 }
 
 /// The most volumes of a guest: more disks than a microVM's bus holds, and as many folders as any image declares.

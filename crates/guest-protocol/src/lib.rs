@@ -42,7 +42,7 @@ pub mod names;
 mod renewal;
 mod volume;
 
-pub use config::{Config, Disk, Entrypoint, Init, Interface, MAX_VOLUMES, Network, Root, Route};
+pub use config::{Config, Disk, Entrypoint, Init, Interface, MAX_VOLUMES, Network, Root, Route, is_hostname};
 pub use health::{Health, HealthTest};
 pub use message::{Exit, GuestMessage, Hello, HostMessage, Ready};
 pub use renewal::Renewal;

@@ -41,7 +41,11 @@ pub fn hosts(present: &str, hostname: &str) -> String {
                 .is_some_and(|(first, rest)| first == address && rest.iter().any(|n| n == name))
         })
     };
-    let own = format!("{OWN_ADDRESS}\t{hostname}");
+    // With a domain the name comes first that has it, so that it is what the short one stands for (hosts(5)).
+    let own = match hostname.split_once('.') {
+        Some((short, _)) => format!("{OWN_ADDRESS}\t{hostname} {short}"),
+        None => format!("{OWN_ADDRESS}\t{hostname}"),
+    };
     if !knows(&lines, "127.0.0.1", "localhost") {
         lines.insert(0, "127.0.0.1\tlocalhost");
     }
@@ -128,6 +132,13 @@ mod tests {
     }
 
     #[test]
+    fn a_name_with_a_domain_is_found_by_its_first_part_too() {
+        let text = hosts("", "web.example.org");
+        assert!(text.ends_with("127.0.1.1\tweb.example.org web\n"), "{text}");
+        assert_eq!(hosts(&text, "web.example.org"), text);
+    }
+
+    #[test]
     fn the_resolver_gets_what_it_can_use() {
         let dns: Vec<IpAddr> = ["10.0.0.1", "fd00::1", "1.1.1.1", "8.8.8.8"]
             .map(|a| a.parse().unwrap())
@@ -159,7 +170,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn writing_twice_changes_nothing(present in "([0-9.:]{1,9}[ \t][a-z ]{0,12}(#[a-z]*)?\n){0,6}", name in "[a-z]{1,5}") {
+        fn writing_twice_changes_nothing(present in "([0-9.:]{1,9}[ \t][a-z ]{0,12}(#[a-z]*)?\n){0,6}", name in "[a-z]{1,5}(\\.[a-z]{1,3})?") {
             let once = hosts(&present, &name);
             prop_assert_eq!(hosts(&once, &name), once.clone());
             prop_assert!(once.ends_with('\n'));

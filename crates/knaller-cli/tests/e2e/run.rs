@@ -31,6 +31,23 @@ fn the_commands_streams_and_exit_code_are_ours() {
 }
 
 #[test]
+fn a_guest_may_be_called_by_a_name_with_a_domain() {
+    let world = World::new();
+    let line = "hostname; grep web /etc/hosts; ping -c 1 web > /dev/null && echo found";
+    let run = [
+        "run",
+        "--memory",
+        "128M",
+        "--hostname",
+        "web.example.org",
+        "builtin",
+    ];
+    let said = world.ok(&[&run[..], &["sh", "-c", line]].concat());
+    assert_eq!(said, "web.example.org\n127.0.1.1\tweb.example.org web\nfound\n");
+    world.sandbox.assert_clean();
+}
+
+#[test]
 fn a_run_that_is_interrupted_leaves_nothing() {
     let world = World::new();
     // In the command, and before there is one.

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::ops::RangeInclusive;
 
+use guest_protocol::is_hostname;
 use images::overlay;
 
 use super::volume::check_path;
@@ -62,7 +63,7 @@ pub enum InvalidSpec {
     #[error("metadata must be a JSON object")]
     Metadata,
     #[error(
-        "host name {0:?}: 1 to 64 letters, digits and dashes are possible, none of them a dash at its end"
+        "host name {0:?}: 1 to 64 letters, digits and dashes are possible, with single dots between them and no dash beside a dot or an end"
     )]
     Hostname(String),
 }
@@ -206,15 +207,6 @@ impl MachineSpec {
     }
 }
 
-/// What the guest takes for a name (guest-protocol's `Config::hostname`).
-fn is_hostname(name: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-    (1..=64).contains(&name.len())
-        && name.bytes().all(plain)
-        && !name.starts_with('-')
-        && !name.ends_with('-')
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -267,6 +259,33 @@ mod tests {
         ] {
             let error = spec.validate().unwrap_err().to_string();
             assert!(error.contains(text), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_host_name_may_have_a_domain() {
+        let named = |name: &str| {
+            let mut spec = MachineSpec::new();
+            spec.hostname = Some(name.to_owned());
+            spec.validate()
+        };
+        assert_eq!(named("web"), Ok(()));
+        assert_eq!(named("web-1.example.org"), Ok(()));
+        assert_eq!(named(&"a".repeat(64)), Ok(()));
+        for name in [
+            "",
+            ".",
+            "web.",
+            ".org",
+            "a..b",
+            "-a.b",
+            "a.b-",
+            "a b",
+            "a\nb",
+            "ä",
+            &"a".repeat(65),
+        ] {
+            assert_eq!(named(name), Err(InvalidSpec::Hostname(name.to_owned())));
         }
     }
 
