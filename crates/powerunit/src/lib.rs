@@ -17,6 +17,7 @@ mod files;
 mod freeze;
 mod health;
 pub mod init;
+mod interrupt;
 mod launch;
 mod link;
 pub mod listen;

@@ -3,7 +3,7 @@
 //! The invariant: it starts in the initramfs and stays there until PID 1 says that the root is up; then its root becomes
 //! PID 1's, before any session is let through.
 
-use std::io::{Error, Result};
+use std::io::{Error, ErrorKind, Result};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -25,7 +25,7 @@ use crate::health::Health;
 use crate::link::{Notice, Word};
 use crate::listen::Listener;
 use crate::machine::{Call, Handle, Root};
-use crate::{figures, ssh, sys};
+use crate::{figures, interrupt, ssh, sys};
 
 /// How long sessions whose programs have just been ended have to tell their clients so, before the machine goes off.
 const LINGER: Duration = Duration::from_millis(50);
@@ -100,6 +100,7 @@ async fn serve(inheritance: Inheritance) -> Result<()> {
     let view = View {
         notices: BufReader::new(reader).lines(),
         init: Some(writer),
+        asked_to_end: false,
         asked,
         root,
         entrypoint: (false, None),
@@ -123,6 +124,8 @@ struct View {
     notices: Lines<BufReader<OwnedReadHalf>>,
     /// `None` once PID 1 is the image's init.
     init: Option<OwnedWriteHalf>,
+    /// Whether somebody has asked for the machine's end here.
+    asked_to_end: bool,
     asked: mpsc::Receiver<Call>,
     root: watch::Sender<Root>,
     /// Whether it runs, and how it ended.
@@ -151,7 +154,7 @@ impl View {
                         Ok(notice) => self.take(notice),
                         Err(e) => say(&format!("the worker does not understand init: {e}")),
                     },
-                    Ok(None) | Err(_) => self.init = None,
+                    Ok(None) | Err(_) => self.init_is_the_images(),
                 },
                 seen = self.health.changed() => {
                     // An init that is gone has no next worker to tell.
@@ -258,13 +261,27 @@ impl View {
         let _ = self.orders.send(order).await;
     }
 
+    /// PID 1 has become the image's init. What it was asked before and did not hear, the image's is asked.
+    fn init_is_the_images(&mut self) {
+        self.init = None;
+        if self.asked_to_end {
+            tokio::spawn(interrupt::end_machine());
+        }
+    }
+
     async fn shut_down(&mut self, grace_ms: Option<u64>) -> Result<()> {
         self.ending.notify_one();
-        if self.init.is_some() {
-            self.tell(&Word::Shutdown { grace_ms }).await
-        } else {
-            // What every init takes for Ctrl-Alt-Del, which is a reboot, which ends a microVM.
-            sys::kill(1, libc::SIGINT)
+        let asked_before = std::mem::replace(&mut self.asked_to_end, true);
+        if self.init.is_none() {
+            if !asked_before {
+                tokio::spawn(interrupt::end_machine());
+            }
+            return Ok(());
+        }
+        match self.tell(&Word::Shutdown { grace_ms }).await {
+            // It is gone; the end of its notices, which is about to be read, leads to the image's init.
+            Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(()),
+            told => told,
         }
     }
 

@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use guest_protocol::control::{Reply, Request};
 use guest_protocol::{Exit, Init};
 use testkit::Sandbox;
 
+use crate::door::{Door, with_key};
 use crate::guest::{Answer, Guest, Plan, debugfs, image, journal_is_closed, systemd};
 
 #[test]
@@ -78,6 +80,29 @@ fn an_image_with_its_own_init_can_close_the_disk_under_the_overlay() {
         debugfs(&upper, &["cat upper/root/kept"]).lines().last(),
         Some("kept")
     );
+}
+
+/// As systemd does it: the init is PID 1 for a while before it takes a signal for a wish.
+#[test]
+fn an_init_that_is_still_coming_up_is_asked_when_it_listens() {
+    let sandbox = Sandbox::new();
+    let init = sandbox.path().join("init");
+    let script = "#!/bin/sh\ntrap '' INT\necho deaf\nwhile [ ! -e /run/awake ]; do sleep 1; done\n\
+                  trap 'echo asked; sync; reboot -f' INT\nwhile :; do sleep 1; done\n";
+    std::fs::write(&init, script).unwrap();
+    let write = format!("write {} sbin/init", init.display());
+    let mut plan = with_key(Plan::overlay(&sandbox, ""));
+    plan.disks[0].0 = image(&sandbox, &["rm sbin/init", &write, "sif sbin/init mode 0100755"]);
+    plan.config.init = Init::Image;
+    let mut guest = Guest::start(&sandbox, &plan);
+    assert_eq!(guest.ready().init, Init::Image);
+    guest.console_when("deaf\n");
+    let door = Door::open(guest.folder());
+    let reply = door.control().ask(&Request::Shutdown { grace_ms: None });
+    assert_eq!(reply, Reply::Stopping);
+    assert!(door.run("touch /run/awake").status.success());
+    let console = guest.off();
+    assert!(console.contains("asked\n"), "{console}");
 }
 
 /// The same by systemd itself, which is asked to end the machine as soon as it is up.
