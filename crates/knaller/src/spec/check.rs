@@ -52,6 +52,8 @@ pub enum InvalidSpec {
     Env(String),
     #[error("{0} has a NUL byte, a line break, or is empty where it cannot be")]
     Text(&'static str),
+    #[error("working folder {0:?}: it is told from / on")]
+    Workdir(String),
     #[error("SSH key {0:?} is not a line of an authorized_keys file")]
     SshKey(String),
     #[error("keys, environment and command have {0} bytes together: {MAX_TEXT} are possible")]
@@ -177,6 +179,9 @@ impl MachineSpec {
         {
             return Err(InvalidSpec::Hostname(hostname.clone()));
         }
+        if !self.workdir.is_empty() && !self.workdir.starts_with('/') {
+            return Err(InvalidSpec::Workdir(self.workdir.clone()));
+        }
         let single_line = |text: &str| !text.contains(['\0', '\n', '\r']);
         for (what, text) in [
             ("the user", &self.user),
@@ -253,6 +258,7 @@ mod tests {
             (MachineSpec::new().env("A=B", "c"), "A=B"),
             (MachineSpec::new().command([""]), "command"),
             (MachineSpec::new().user("a\nb"), "user"),
+            (MachineSpec::new().workdir("a/b"), "working folder \"a/b\""),
             (MachineSpec::new().ssh_key("nonsense"), "nonsense"),
             (MachineSpec::new().env("A", "x".repeat(MAX_TEXT)), "together"),
             (MachineSpec::new().metadata(serde_json::json!([1])), "object"),

@@ -62,7 +62,7 @@ pub struct MachineSpec {
     pub attached: bool,
     /// Who runs the command: `name`, `uid`, `name:group` or `uid:gid`. Empty: the image's user, or root.
     pub user: String,
-    /// Where the command runs. Empty: the image's working folder, or `/`.
+    /// Where the command runs: an absolute path. Empty: the image's working folder, or `/`.
     pub workdir: String,
     /// What asks the command to end: `SIGINT`, `INT` or a number. Empty: the image's signal, or `SIGTERM`.
     pub stop_signal: String,

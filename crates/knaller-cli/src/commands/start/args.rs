@@ -109,7 +109,7 @@ pub(in crate::commands) struct MachineOptions {
     #[arg(short, long, visible_alias = "mem", value_name = "SIZE", default_value = "256M", value_parser = size::mebibytes)]
     memory: u32,
 
-    /// The machine's own disk space: 2G
+    /// The machine's own disk space: 2G [default: 8G; a raw file keeps its size]
     #[arg(long, value_name = "SIZE", value_parser = size::mebibytes)]
     disk: Option<u32>,
 
@@ -165,7 +165,7 @@ pub(in crate::commands) struct GuestOptions {
     )]
     user: String,
 
-    /// Where the command runs [default: the image's folder, or /]
+    /// Where the command runs, from / on [default: the image's folder, or /]
     #[arg(
         short,
         long,
