@@ -12,7 +12,7 @@ use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
 use crate::PATIENCE;
 
-/// A pseudo terminal of 24 rows. All that is written to it is read at once, so nobody waits for the test.
+/// A pseudo terminal. All that is written to it is read at once, so nobody waits for the test.
 #[derive(Debug)]
 pub struct Terminal {
     keyboard: File,
@@ -23,17 +23,30 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// With so many columns.
+    /// With so many columns, and 24 rows.
     ///
     /// # Panics
     /// When the system gives no pseudo terminal.
     #[must_use]
     pub fn new(columns: u16) -> Self {
+        Self::of_size(columns, 24)
+    }
+
+    /// One that nobody has told its size, as a serial line: it says 0 and 0.
+    ///
+    /// # Panics
+    /// When the system gives no pseudo terminal.
+    #[must_use]
+    pub fn of_unknown_size() -> Self {
+        Self::of_size(0, 0)
+    }
+
+    fn of_size(columns: u16, rows: u16) -> Self {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a pseudo terminal");
         grantpt(&master).expect("our own terminal");
         unlockpt(&master).expect("our own terminal");
         let size = Winsize {
-            ws_row: 24,
+            ws_row: rows,
             ws_col: columns,
             ws_xpixel: 0,
             ws_ypixel: 0,

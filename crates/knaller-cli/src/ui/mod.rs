@@ -73,10 +73,12 @@ impl Ui {
         self.note_width
     }
 
-    /// Columns and rows for what is drawn in place; `None` where nothing can be. Asked each time: a window changes.
+    /// Columns and rows for what is drawn in place; `None` where nothing can be. Asked each time: a window changes. A terminal
+    /// that does not know its size (a serial line, a bare pty) is taken for the usual one.
     pub(crate) fn room(self) -> Option<(u16, u16)> {
         let size = rustix::termios::tcgetwinsize(io::stderr()).ok()?;
-        (self.live && size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_col, size.ws_row))
+        let or = |known: u16, usual: u16| if known > 0 { known } else { usual };
+        self.live.then_some((or(size.ws_col, 80), or(size.ws_row, 24)))
     }
 
     /// Writes a line, or several, of the result.

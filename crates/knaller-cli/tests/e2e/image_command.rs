@@ -224,9 +224,17 @@ fn what_an_interrupted_pull_fetched_is_kept() {
 
 #[test]
 fn a_terminal_sees_each_layer_move() {
+    sees_each_layer_move(Terminal::new(80));
+}
+
+#[test]
+fn a_terminal_that_does_not_know_its_size_sees_each_layer_move() {
+    sees_each_layer_move(Terminal::of_unknown_size());
+}
+
+fn sees_each_layer_move(terminal: Terminal) {
     // It breaks off once, so there is a pause in which it must be drawn.
     let shaky = Shaky::new(Fault::Cut { after: 700_000 });
-    let terminal = Terminal::new(80);
     let mut child = shaky
         .world
         .command(&["image", "pull", &shaky.name])

@@ -43,7 +43,11 @@ impl Transfer {
     pub(crate) fn event(&mut self, event: &Event) -> bool {
         let (now, was_over) = (Instant::now(), self.layers.over());
         match self.layers.take(event, now) {
-            Some(Told::Plan(plan)) if self.ui.live() => self.progress.doing(&plan),
+            Some(Told::Plan(plan)) if self.ui.live() => {
+                self.progress.doing(&plan);
+                // What moves quickly is seen, too.
+                self.tick();
+            }
             Some(Told::End(_)) if self.ui.live() => {}
             Some(Told::Plan(text) | Told::End(text)) => self.progress.line(&text),
             Some(Told::Trouble(text)) => self.progress.warning(&text),
