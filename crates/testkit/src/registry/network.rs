@@ -20,6 +20,8 @@ pub enum Fault {
     Flip { at: u64 },
     /// After so many bytes, one by one, slowly.
     Trickle { after: u64 },
+    /// No quicker than so many bytes a second.
+    Slow { rate: u32 },
     /// The body never ends, and no length is said.
     Endless,
     /// This instead; the registry is not asked.
@@ -262,12 +264,22 @@ fn answer(upstream: &mut TcpStream, client: &mut TcpStream, fault: Option<&Fault
             }
             Ok(())
         }
+        Some(Fault::Slow { rate }) => slowly(upstream, client, *rate),
         Some(Fault::Endless) => {
             io::copy(upstream, client)?;
             io::copy(&mut io::repeat(b'.'), client).map(drop)
         }
         _ => io::copy(upstream, client).map(drop),
     }
+}
+
+/// Passes on what comes, in pieces of a tenth of a second's worth.
+fn slowly(from: &mut TcpStream, to: &mut TcpStream, rate: u32) -> io::Result<()> {
+    let piece = u64::from(rate / 10).max(1);
+    while io::copy(&mut from.take(piece), to)? == piece {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Ok(())
 }
 
 fn both_ways(client: TcpStream, upstream: TcpStream) -> io::Result<()> {
