@@ -182,7 +182,7 @@ mod tests {
     fn a_process_of_this_boot_and_its_children_are_counted() {
         let instance = uuid::Uuid::new_v4().to_string();
         let mut parent = std::process::Command::new("sh")
-            .args(["-c", "cat & echo; wait", &instance])
+            .args(["-c", "sleep 1000 & echo; wait", &instance])
             .stdin(std::process::Stdio::piped())
             .stdout(std::process::Stdio::piped())
             .spawn()
