@@ -87,7 +87,7 @@ fn a_host_whose_disk_is_full() {
     let start = ["start", "x", "--detach", "--memory", "128M", "--network", "none"];
     world
         .run(&start)
-        .fails(8, &["cannot start x: the disk of ", folder, "is full"]);
+        .fails(8, &["cannot start x: ", folder, "its disk is full"]);
     assert_eq!(world.ok(&["list", "-o", "name"]), "");
 
     // Room for the start, but not for all that the guest's disk could hold: the guest's program is told, and the guest
