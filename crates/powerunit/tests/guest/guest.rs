@@ -412,8 +412,9 @@ pub(crate) fn builtin() -> PathBuf {
 pub(crate) fn image(sandbox: &Sandbox, commands: &[&str]) -> PathBuf {
     let file = sandbox.path().join("image.ext4");
     std::fs::copy(builtin(), &file).unwrap();
-    // It is meant to be shared, and forbids every kernel to write to it.
+    // It is meant to be shared: it forbids every kernel to write to it, and has no room.
     debugfs(&file, &["feature -read-only"]);
+    images::rootfs::grow(&file, 32 << 20).unwrap();
     debugfs(&file, commands);
     file
 }
