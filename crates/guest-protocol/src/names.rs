@@ -9,6 +9,9 @@ pub const HOSTNAME: &str = "/etc/hostname";
 pub const HOSTS: &str = "/etc/hosts";
 pub const RESOLV_CONF: &str = "/etc/resolv.conf";
 
+/// What tells the machine from every other (machine-id(5)).
+pub const MACHINE_ID: &str = "/etc/machine-id";
+
 /// A link that is made where there is none, and where it leads.
 pub const MTAB: (&str, &str) = ("/etc/mtab", "../proc/self/mounts");
 
@@ -98,6 +101,13 @@ pub fn is_resolv_conf(text: &str) -> bool {
         }
     }
     !dns.is_empty() && resolv_conf(&dns, &search) == text
+}
+
+/// Whether a text is a machine's id: 32 hexadecimal digits in lower case, not all of them 0 (machine-id(5)).
+#[must_use]
+pub fn is_machine_id(id: &str) -> bool {
+    let digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    id.len() == 32 && id.bytes().all(digit) && id.bytes().any(|byte| byte != b'0')
 }
 
 /// Whether a text can be a search domain; no other can begin a new line of the file.

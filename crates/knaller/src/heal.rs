@@ -10,11 +10,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::claim::{self, Claim};
+use crate::claim::Claim;
 use crate::knaller::Inner;
 use crate::layout::{self, Files};
 use crate::record::Record;
-use crate::{Error, Name, Paths, Result, keep, leash, life, process, runtime_folder, snapshot, task};
+use crate::{Error, Name, Paths, Result, folder, keep, leash, life, process, runtime_folder, snapshot, task};
 
 /// How long killed processes may take to be gone.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -24,7 +24,7 @@ pub(crate) async fn all(inner: &Arc<Inner>) -> Result<()> {
     let inner = Arc::clone(inner);
     task::blocking(move |_| {
         let paths = &inner.options.paths;
-        claim::sweep(&layout::vms(paths));
+        folder::sweep(&layout::vms(paths));
         for name in names(paths)? {
             heal(paths, &name);
         }

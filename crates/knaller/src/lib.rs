@@ -52,7 +52,7 @@ mod error;
 mod exec;
 mod exit;
 mod filter;
-mod folder_lock;
+mod folder;
 mod forwarding;
 #[cfg(fuzzing)]
 pub mod fuzzing;
@@ -78,6 +78,7 @@ mod process;
 mod programs;
 mod readable;
 mod record;
+mod remove_on_drop;
 mod runtime_folder;
 mod snapshot;
 mod spec;

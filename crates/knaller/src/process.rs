@@ -2,6 +2,7 @@
 //! of pasta, of the helper and of the VMM, and it is signalled only through a pidfd whose command line was read after it
 //! was opened; so never one that merely has the number.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -9,7 +10,6 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use crate::life::with_descendants;
 use crate::readable;
 
 /// A process that is held by its descriptor: the number cannot be another's as long as this exists.
@@ -56,6 +56,26 @@ pub(crate) fn family(instance: &str) -> io::Result<Vec<Pid>> {
         .into_iter()
         .filter_map(Pid::from_raw)
         .collect())
+}
+
+/// `roots` with all that they have started, and so on.
+fn with_descendants(roots: BTreeSet<i32>) -> BTreeSet<i32> {
+    let mut found = roots.clone();
+    let mut look: Vec<i32> = roots.into_iter().collect();
+    while let Some(pid) = look.pop() {
+        let tasks = std::fs::read_dir(format!("/proc/{pid}/task"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        for task in tasks {
+            let children = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
+            let children = children
+                .split_ascii_whitespace()
+                .filter_map(|child| child.parse().ok());
+            look.extend(children.filter(|child| found.insert(*child)));
+        }
+    }
+    found
 }
 
 /// Whether one of the words of its command line is, or holds, the instance id. A zombie has no command line.

@@ -8,5 +8,5 @@ mod stats;
 pub use events::{Event, EventKind, Events};
 pub(crate) use pause::{pause, resume};
 pub(crate) use rename::{follow, is_unfinished, rename};
+pub(crate) use stats::stats;
 pub use stats::{Stats, Traffic, Usage};
-pub(crate) use stats::{stats, with_descendants};

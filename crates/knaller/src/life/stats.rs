@@ -1,6 +1,5 @@
 //! What a machine uses, as its host sees it and as its guest says.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -136,26 +135,6 @@ fn traffic(dev: &str) -> Option<Traffic> {
     let sent = fields.next()?.parse().ok()?;
     let received = fields.nth(7)?.parse().ok()?;
     Some(Traffic { received, sent })
-}
-
-/// `roots` with all that they have started, and so on.
-pub(crate) fn with_descendants(roots: BTreeSet<i32>) -> BTreeSet<i32> {
-    let mut found = roots.clone();
-    let mut look: Vec<i32> = roots.into_iter().collect();
-    while let Some(pid) = look.pop() {
-        let tasks = std::fs::read_dir(format!("/proc/{pid}/task"))
-            .into_iter()
-            .flatten()
-            .flatten();
-        for task in tasks {
-            let children = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
-            let children = children
-                .split_ascii_whitespace()
-                .filter_map(|child| child.parse().ok());
-            look.extend(children.filter(|child| found.insert(*child)));
-        }
-    }
-    found
 }
 
 #[cfg(test)]

@@ -13,11 +13,13 @@
 
 mod checksum;
 mod description;
+mod frozen;
 mod pause;
 mod restore;
 mod store;
 mod take;
 
+pub(crate) use frozen::Frozen;
 pub(crate) use pause::resume_forsaken;
 pub use restore::RestoreSpec;
 pub(crate) use restore::{Clone, copy_disks, restore};

@@ -121,7 +121,7 @@ pub(super) fn volume_file(number: usize) -> String {
 /// Copies the snapshot's disks into the machine's folder, and says in the spec where its volumes are now. Blocks.
 pub(crate) fn copy_disks(held: &Held, files: &Files, spec: &mut MachineSpec, task: &Task) -> Result<()> {
     let copy = |name: &str| -> Result<bool> {
-        let source = held.folder.join(name);
+        let source = held.folder().join(name);
         if !source.exists() {
             return Ok(false);
         }

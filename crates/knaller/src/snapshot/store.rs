@@ -2,19 +2,14 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
 use super::checksum;
-use super::description::{Description, FILE};
-use crate::folder_lock::{FolderLock, lock};
+use super::description::Description;
+use crate::folder::{self, Locked};
 use crate::{Error, Name, Paths, Result};
-
-/// How names of snapshots in the making begin: no name does.
-const FRESH: &str = ".new-";
 
 /// The snapshots of one data folder.
 #[derive(Clone, Debug)]
@@ -25,27 +20,23 @@ pub(crate) struct Snapshots {
 /// A snapshot that nobody removes for as long as this lives.
 #[derive(Debug)]
 pub(crate) struct Held {
-    pub(crate) folder: PathBuf,
+    folder: Keeps,
     pub(crate) description: Description,
-    _keeps: Keeps,
 }
 
 /// What keeps a held snapshot where it is.
 #[derive(Debug)]
 enum Keeps {
-    Lock {
-        _lock: FolderLock,
-    },
+    Lock(Locked),
     /// It goes with this.
-    Fresh(#[expect(dead_code, reason = "it is there to be dropped")] Fresh),
+    Fresh(Fresh),
 }
 
 /// A snapshot in the making, removed unless it is finished.
 #[derive(Debug)]
 pub(super) struct Fresh {
-    folder: PathBuf,
+    folder: folder::Fresh,
     name: PathBuf,
-    _lock: FolderLock,
 }
 
 /// A snapshot, for people.
@@ -79,9 +70,8 @@ impl Snapshots {
             path: folder.clone(),
             reason: error.to_string(),
         })?;
-        let snapshots = Self { folder };
-        snapshots.sweep()?;
-        Ok(snapshots)
+        folder::sweep(&folder);
+        Ok(Self { folder })
     }
 
     /// A place for a new snapshot of this name.
@@ -90,44 +80,38 @@ impl Snapshots {
         if named.exists() {
             return Err(Error::SnapshotExists(name.clone()));
         }
-        self.place(&format!("{FRESH}{name}"), named)
+        self.place(named)
     }
 
     /// A place for a snapshot that is never to have a name.
     pub(super) fn nameless(&self) -> Result<Fresh> {
-        let id = uuid::Uuid::new_v4();
-        self.place(&format!("{FRESH}{id}"), self.folder.join(id.to_string()))
+        self.place(self.folder.join(uuid::Uuid::new_v4().to_string()))
     }
 
-    fn place(&self, fresh: &str, name: PathBuf) -> Result<Fresh> {
-        let folder = self.folder.join(fresh);
-        match fs::create_dir(&folder) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(Error::io("make the folder", &folder)(error));
-            }
-            _ => {}
-        }
-        let lock =
-            lock(&folder, FlockOperation::NonBlockingLockExclusive).map_err(Error::io("lock", &folder))?;
-        let lock = lock.ok_or_else(|| Error::SnapshotBusy(name.clone()))?;
-        Ok(Fresh {
-            folder,
-            name,
-            _lock: lock,
-        })
+    fn place(&self, name: PathBuf) -> Result<Fresh> {
+        let last = name.file_name().unwrap_or_default().to_string_lossy();
+        let made = folder::Fresh::make(&self.folder, &last);
+        let folder = made.map_err(Error::io("make a folder in", &self.folder))?;
+        let folder = folder.ok_or_else(|| Error::SnapshotBusy(name.clone()))?;
+        Ok(Fresh { folder, name })
     }
 
     pub(crate) fn get(&self, name: &Name) -> Result<Held> {
+        let locked = self.locked(name, Locked::shared)?;
+        Ok(Held {
+            description: Description::load(locked.path())?,
+            folder: Keeps::Lock(locked),
+        })
+    }
+
+    fn locked(&self, name: &Name, lock: fn(&Path) -> io::Result<Option<Locked>>) -> Result<Locked> {
         let folder = self.folder.join(name.as_str());
-        let lock =
-            lock(&folder, FlockOperation::NonBlockingLockShared).map_err(Error::io("lock", &folder))?;
-        let Some(lock) = lock else {
-            return Err(match folder.exists() {
-                true => Error::SnapshotBusy(folder),
-                false => Error::NoSnapshot(name.clone()),
-            });
-        };
-        Held::new(folder, lock)
+        match lock(&folder) {
+            Ok(Some(locked)) => Ok(locked),
+            Ok(None) => Err(Error::SnapshotBusy(folder)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Error::NoSnapshot(name.clone())),
+            Err(error) => Err(Error::io("lock", &folder)(error)),
+        }
     }
 
     /// All there are, by name. One that is damaged is left out, and the log says so.
@@ -147,13 +131,9 @@ impl Snapshots {
     }
 
     pub(crate) fn remove(&self, name: &Name) -> Result<()> {
-        let folder = self.folder.join(name.as_str());
-        let exclusive = FlockOperation::NonBlockingLockExclusive;
-        match lock(&folder, exclusive).map_err(Error::io("lock", &folder))? {
-            Some(_lock) => remove(&folder).map_err(Error::io("remove", &folder)),
-            None if folder.exists() => Err(Error::SnapshotBusy(folder)),
-            None => Err(Error::NoSnapshot(name.clone())),
-        }
+        let locked = self.locked(name, Locked::alone)?;
+        let folder = locked.path().to_owned();
+        locked.remove().map_err(Error::io("remove", &folder))
     }
 
     /// A name that no snapshot has: the machine's, with a number.
@@ -173,49 +153,32 @@ impl Snapshots {
             .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
             .collect())
     }
-
-    /// Removes what was left by makers that were killed.
-    fn sweep(&self) -> Result<()> {
-        let entries = fs::read_dir(&self.folder).map_err(Error::io("list", &self.folder))?;
-        for entry in entries.flatten() {
-            let fresh = entry
-                .file_name()
-                .to_str()
-                .is_some_and(|name| name.starts_with(FRESH));
-            let path = entry.path();
-            if fresh && let Ok(Some(_lock)) = lock(&path, FlockOperation::NonBlockingLockExclusive) {
-                let _ = fs::remove_dir_all(&path);
-            }
-        }
-        Ok(())
-    }
 }
 
 impl Held {
-    fn new(folder: PathBuf, lock: FolderLock) -> Result<Self> {
-        Ok(Self {
-            description: Description::load(&folder)?,
-            folder,
-            _keeps: Keeps::Lock { _lock: lock },
-        })
+    pub(crate) fn folder(&self) -> &Path {
+        match &self.folder {
+            Keeps::Lock(locked) => locked.path(),
+            Keeps::Fresh(fresh) => fresh.folder(),
+        }
     }
 
     pub(crate) fn state(&self) -> PathBuf {
-        self.folder.join("state")
+        self.folder().join("state")
     }
 
     pub(crate) fn memory(&self) -> PathBuf {
-        self.folder.join("memory")
+        self.folder().join("memory")
     }
 
     pub(crate) fn info(&self) -> SnapshotInfo {
-        info(&self.folder, self.description.clone())
+        info(self.folder(), self.description.clone())
     }
 
     /// Refuses files that are not what was kept.
     pub(super) fn verify(&self) -> Result<()> {
         for (name, kept) in &self.description.files {
-            let path = self.folder.join(name);
+            let path = self.folder().join(name);
             let damaged = |reason: String| Error::SnapshotDamaged {
                 name: self.description.name.clone(),
                 reason,
@@ -238,68 +201,47 @@ impl Held {
 
 impl Fresh {
     pub(super) fn folder(&self) -> &Path {
-        &self.folder
+        self.folder.path()
     }
 
     /// Everything is in it: it gets its name, and is on the disk.
     pub(super) fn finish(self, description: &Description) -> Result<SnapshotInfo> {
-        let failed = || Error::io("finish", &self.folder);
-        description.save(&self.folder)?;
-        for entry in fs::read_dir(&self.folder).map_err(failed())? {
+        let folder = self.folder().to_owned();
+        let failed = || Error::io("finish", &folder);
+        description.save(&folder)?;
+        for entry in fs::read_dir(&folder).map_err(failed())? {
             let synced = entry.and_then(|entry| File::open(entry.path())?.sync_all());
             synced.map_err(failed())?;
         }
         let sync = |folder: &Path| File::open(folder).and_then(|folder| folder.sync_all());
-        sync(&self.folder).map_err(failed())?;
-        let flags = rustix::fs::RenameFlags::NOREPLACE;
-        let cwd = rustix::fs::CWD;
-        match rustix::fs::renameat_with(cwd, &self.folder, cwd, &self.name, flags) {
-            Err(rustix::io::Errno::EXIST) => return Err(Error::SnapshotExists(description.name.clone())),
-            renamed => renamed.map_err(|error| failed()(error.into()))?,
-        }
+        sync(&folder).map_err(failed())?;
+        let taken = || Error::SnapshotExists(description.name.clone());
+        let published = self.folder.publish(&self.name).map_err(failed())?;
+        let published = published.ok_or_else(taken)?;
         sync(self.name.parent().unwrap_or(Path::new("/"))).map_err(failed())?;
-        Ok(info(&self.name, description.clone()))
+        Ok(info(published.path(), description.clone()))
     }
 
     /// The files in it, by name.
     pub(super) fn files(&self) -> Result<Vec<String>> {
-        let entries = fs::read_dir(&self.folder).map_err(Error::io("list", &self.folder))?;
+        let entries = fs::read_dir(self.folder()).map_err(Error::io("list", self.folder()))?;
         let names = entries.map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned()));
         names
             .collect::<io::Result<_>>()
-            .map_err(Error::io("list", &self.folder))
+            .map_err(Error::io("list", self.folder()))
     }
 
     /// As it is, to be loaded at once and gone afterwards.
     pub(super) fn held(self, description: Description) -> Held {
         Held {
-            folder: self.folder.clone(),
+            folder: Keeps::Fresh(self),
             description,
-            _keeps: Keeps::Fresh(self),
         }
     }
 }
 
-impl Drop for Fresh {
-    fn drop(&mut self) {
-        // Once it is finished there is nothing of this name.
-        let _ = fs::remove_dir_all(&self.folder);
-    }
-}
-
-/// Its description first, without which it is none.
-fn remove(folder: &Path) -> io::Result<()> {
-    match fs::remove_file(folder.join(FILE)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    fs::remove_dir_all(folder)
-}
-
 fn info(folder: &Path, description: Description) -> SnapshotInfo {
     let record = description.record;
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let blocks = entries.filter_map(|entry| Some(entry.metadata().ok()?.blocks()));
     SnapshotInfo {
         name: description.name,
         machine: record.name,
@@ -311,6 +253,6 @@ fn info(folder: &Path, description: Description) -> SnapshotInfo {
         cpus: record.spec.cpus,
         memory_mib: record.spec.memory_mib,
         paused_ms: description.paused_ms,
-        size: blocks.sum::<u64>().saturating_mul(512),
+        size: folder::size(folder),
     }
 }

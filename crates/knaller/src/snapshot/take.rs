@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use firecracker_api::Client;
-use firecracker_api::models::{InstanceState, SnapshotCreateParams, SnapshotType, VmState};
+use firecracker_api::models::{SnapshotCreateParams, SnapshotType};
 use images::rootfs::Rootfs;
-use tokio::net::UnixListener;
 
 use super::checksum;
 use super::description::{Description, Kept};
+use super::frozen::Frozen;
 use super::pause::Pause;
 use super::restore::{Clone, clone_of};
 use super::store::{Fresh, SnapshotInfo, Snapshots};
@@ -22,7 +22,6 @@ use crate::claim::Claim;
 use crate::knaller::Inner;
 use crate::layout::{self, Files};
 use crate::record::Record;
-use crate::ssh::control::Control;
 use crate::start::{self, StartEvent, StartOptions};
 use crate::{
     Error, Machine, Name, RestoreSpec, Result, State, StopOptions, Timeline, heal, holes, list, stop, task,
@@ -31,9 +30,6 @@ use crate::{
 
 /// How long the VMM may take to write a guest's memory.
 const WRITING: Duration = Duration::from_secs(600);
-
-/// How long a guest whose host has gone waits before it goes on by itself.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How a snapshot is taken.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -148,21 +144,11 @@ async fn capture(
     let client = Client::new(files.api_socket()).with_timeout(WRITING);
     let refused = |error| Error::refused(&record.vmm, &error);
     let instance = client.get_instance().await.map_err(refused)?;
-    let stood_still = instance.state == InstanceState::Paused;
-    if stood_still {
-        // Its init has to put it into order first.
-        client.patch_vm(VmState::Resumed).await.map_err(refused)?;
-    }
     let (cpu, _) = template::host().map_err(Error::system("look at the processor"))?;
     let mut description = Description::new(name, record.clone(), instance.vmm_version, cpu);
-    let mut control = Control::open(files, record).await?;
-    let frozen = control.freeze(PATIENCE).await?;
+    let frozen = Frozen::begin(client.clone(), files, record).await?;
+    let warnings = frozen.warnings.clone();
     let pause = Pause::begin(&client, files, &record.vmm).await?;
-    // A VMM may break the guest's connections, and then it asks there whether it is still who it was.
-    let socket = files.config_socket();
-    let _ = std::fs::remove_file(&socket);
-    let listener = UnixListener::bind(&socket).map_err(Error::io("listen on", &socket))?;
-    let _remove = RemoveOnDrop(socket);
     let params = SnapshotCreateParams {
         snapshot_type: SnapshotType::Full,
         snapshot_path: fresh.folder().join("state"),
@@ -171,10 +157,7 @@ async fn capture(
     client.put_snapshot_create(&params).await.map_err(refused)?;
     copy_disks(inner, files, record, fresh).await?;
     let paused = pause.end(&client, &record.vmm).await?;
-    start::thaw(control, &listener, &record.name).await?;
-    if stood_still {
-        client.patch_vm(VmState::Paused).await.map_err(refused)?;
-    }
+    frozen.end().await?;
     description.paused_ms = u64::try_from(paused.as_millis()).unwrap_or(u64::MAX);
     let memory = fresh.folder().join("memory");
     task::blocking(move |_| {
@@ -186,7 +169,7 @@ async fn capture(
     Ok(Captured {
         description,
         paused,
-        warnings: frozen.warnings,
+        warnings,
     })
 }
 
@@ -214,12 +197,4 @@ async fn copy_disks(inner: &Arc<Inner>, files: &Files, record: &Record, fresh: &
         Ok(())
     })
     .await
-}
-
-struct RemoveOnDrop(PathBuf);
-
-impl Drop for RemoveOnDrop {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
 }

@@ -2,23 +2,19 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
 use super::Shape;
-use crate::folder_lock::{FolderLock, lock};
+use crate::folder::{self, Fresh, Locked};
 use crate::record::write_private;
 use crate::{Error, Paths, Result, holes};
 
 /// The form of `template.json`.
 const FORM: u32 = 1;
-
-/// How names of templates in the making begin: no key does.
-const FRESH: &str = ".new-";
 
 /// What a template's drives are before a machine has put its own there, in bytes: a whole number of everything's blocks.
 const BLANK: u64 = 1 << 20;
@@ -49,8 +45,7 @@ pub(crate) enum Found {
 /// A template that can be thawed, and that nobody removes for as long as this lives.
 #[derive(Debug)]
 pub(crate) struct Template {
-    folder: PathBuf,
-    held: FolderLock,
+    folder: Locked,
 }
 
 /// A template in the making, removed unless it is finished.
@@ -58,8 +53,7 @@ pub(crate) struct Template {
 pub(crate) struct Maker {
     templates: Templates,
     shape: Box<Shape>,
-    fresh: PathBuf,
-    _lock: FolderLock,
+    fresh: Fresh,
 }
 
 /// A template, for people.
@@ -125,35 +119,25 @@ impl Templates {
         if let Some(template) = self.take(&key) {
             return Ok(Found::Template(template));
         }
-        let fresh = self.folder.join(format!("{FRESH}{key}"));
-        match fs::create_dir(&fresh) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(Error::io("make the folder", &fresh)(error));
-            }
-            _ => {}
-        }
-        let Some(lock) =
-            lock(&fresh, FlockOperation::NonBlockingLockExclusive).map_err(Error::io("lock", &fresh))?
-        else {
+        let fresh = Fresh::make(&self.folder, &key).map_err(Error::io("make a folder in", &self.folder))?;
+        let Some(fresh) = fresh else {
             return Ok(Found::InTheMaking);
         };
         // Made between the two looks.
         if let Some(template) = self.take(&key) {
-            let _ = fs::remove_dir_all(&fresh);
             return Ok(Found::Template(template));
         }
         Ok(Found::Absent(Maker {
             templates: self.clone(),
             shape: Box::new(shape.clone()),
             fresh,
-            _lock: lock,
         }))
     }
 
     fn take(&self, key: &str) -> Option<Template> {
-        let folder = self.folder.join(key);
-        let held = lock(&folder, FlockOperation::NonBlockingLockShared).ok()??;
-        let description = Description::load(&folder).ok()?;
+        let locked = Locked::shared(&self.folder.join(key)).ok()??;
+        let folder = locked.path();
+        let description = Description::load(folder).ok()?;
         let whole = |name: &str, size: u64| {
             folder
                 .join(name)
@@ -166,7 +150,7 @@ impl Templates {
         // Of use for the order of removal alone.
         let _ =
             File::open(folder.join("template.json")).and_then(|file| file.set_modified(SystemTime::now()));
-        Some(Template { folder, held })
+        Some(Template { folder: locked })
     }
 
     /// All there are, those used last first.
@@ -191,7 +175,7 @@ impl Templates {
                     memory_mib: shape.memory_mib,
                     drives: shape.drives.len(),
                     network: shape.network,
-                    size: size(&folder),
+                    size: folder::size(&folder),
                     used: last
                         .duration_since(SystemTime::UNIX_EPOCH)
                         .map_or(0, |time| time.as_secs()),
@@ -219,7 +203,7 @@ impl Templates {
     /// Removes what is stale, broken, old, or more than there is to be, and what killed makers left: how many templates,
     /// and their bytes.
     pub(crate) fn prune(&self, everything: bool) -> Result<(usize, u64)> {
-        self.sweep()?;
+        folder::sweep(&self.folder);
         let listed = self.list()?;
         let now = crate::record::now();
         let (mut kept, mut kept_size) = (0, 0);
@@ -246,22 +230,6 @@ impl Templates {
         Ok((gone, gone_size))
     }
 
-    /// Removes what makers left that were killed.
-    fn sweep(&self) -> Result<()> {
-        let entries = fs::read_dir(&self.folder).map_err(Error::io("list", &self.folder))?;
-        for entry in entries.flatten() {
-            let path = entry.path();
-            let fresh = entry
-                .file_name()
-                .to_str()
-                .is_some_and(|name| name.starts_with(FRESH));
-            if fresh && let Ok(Some(_lock)) = lock(&path, FlockOperation::NonBlockingLockExclusive) {
-                let _ = fs::remove_dir_all(&path);
-            }
-        }
-        Ok(())
-    }
-
     fn folders(&self) -> Result<Vec<(String, PathBuf)>> {
         let entries = fs::read_dir(&self.folder).map_err(Error::io("list", &self.folder))?;
         let key = |name: &str| name.len() == 32 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -275,17 +243,17 @@ impl Templates {
 
 impl Template {
     pub(crate) fn state(&self) -> PathBuf {
-        self.folder.join("state")
+        self.folder.path().join("state")
     }
 
     pub(crate) fn memory(&self) -> PathBuf {
-        self.folder.join("memory")
+        self.folder.path().join("memory")
     }
 
     /// Removes it, unless others are thawing it just now: it could not be thawed.
     pub(crate) fn discard(self) {
-        let Self { folder, held } = self;
-        drop(held);
+        let folder = self.folder.path().to_owned();
+        drop(self);
         if let Err(error) = remove(&folder) {
             tracing::warn!(%error, folder = %folder.display(), "cannot remove a template");
         }
@@ -295,7 +263,7 @@ impl Template {
 impl Maker {
     /// Where the VMM is to write its state and the guest's memory.
     pub(crate) fn files(&self) -> (PathBuf, PathBuf) {
-        (self.fresh.join("state"), self.fresh.join("memory"))
+        (self.fresh.path().join("state"), self.fresh.path().join("memory"))
     }
 
     /// Both files are written: from now on it is there for everybody.
@@ -315,19 +283,14 @@ impl Maker {
         };
         let json = serde_json::to_vec_pretty(&description)
             .map_err(|error| Error::system("describe a template")(error.into()))?;
-        write_private(&self.fresh.join("template.json"), &json)?;
+        write_private(&self.fresh.path().join("template.json"), &json)?;
         let folder = self.templates.folder.join(self.shape.key());
         // One that is broken: whole ones were looked for before.
         remove(&folder).map_err(Error::io("finish", &folder))?;
-        fs::rename(&self.fresh, &folder).map_err(Error::io("finish", &folder))?;
+        self.fresh
+            .publish(&folder)
+            .map_err(Error::io("finish", &folder))?;
         self.templates.prune(false).map(|_| ())
-    }
-}
-
-impl Drop for Maker {
-    fn drop(&mut self) {
-        // Once it is finished there is nothing of this name.
-        let _ = fs::remove_dir_all(&self.fresh);
     }
 }
 
@@ -347,23 +310,14 @@ impl Description {
     }
 }
 
-/// Removes a template, unless somebody is thawing it: its description first, without which nobody takes it.
+/// Removes a template, unless somebody is thawing it.
 fn remove(folder: &Path) -> io::Result<bool> {
-    let Some(_lock) = lock(folder, FlockOperation::NonBlockingLockExclusive)? else {
-        return Ok(!folder.exists());
-    };
-    match fs::remove_file(folder.join("template.json")) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+    match Locked::alone(folder) {
+        Ok(Some(locked)) => locked.remove().map(|()| true),
+        Ok(None) => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error),
     }
-    fs::remove_dir_all(folder).map(|()| true)
-}
-
-/// What its files take of the disk.
-fn size(folder: &Path) -> u64 {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let blocks = entries.filter_map(|entry| Some(entry.metadata().ok()?.blocks()));
-    blocks.sum::<u64>().saturating_mul(512)
 }
 
 fn used(folder: &Path) -> SystemTime {

@@ -5,7 +5,9 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
-use guest_protocol::names::{HOSTNAME, HOSTS, RESOLV_CONF, hostname_file, hosts, is_domain, resolv_conf};
+use guest_protocol::names::{
+    HOSTNAME, HOSTS, MACHINE_ID, RESOLV_CONF, hostname_file, hosts, is_domain, is_machine_id, resolv_conf,
+};
 use guest_protocol::{Network, is_hostname};
 use rustix::fs::{FileType, Mode};
 
@@ -62,8 +64,7 @@ pub(crate) fn write_files(hostname: &str, network: Option<&Network>) -> Vec<Erro
     errors
 }
 
-/// Where programs find what tells this machine from every other (machine-id(5)), and where D-Bus may have a copy of its own.
-const MACHINE_ID: &str = "/etc/machine-id";
+/// Where D-Bus may have a copy of the machine's id.
 const DBUS_MACHINE_ID: &str = "/var/lib/dbus/machine-id";
 
 /// Writes the machine's id; an empty one changes nothing. Gives what failed.
@@ -101,11 +102,6 @@ fn write(path: &'static str, wanted: impl FnOnce(&str) -> String) -> Result<(), 
     files::make_folder(folder, Mode::from_raw_mode(0o755))
         .and_then(|_| files::replace_or_cover(path_there, wanted.as_bytes(), Mode::from_raw_mode(0o644)))
         .map_err(|source| Error::Write { path, source })
-}
-
-fn is_machine_id(id: &str) -> bool {
-    let digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-    id.len() == 32 && id.bytes().all(digit) && id.bytes().any(|byte| byte != b'0')
 }
 
 #[cfg(test)]

@@ -1,0 +1,68 @@
+//! A guest that stands still while its disks are looked at.
+//!
+//! The invariant: its programs do nothing and its file systems are in order, and whatever ends the look, an error, a dropped
+//! future or a kill, they go on: told to, or by themselves after [`PATIENCE`].
+
+use std::time::Duration;
+
+use firecracker_api::Client;
+use firecracker_api::models::{InstanceState, VmState};
+use tokio::net::UnixListener;
+
+use crate::layout::Files;
+use crate::record::Record;
+use crate::remove_on_drop::RemoveOnDrop;
+use crate::ssh::control::Control;
+use crate::{Error, Result, start};
+
+/// How long a guest whose host has gone waits before it goes on by itself.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A guest whose programs are frozen. Its VMM runs.
+pub(crate) struct Frozen {
+    control: Control,
+    client: Client,
+    record: Record,
+    /// Where a guest asks whose connections the VMM has broken meanwhile.
+    listener: UnixListener,
+    _remove: RemoveOnDrop,
+    /// Whether its user had paused the machine.
+    was_paused: bool,
+    /// What of it could not be made to stand still: a sentence each.
+    pub(crate) warnings: Vec<String>,
+}
+
+impl Frozen {
+    /// Freezes the guest of a machine that runs, or that its user has paused: its init has to put that into order first.
+    pub(crate) async fn begin(client: Client, files: &Files, record: &Record) -> Result<Self> {
+        let refused = |error| Error::refused(&record.vmm, &error);
+        let was_paused = client.get_instance().await.map_err(refused)?.state == InstanceState::Paused;
+        if was_paused {
+            client.patch_vm(VmState::Resumed).await.map_err(refused)?;
+        }
+        let mut control = Control::open(files, record).await?;
+        let frozen = control.freeze(PATIENCE).await?;
+        let socket = files.config_socket();
+        let _ = std::fs::remove_file(&socket);
+        let listener = UnixListener::bind(&socket).map_err(Error::io("listen on", &socket))?;
+        Ok(Self {
+            control,
+            client,
+            record: record.clone(),
+            listener,
+            _remove: RemoveOnDrop(socket),
+            was_paused,
+            warnings: frozen.warnings,
+        })
+    }
+
+    /// Lets it go on, or leaves it paused as it was.
+    pub(crate) async fn end(self) -> Result<()> {
+        start::thaw(self.control, &self.listener, &self.record.name).await?;
+        if self.was_paused {
+            let paused = self.client.patch_vm(VmState::Paused).await;
+            paused.map_err(|error| Error::refused(&self.record.vmm, &error))?;
+        }
+        Ok(())
+    }
+}
