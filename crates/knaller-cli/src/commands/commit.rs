@@ -13,14 +13,15 @@ use crate::error::CommandError;
 use crate::signals::{Signal, Signals};
 use crate::ui::Progress;
 
-/// Make an image of a stopped machine
+/// Make an image of a machine
 #[derive(Args, Debug)]
 #[command(after_help = "\
 The new image is that of the machine with one more layer: what was changed on the machine's own disk. Volumes are no part of it. \
+A machine that runs stands still for the moment that it takes to copy its disk. \
 `knaller image push` sends it to a registry, `knaller image export` writes it to a file.
 
 Examples:
-  knaller stop web && knaller commit web shop/web:2")]
+  knaller commit web shop/web:2")]
 pub(crate) struct CommitArgs {
     #[command(flatten)]
     machine: MachineArg,
@@ -44,8 +45,10 @@ impl CommitArgs {
         let image = loop {
             tokio::select! {
                 biased;
-                Some(event) = steps.recv() => if let ImageEvent::Work(step) = event {
-                    progress.doing(step.step);
+                Some(event) = steps.recv() => match event {
+                    ImageEvent::Work(step) => progress.doing(step.step),
+                    ImageEvent::Warning(warning) => progress.warning(&warning),
+                    _ => {}
                 },
                 image = &mut commit => break image?,
                 // Dropped, it leaves nothing.

@@ -43,11 +43,9 @@ fn what_a_machine_has_changed_is_in_its_image() {
     world.start("web", &["--image", "base", "--volume", "data:/data"]);
     world.shell(
         "web",
-        "echo new > /etc/new; rm /etc/old; mv /folder /moved; echo no > /data/file",
+        "echo new > /etc/new; rm /etc/old; mv /folder /moved; echo no > /data/file; \
+         echo 0123456789abcdef0123456789abcdef > /etc/machine-id",
     );
-    world
-        .run(&["commit", "web", "shop/web:2"])
-        .fails(4, &["web is running", "knaller stop web"]);
     let _ = world.ok(&["stop", "web"]);
     let _ = world.ok(&["commit", "web", "shop/web:2"]);
     // What the init wrote of the machine is no part of the layer.
@@ -55,7 +53,8 @@ fn what_a_machine_has_changed_is_in_its_image() {
     let _ = world.ok(&["image", "export", "shop/web:2", "-o", archive.to_str().unwrap()]);
     let listed = layers_of(&archive);
     assert!(listed.contains("etc/new\n"), "{listed}");
-    for own in ["etc/hostname", "etc/hosts", "etc/mtab", "etc/resolv.conf"] {
+    let own = ["hostname", "hosts", "machine-id", "mtab", "resolv.conf"].map(|name| format!("etc/{name}"));
+    for own in &own {
         assert!(!listed.contains(own), "{own}: {listed}");
     }
     let line = "cat /etc/new /moved/file; ls /etc/old /folder /data/file";
@@ -77,6 +76,40 @@ fn what_a_machine_has_changed_is_in_its_image() {
         world.ok(&["run", "--memory", "128M", "shop/web:2", "cat", "/etc/new"]),
         "new\n"
     );
+    world.sandbox.assert_clean();
+}
+
+#[test]
+fn a_machine_that_runs_is_committed_and_goes_on() {
+    let world = World::new();
+    world.import_base();
+    world.start("web", &["--image", "base"]);
+    // One who writes all the time: the image has whole lines, and as many as there were at some moment.
+    let write = "i=0; while :; do i=$((i + 1)); echo line $i >> /etc/lines; done";
+    world.shell(
+        "web",
+        &format!("sh -c '{write}' > /etc/out 2>&1 < /etc/old & echo $! > /etc/pid"),
+    );
+    let _ = world.ok(&["commit", "web", "while:1"]);
+    let check = "n=0; while read line i; do n=$((n + 1)); [ $line = line -a $i = $n ] || exit 1; done < /etc/lines; \
+                 [ $n -gt 0 ]";
+    let ran = world.run(&["run", "--memory", "128M", "while:1", "sh", "-c", check]);
+    assert_eq!(ran.code(), 0, "{}", ran.stderr);
+    world.shell("web", "kill -0 $(cat /etc/pid); kill $(cat /etc/pid)");
+
+    world.shell("web", "echo paused > /etc/new");
+    let _ = world.ok(&["pause", "web"]);
+    let _ = world.ok(&["commit", "web", "while:2"]);
+    assert!(
+        world.ok(&["ls", "-o", "json"]).contains("\"paused\""),
+        "it is paused as it was"
+    );
+    assert_eq!(
+        world.ok(&["run", "--memory", "128M", "while:2", "cat", "/etc/new"]),
+        "paused\n"
+    );
+    let _ = world.ok(&["resume", "web"]);
+    world.stop_and_remove("web");
     world.sandbox.assert_clean();
 }
 

@@ -1,44 +1,56 @@
 //! A machine's disk as a new image.
 
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
+use firecracker_api::Client;
 use guest_protocol::names;
-use images::Superblock;
-use images::Task;
 use images::commit::{self, CommitError, IsOwn, Own, OwnContents};
 use images::convert::{Limits, root_file_system};
 use images::ext4::read::replay_journal;
 use images::oci::{Descriptor, Reference, media_type};
 use images::rootfs::Rootfs;
 use images::store::{Adding, Image, NewLayer, Origin, Store};
+use images::{Progress, Superblock, Task};
 use jiff::Timestamp;
 
 use super::{ImageEvent, of_digest, store::ImageObserver};
 use crate::claim::Claim;
 use crate::layout::{self, Files};
 use crate::record::Record;
-use crate::{Error, Machine, Options, Result, Root, heal, task};
+use crate::remove_on_drop::RemoveOnDrop;
+use crate::snapshot::Frozen;
+use crate::{Error, Machine, Name, Options, Result, Root, heal, task};
 
 impl Machine {
     /// Makes an image of what the machine was started from and what it has changed since, its volumes left out, and calls it
-    /// `name`. The machine is stopped, and stays as it is.
+    /// `name`. The machine stays as it is: one that runs stands still while its disk is copied.
     ///
     /// # Errors
-    /// It runs, was not started from an image, or its disk is damaged.
+    /// It was not started from an image, its disk is damaged, or its guest does not answer.
     pub async fn commit(&self, name: &Reference, observer: ImageObserver) -> Result<Image> {
-        let inner = std::sync::Arc::clone(self.inner());
+        let inner = Arc::clone(self.inner());
         heal::one(&inner, self.name()).await?;
         let files = layout::files(&inner.options.paths, self.name());
         let claim = Claim::take(&files, self.name()).await?;
         let record = Record::load(&files.record())?;
-        if heal::lives(&files) {
-            return Err(Error::Running(self.name().clone()));
-        }
+        let of = Of::the(&record)?;
+        let report = {
+            let observer = Arc::clone(&observer);
+            move |step| observer(ImageEvent::Work(step))
+        };
+        let (claim, disk) = if heal::lives(&files) {
+            let disk = running(&files, &record, report.clone(), &observer).await?;
+            // What is done with the copy is no concern of the machine's.
+            (None, Some(disk))
+        } else {
+            (Some(claim), None)
+        };
         let name = name.clone();
-        let report = move |step| observer(ImageEvent::Work(step));
         task::watched(report, move |task| {
-            let image = commit(&inner.options, &files, &record, &name, task);
+            let disk = disk.map_or_else(|| stopped(&files, task), Ok)?;
+            let image = commit(&inner.options, &of, &disk, &name, task);
             drop(claim);
             image
         })
@@ -46,14 +58,51 @@ impl Machine {
     }
 }
 
-fn commit(options: &Options, files: &Files, record: &Record, name: &Reference, task: &Task) -> Result<Image> {
-    let (Root::Image(of), Some(digest)) = (&record.spec.root, &record.image) else {
-        return Err(Error::NoImageToCommit(record.name.clone()));
-    };
+/// What is to be known of a machine for its image.
+struct Of {
+    machine: Name,
+    hostname: String,
+    image: String,
+    digest: String,
+}
+
+impl Of {
+    fn the(record: &Record) -> Result<Self> {
+        let (Root::Image(image), Some(digest)) = (&record.spec.root, &record.image) else {
+            return Err(Error::NoImageToCommit(record.name.clone()));
+        };
+        Ok(Self {
+            machine: record.name.clone(),
+            hostname: record.hostname(),
+            image: image.clone(),
+            digest: digest.clone(),
+        })
+    }
+}
+
+/// The overlay of a machine that runs, copied while its guest stands still.
+async fn running(
+    files: &Files,
+    record: &Record,
+    report: impl Fn(Progress) + Send + Sync + 'static,
+    observer: &ImageObserver,
+) -> Result<File> {
+    let client = Client::new(files.api_socket());
+    let frozen = Frozen::begin(client, files, record).await?;
+    for warning in &frozen.warnings {
+        observer(ImageEvent::Warning(warning.clone()));
+    }
+    let files = files.clone();
+    let copied = task::watched(report, move |task| copy(&files, task)).await;
+    frozen.end().await?;
+    copied
+}
+
+fn commit(options: &Options, of: &Of, disk: &File, name: &Reference, task: &Task) -> Result<Image> {
     let store = Store::open(&options.paths.data)?;
     let hold = store.adding(task)?;
-    let base = of_digest(&store, of, digest)?;
-    let image = make(options, files, record, name, &hold, &base, task);
+    let base = of_digest(&store, &of.image, &of.digest)?;
+    let image = make(options, of, disk, name, &hold, &base, task);
     drop(hold);
     if image.is_err()
         && let Err(error) = store.collect_if_idle()
@@ -65,8 +114,8 @@ fn commit(options: &Options, files: &Files, record: &Record, name: &Reference, t
 
 fn make(
     options: &Options,
-    files: &Files,
-    record: &Record,
+    of: &Of,
+    disk: &File,
     name: &Reference,
     hold: &Adding,
     base: &Image,
@@ -74,10 +123,9 @@ fn make(
 ) -> Result<Image> {
     let limits = &options.image_limits;
     let root = root_file_system(hold, base, limits, task)?;
-    let disk = Disk::open(files, task)?;
-    let layer = layer(hold, &disk, &root.path, &own(record.hostname()), limits, task)?;
+    let layer = layer(hold, disk, &root.path, &own(of.hostname.clone()), limits, task)?;
     let origin = Origin {
-        created_by: format!("knaller commit {}", record.name),
+        created_by: format!("knaller commit {}", of.machine),
         created: Some(Timestamp::now()),
     };
     let manifest = hold.image_on(base, layer, &origin)?;
@@ -88,8 +136,8 @@ fn make(
     hold.enter(&manifest, &[name.stored()], convert)
 }
 
-/// What the guest's init writes: it tells of the machine, whose name and network another one has not.
-fn own(hostname: String) -> [Own; 4] {
+/// What the guest's init writes: it tells of the machine, whose name, id and network another one has not.
+fn own(hostname: String) -> [Own; 5] {
     let text = |path, is_own: IsOwn| Own {
         path,
         contents: OwnContents::Text(is_own),
@@ -101,6 +149,10 @@ fn own(hostname: String) -> [Own; 4] {
             names::HOSTS,
             Box::new(move |base, now| now == names::hosts(base, &hostname)),
         ),
+        text(
+            names::MACHINE_ID,
+            Box::new(|_, now| names::is_machine_id(now.trim_end())),
+        ),
         text(names::RESOLV_CONF, Box::new(|_, now| names::is_resolv_conf(now))),
         Own {
             path: names::MTAB.0,
@@ -111,7 +163,7 @@ fn own(hostname: String) -> [Own; 4] {
 
 fn layer(
     hold: &Adding,
-    disk: &Disk,
+    disk: &File,
     base: &Path,
     own: &[Own],
     limits: &Limits,
@@ -119,7 +171,7 @@ fn layer(
 ) -> Result<NewLayer> {
     let base = File::open(base).map_err(Error::io("open", base))?;
     let mut blob = hold.new_blob()?;
-    let written = commit::layer(&disk.file, &base, own, limits, &mut blob, task);
+    let written = commit::layer(disk, &base, own, limits, &mut blob, task);
     let written = written.map_err(|error| match error {
         CommitError::Cancelled(_) => Error::system("commit")(std::io::ErrorKind::Interrupted.into()),
         error => Error::Commit(Box::new(error)),
@@ -131,39 +183,31 @@ fn layer(
     })
 }
 
-/// The machine's overlay, fit to be read.
-struct Disk {
-    file: File,
-    /// Where it is a copy: of a disk that was not unmounted, and whose journal had to be replayed.
-    copy: Option<PathBuf>,
-}
-
-impl Disk {
-    fn open(files: &Files, task: &Task) -> Result<Self> {
-        let path = files.overlay();
-        let open = |path: &Path| File::open(path).map_err(Error::io("open", path));
-        let file = open(&path)?;
-        let superblock = Superblock::read(&file).map_err(Error::io("read", &path))?;
-        if !superblock.is_ok_and(|superblock| superblock.needs_recovery) {
-            return Ok(Self { file, copy: None });
-        }
-        let copy = files.data.join("commit.ext4");
-        let _ = fs::remove_file(&copy);
-        Rootfs::open(&path)?.copy_to(&copy, task)?;
-        let mut disk = Self {
-            file,
-            copy: Some(copy.clone()),
-        };
-        replay_journal(&copy).map_err(|error| Error::Replay(Box::new(error)))?;
-        disk.file = open(&copy)?;
-        Ok(disk)
+/// The overlay of a machine that is stopped: a copy where it was not unmounted, and its journal must be replayed.
+fn stopped(files: &Files, task: &Task) -> Result<File> {
+    let path = files.overlay();
+    let disk = File::open(&path).map_err(Error::io("open", &path))?;
+    match needs_replay(&disk, &path)? {
+        true => copy(files, task),
+        false => Ok(disk),
     }
 }
 
-impl Drop for Disk {
-    fn drop(&mut self) {
-        if let Some(copy) = &self.copy {
-            let _ = fs::remove_file(copy);
-        }
+/// A copy of the overlay with its journal replayed, which has no name any more.
+fn copy(files: &Files, task: &Task) -> Result<File> {
+    let path = files.data.join("commit.ext4");
+    // Of one who was killed.
+    let _ = fs::remove_file(&path);
+    let _remove = RemoveOnDrop(path.clone());
+    Rootfs::open(&files.overlay())?.copy_to(&path, task)?;
+    let open = || File::open(&path).map_err(Error::io("open", &path));
+    if needs_replay(&open()?, &path)? {
+        replay_journal(&path).map_err(|error| Error::Replay(Box::new(error)))?;
     }
+    open()
+}
+
+fn needs_replay(disk: &File, path: &Path) -> Result<bool> {
+    let superblock = Superblock::read(disk).map_err(Error::io("read", path))?;
+    Ok(superblock.is_ok_and(|superblock| superblock.needs_recovery))
 }

@@ -22,6 +22,8 @@ pub enum ImageEvent {
     Transfer(registry::Event),
     /// A step of the work on this machine.
     Work(Progress),
+    /// What is not as it should be, and was done without: a sentence.
+    Warning(String),
 }
 
 /// Hears of what happens, from several threads.
