@@ -82,7 +82,12 @@ pub(super) fn nginx(work: &Path) -> Result<PathBuf> {
     let page = format!("echo '{PAGE}' > \"$1/var/www/html/index.html\"");
     let logs = "ln -sf /dev/stdout \"$1/var/log/nginx/access.log\"; ln -sf /dev/stderr \"$1/var/log/nginx/error.log\"";
     let making = Making::empty(work)?;
-    making.add_tar(&bootstrap(work, &["nginx-light"], &[&page, logs])?)?;
+    let rest = bootstrap(work, &["nginx-light"], &[&page, logs])?;
+    // As an image has them that was built step by step: several layers, some of them large.
+    for part in ["./usr/share", "./usr/lib"] {
+        making.add_tar(&cut(&rest, part)?)?;
+    }
+    making.add_tar(&rest)?;
     making.config(&[
         ("cmd", "nginx"),
         ("cmd", "-g"),
@@ -93,6 +98,30 @@ pub(super) fn nginx(work: &Path) -> Result<PathBuf> {
         ("label", "org.opencontainers.image.title=nginx"),
     ])?;
     making.done()
+}
+
+/// Takes the folder `part` out of a tar, which keeps the rest, into a tar of its own.
+fn cut(tar: &Path, part: &str) -> Result<PathBuf> {
+    let own = tar.with_extension(part.replace(['.', '/'], "-"));
+    fs::copy(tar, &own).with_context(|| format!("cannot make {}", own.display()))?;
+    let delete = |from: &Path, words: &[&str]| {
+        let mut command = Command::new("tar");
+        sure(command.args(["--delete", "--file"]).arg(from).args(words))
+    };
+    let mut list = Command::new("tar");
+    let names = sure(
+        list.args(["--list", "--quoting-style=literal", "--file"])
+            .arg(tar),
+    )?;
+    let below = format!("{part}/");
+    let lines = names.split_inclusive(|byte| *byte == b'\n');
+    let others: Vec<&[u8]> = lines.filter(|name| !name.starts_with(below.as_bytes())).collect();
+    let list = own.with_extension("others");
+    fs::write(&list, others.concat()).with_context(|| format!("cannot write {}", list.display()))?;
+    let others = format!("--files-from={}", list.display());
+    delete(&own, &["--no-recursion", "--verbatim-files-from", &others])?;
+    delete(tar, &[part])?;
+    Ok(own)
 }
 
 /// A tar of a fresh Debian with `packages`, after `hooks` have seen it as `$1`.
