@@ -3,8 +3,11 @@
 //! The invariant: requests reach the handler one at a time, whole, in the order in which they were read, and each is
 //! carried out to its end even if its client has gone.
 
+use std::convert::Infallible;
+use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,7 +15,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{Request, Response, Version};
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{UnixListener, UnixStream};
@@ -147,29 +150,42 @@ async fn converse(
     jobs: mpsc::Sender<Job>,
     mut is_stopping: watch::Receiver<bool>,
 ) {
-    let service = service_fn(|request| {
-        let jobs = jobs.clone();
-        async move { Ok::<_, std::convert::Infallible>(answer(request, limits, jobs).await) }
-    });
-    let mut connection = pin!(
-        http1::Builder::new()
+    let mut stream = TokioIo::new(stream);
+    loop {
+        // To hyper a connection is over after a request of HTTP/1.0. Firecracker makes no difference, and there are clients
+        // that send all their requests as such: for them a new conversation begins on the same socket.
+        let goes_on = AtomicBool::new(false);
+        let service = service_fn(|request: Request<Incoming>| {
+            let old = request.version() == Version::HTTP_10;
+            goes_on.store(old && http::keeps_connection(&request), Ordering::Relaxed);
+            let answer = answer(request, limits, jobs.clone());
+            Box::pin(async { Ok::<_, Infallible>(answer.await) })
+        });
+        let mut connection = http1::Builder::new()
             .auto_date_header(false)
             .title_case_headers(true)
-            .serve_connection(TokioIo::new(stream), service)
-    );
-    let stopped = async {
-        // An error is a server that has gone: it stops as well.
-        let _ = is_stopping.wait_for(|stopping| *stopping).await;
-    };
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stopped => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+            .serve_connection(stream, service);
+        let stopped = async {
+            // An error is a server that has gone: it stops as well.
+            let _ = is_stopping.wait_for(|stopping| *stopping).await;
+        };
+        let ended = tokio::select! {
+            ended = poll_fn(|context| connection.poll_without_shutdown(context)) => ended,
+            () = stopped => {
+                Pin::new(&mut connection).graceful_shutdown();
+                poll_fn(|context| connection.poll_without_shutdown(context)).await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "API connection ended");
+            return;
         }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "API connection ended");
+        let parts = connection.into_parts();
+        // What is there already was sent without waiting for the answer, which HTTP/1.0 does not know.
+        if !goes_on.load(Ordering::Relaxed) || !parts.read_buf.is_empty() {
+            return;
+        }
+        stream = parts.io;
     }
 }
 

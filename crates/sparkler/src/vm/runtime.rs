@@ -118,6 +118,7 @@ impl Vm {
                 .await
                 .map_err(drive_update)?;
             drive.path_on_host = Some(path);
+            self.metrics.counters.block.of(&drive.drive_id).update_count.up();
         }
         if let Some(update) = change.rate_limiter {
             let limiter = drive.rate_limiter.unwrap_or_default().updated(&update).in_force();

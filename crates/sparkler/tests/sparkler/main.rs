@@ -11,6 +11,7 @@ mod cli;
 mod console;
 mod contract;
 mod drives;
+mod foreign;
 mod guest;
 mod http;
 mod life;

@@ -119,6 +119,34 @@ async fn answers_look_like_firecrackers_on_the_wire() {
 }
 
 #[tokio::test]
+async fn an_old_client_sends_all_its_requests_over_one_connection() {
+    let served = Served::new(Limits::default(), yes);
+    let mut stream = served.stream().await;
+    let body = r#"{"state":"Paused"}"#;
+    for _ in 0..3 {
+        let request = format!(
+            "PATCH /vm HTTP/1.0\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\n") {
+            answer.push(stream.read_u8().await.unwrap());
+        }
+        let answer = String::from_utf8(answer).unwrap();
+        assert!(answer.contains(" 204 "), "{answer}");
+        assert!(answer.contains("\r\nConnection: keep-alive\r\n"), "{answer}");
+    }
+    stream
+        .write_all(b"GET / HTTP/1.0\r\nConnection: close\r\n\r\n")
+        .await
+        .unwrap();
+    let mut rest = String::new();
+    stream.read_to_string(&mut rest).await.unwrap();
+    assert!(rest.contains(" 204 "), "{rest}");
+}
+
+#[tokio::test]
 async fn requests_are_carried_out_one_at_a_time() {
     let (gate, mut begun, go) = gate();
     let served = Served::new(Limits::default(), gate);
