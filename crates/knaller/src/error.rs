@@ -120,6 +120,8 @@ pub enum Error {
     UserNamespaces { reason: String, remedy: String },
     #[error("the network could not be set up: {reason}")]
     Network { reason: String },
+    #[error("there can be no control group for the machine: {reason}")]
+    Cgroup { reason: String, remedy: String },
 
     #[error("there is no kernel yet")]
     NoKernel,
@@ -269,9 +271,10 @@ impl Error {
             | Self::SnapshotUnfit { .. }
             | Self::TemplateInUse(_) => Class::Conflict,
             Self::PortTaken { .. } | Self::PortReserved { .. } | Self::NotOurAddress { .. } => Class::Port,
-            Self::ProgramMissing { .. } | Self::UserNamespaces { .. } | Self::Network { .. } => {
-                Class::Missing
-            }
+            Self::ProgramMissing { .. }
+            | Self::UserNamespaces { .. }
+            | Self::Network { .. }
+            | Self::Cgroup { .. } => Class::Missing,
             Self::Kernel(error) if error.is_absence() => Class::NotFound,
             Self::Store(error) if error.is_absence() => Class::NotFound,
             Self::Import(error) if error.is_absence() => Class::NotFound,
@@ -370,7 +373,7 @@ impl Error {
                 "take a port from {first} on, or let root lower net.ipv4.ip_unprivileged_port_start with sysctl"
             ),
             Self::ProgramMissing { hint, .. } if !hint.is_empty() => hint.clone(),
-            Self::UserNamespaces { remedy, .. } => remedy.clone(),
+            Self::UserNamespaces { remedy, .. } | Self::Cgroup { remedy, .. } => remedy.clone(),
             Self::ProgramMissing { .. } | Self::Network { .. } => {
                 "`knaller doctor` checks what a start needs and names the remedy".to_owned()
             }

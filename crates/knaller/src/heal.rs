@@ -87,7 +87,7 @@ fn try_heal(paths: &Paths, name: &Name) -> Result<()> {
         record = Record::load(&files.record())?;
     }
     let files = Files {
-        runtime: record.runtime,
+        runtime: record.runtime.clone(),
         ..files
     };
     let creating = claim.is_creating();
@@ -108,12 +108,14 @@ fn try_heal(paths: &Paths, name: &Name) -> Result<()> {
                 after: PATIENCE,
             });
         }
+        record.remove_cgroup();
         runtime_folder::remove(&files);
         return if creating { claim.remove() } else { Ok(()) };
     }
     if lives(&files) {
         return Ok(());
     }
+    record.remove_cgroup();
     runtime_folder::remove(&files);
     if record.spec.remove_on_exit {
         claim.remove()

@@ -44,6 +44,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod cgroup;
 mod claim;
 mod copy;
 mod disk;
@@ -109,8 +110,9 @@ pub use name::{InvalidName, MAX_LEN as MAX_NAME_LEN, Name};
 pub use options::{Options, Paths, Programs};
 pub use snapshot::{RestoreSpec, SnapshotInfo, SnapshotOptions, Taken};
 pub use spec::{
-    Forward, Init, InvalidForward, InvalidSpec, InvalidVolume, Kernel, MachineSpec, Network, Protocol, Root,
-    Vmm, Volume, VolumeSource,
+    CpuQuota, CpuSet, Forward, Init, InvalidCpus, InvalidForward, InvalidLimits, InvalidSlice, InvalidSpec,
+    InvalidVolume, Kernel, Limits, MachineSpec, Network, Protocol, Rate, Root, Slice, Vmm, Volume,
+    VolumeSource,
 };
 pub use start::{Side, StartEvent, StartOptions, Step, Timeline, Wait};
 pub use template::TemplateInfo;

@@ -49,6 +49,9 @@ pub struct Options {
     pub search_path: OsString,
     /// The folder of the running program, where its companions are.
     pub beside: Option<PathBuf>,
+    /// The folder of a delegated control group (cgroup v2) in which machines that are to be limited get theirs; none: see
+    /// [`crate::MachineSpec::limits`].
+    pub cgroup: Option<PathBuf>,
     /// What an image may have.
     pub image_limits: Limits,
     /// What a machine's processes get as their environment, beside `PATH`.
@@ -67,6 +70,7 @@ impl Options {
             programs: Programs::default(),
             search_path: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into(),
             beside: None,
+            cgroup: None,
             image_limits: Limits::default(),
             environment: Vec::new(),
         }
@@ -74,7 +78,7 @@ impl Options {
 
     /// What the environment says: `KNALLER_DATA`, else `XDG_DATA_HOME`/knaller, else `HOME`/.local/share/knaller;
     /// `KNALLER_RUNTIME`, else `XDG_RUNTIME_DIR`/knaller, else `/tmp/knaller-UID`; `PATH`; and the programs named by
-    /// `FIRECRACKER`, `SPARKLER`, `QEMU`, `PASTA`, `KNALLER_NETNS` and `KNALLER_POWERUNIT`.
+    /// `FIRECRACKER`, `SPARKLER`, `QEMU`, `PASTA`, `KNALLER_NETNS` and `KNALLER_POWERUNIT`; `KNALLER_CGROUP`.
     #[must_use]
     pub fn from_env() -> Self {
         let own = std::env::current_exe().ok();
@@ -112,6 +116,7 @@ impl Options {
             },
             search_path: lookup("PATH").unwrap_or_else(|| defaults.search_path.clone()),
             beside: program.and_then(Path::parent).map(Path::to_owned),
+            cgroup: var("KNALLER_CGROUP"),
             environment: KEPT
                 .iter()
                 .filter_map(|name| Some(((*name).to_owned(), lookup(name)?)))

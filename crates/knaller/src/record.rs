@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::cgroup::Group;
 use crate::{Error, Forward, MachineSpec, Name, Result};
 
 /// The form of the file.
@@ -44,6 +45,9 @@ pub(crate) struct Record {
     /// Whether this boot thawed a template.
     #[serde(default)]
     pub(crate) warm: bool,
+    /// The control group of this boot's processes, where the spec asks for one.
+    #[serde(default)]
+    pub(crate) cgroup: Option<Group>,
     pub(crate) spec: MachineSpec,
 }
 
@@ -66,6 +70,7 @@ impl Record {
             tells: false,
             checked: false,
             warm: false,
+            cgroup: None,
             spec,
         }
     }
@@ -74,6 +79,13 @@ impl Record {
     pub(crate) fn hostname(&self) -> String {
         let own = self.spec.hostname.clone();
         own.unwrap_or_else(|| self.name.to_string())
+    }
+
+    /// Removes the control group of this boot, of which nothing runs any more, if it has one. Blocks.
+    pub(crate) fn remove_cgroup(&self) {
+        if let Some(group) = &self.cgroup {
+            group.remove();
+        }
     }
 
     /// The same machine, booted anew.

@@ -152,7 +152,10 @@ pub(crate) async fn remove(inner: &Arc<Inner>, name: &Name) -> Result<()> {
         return Err(Error::Running(name.clone()));
     }
     // A damaged record is no reason to keep the machine.
-    let runtime = Record::load(&files.record()).map_or(files.runtime.clone(), |record| record.runtime);
+    let runtime = Record::load(&files.record()).map_or(files.runtime.clone(), |record| {
+        record.remove_cgroup();
+        record.runtime
+    });
     runtime_folder::remove(&Files { runtime, ..files });
     task::blocking(move |_| claim.remove()).await
 }

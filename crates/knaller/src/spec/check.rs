@@ -7,7 +7,7 @@ use guest_protocol::is_hostname;
 use images::overlay;
 
 use super::volume::check_path;
-use super::{Forward, Kernel, MachineSpec, Network, Root};
+use super::{Forward, InvalidLimits, Kernel, MachineSpec, Network, Root};
 
 /// The fewest MiB of memory that a guest boots with.
 const MIN_MEMORY_MIB: u32 = 64;
@@ -62,6 +62,10 @@ pub enum InvalidSpec {
     TooManyVolumes(usize),
     #[error("volume at {path}: {reason}")]
     Volume { path: String, reason: &'static str },
+    #[error(transparent)]
+    Limits(#[from] InvalidLimits),
+    #[error("a machine without disks cannot have disk limits")]
+    NeedsDisk,
     #[error("metadata must be a JSON object")]
     Metadata,
     #[error(
@@ -89,6 +93,7 @@ impl MachineSpec {
         }
         self.check_sources()?;
         self.check_network()?;
+        self.check_limits()?;
         self.check_texts()
     }
 
@@ -162,6 +167,17 @@ impl MachineSpec {
         }
     }
 
+    fn check_limits(&self) -> Result<(), InvalidSpec> {
+        self.limits.validate(self.memory_mib)?;
+        if self.network == Network::None && self.limits.limit_network() {
+            return Err(InvalidSpec::NeedsNetwork("network limits"));
+        }
+        if self.root == Root::Initramfs && self.volumes.is_empty() && self.limits.limit_disks() {
+            return Err(InvalidSpec::NeedsDisk);
+        }
+        Ok(())
+    }
+
     fn check_texts(&self) -> Result<(), InvalidSpec> {
         for (name, value) in &self.env {
             if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
@@ -217,6 +233,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::{Limits, Rate};
 
     #[test]
     fn the_default_is_valid_and_survives_json() {
@@ -236,6 +253,11 @@ mod tests {
         let lonely = MachineSpec::new()
             .forward("80:80".parse().unwrap())
             .network(Network::None);
+        let limited = MachineSpec::new().limits(Limits {
+            send: Some(Rate::new(1)),
+            disk_ops: Some(Rate::new(1)),
+            ..Limits::default()
+        });
         for (spec, text) in [
             (MachineSpec::new().cpus(0), "0 CPUs"),
             (MachineSpec::new().cpus(33), "33 CPUs"),
@@ -255,6 +277,8 @@ mod tests {
             (MachineSpec::new().kernel(Kernel::Path("".into())), "the kernel"),
             (twice, "twice"),
             (lonely, "without a network"),
+            (limited.clone().network(Network::None), "network limits"),
+            (limited.root(Root::Initramfs), "without disks"),
             (MachineSpec::new().env("A=B", "c"), "A=B"),
             (MachineSpec::new().command([""]), "command"),
             (MachineSpec::new().user("a\nb"), "user"),

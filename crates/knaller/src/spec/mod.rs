@@ -11,11 +11,14 @@ use crate::Name;
 
 mod check;
 mod forward;
+mod limits;
 mod volume;
 
 pub use check::InvalidSpec;
 pub use forward::{Forward, InvalidForward, Protocol};
 pub use guest_protocol::Init;
+pub(crate) use limits::open;
+pub use limits::{CpuQuota, CpuSet, InvalidCpus, InvalidLimits, InvalidSlice, Limits, Rate, Slice};
 pub use volume::{InvalidVolume, Volume, VolumeSource};
 
 /// A machine to start. Everything has a default; set what matters and hand it to [`crate::Knaller::start`].
@@ -83,6 +86,11 @@ pub struct MachineSpec {
     pub vmm: Vmm,
     /// Served to the guest by the VMM at 169.254.169.254 (MMDS version 2). Needs a network.
     pub metadata: Option<serde_json::Value>,
+    /// What it may take of its host.
+    pub limits: Limits,
+    /// Where its processes are in the host's tree of control groups, instead of where the caller is: what ends all of the
+    /// caller's group, as stopping a service does, does not end the machine then. Needs cgroup v2.
+    pub slice: Option<Slice>,
     /// Whether the machine's folder goes when it has stopped.
     pub remove_on_exit: bool,
     /// For the caller's own use.
@@ -170,6 +178,8 @@ impl Default for MachineSpec {
             user_keys: true,
             vmm: Vmm::default(),
             metadata: None,
+            limits: Limits::default(),
+            slice: None,
             remove_on_exit: false,
             labels: BTreeMap::new(),
             boot_timeout_ms: 60_000,
@@ -288,6 +298,18 @@ impl MachineSpec {
     #[must_use]
     pub fn metadata(mut self, metadata: serde_json::Value) -> Self {
         self.metadata = Some(metadata);
+        self
+    }
+
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    #[must_use]
+    pub fn slice(mut self, slice: Slice) -> Self {
+        self.slice = Some(slice);
         self
     }
 

@@ -1,5 +1,6 @@
 //! One boot, from a claimed name to the last step asked for.
 
+use std::fs::File;
 use std::io;
 use std::process::ExitStatus;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use super::launch::Launch;
 use super::means::Means;
 use super::undo::Undo;
 use super::way::{self, Way};
-use super::{StartEvent, StartOptions, Timeline, api, configure, guest};
+use super::{StartEvent, StartOptions, Timeline, api, configure, guest, limits};
 use crate::claim::Claim;
 use crate::image;
 use crate::knaller::Inner;
@@ -212,6 +213,8 @@ impl Start<'_> {
             record.forwards.clone_from(&ports.forwards);
         }
         let volumes = self.volumes(record).await?;
+        let place = self.means.cgroup.as_ref();
+        record.cgroup = place.map(|place| place.group(&record.instance));
         record.save(&files.record())?;
         // Who looks from here on sees in the record what this machine has.
         drop(volumes);
@@ -223,7 +226,9 @@ impl Start<'_> {
             forwards: record.forwards.clone(),
             ..pasta.clone()
         });
+        let group = self.group(record, undo).await?;
         let launch = Launch {
+            group,
             files,
             vmm: &self.means.vmm,
             instance: &record.instance,
@@ -288,6 +293,15 @@ impl Start<'_> {
         task::blocking(move |task| volume::prepare(&inner, &record, task)).await
     }
 
+    /// Makes the machine's control group, if it is to have one.
+    async fn group(&self, record: &Record, undo: &mut Undo) -> Result<Option<File>> {
+        let (Some(place), Some(group)) = (self.means.cgroup.clone(), record.cgroup.clone()) else {
+            return Ok(None);
+        };
+        undo.group(&group);
+        task::blocking(move |_| place.make(&group)).await.map(Some)
+    }
+
     /// What the image says of itself.
     fn run(&self) -> RunConfig {
         let base = self.means.base.as_ref();
@@ -342,14 +356,17 @@ impl Start<'_> {
         match place.way {
             Way::Cold => {
                 configure::go(&client).await.map_err(refused)?;
+                limits::hold(&client, &record.spec).await.map_err(refused)?;
                 self.clock.host("boot", since);
             }
             Way::Making(_) | Way::Warm(_) => {
-                way::go_on(&client, &disks.disks).await.map_err(refused)?;
+                way::go_on(&client, &disks.disks, &record.spec)
+                    .await
+                    .map_err(refused)?;
                 self.clock.host("resume", since);
             }
             Way::Restored(_) => {
-                way::go_on(&client, &[]).await.map_err(refused)?;
+                way::go_on(&client, &[], &record.spec).await.map_err(refused)?;
                 self.clock.host("resume", since);
             }
         }
@@ -405,7 +422,12 @@ impl Start<'_> {
             kernel: text(&self.means.kernel),
             initrd: text(&self.means.initrd),
         };
-        configure::machine(&client, &record.spec, boot)
+        // A guest that is to be kept keeps all of its memory.
+        let balloon = match place.way {
+            Way::Cold => record.spec.limits.balloon_mib(record.spec.memory_mib),
+            _ => 0,
+        };
+        configure::machine(&client, &record.spec, boot, balloon)
             .await
             .map_err(|e| self.refused(&e))?;
         self.clock.host("machine", since);

@@ -2,7 +2,7 @@
 
 use firecracker_api::Client;
 use firecracker_api::models::{
-    ActionType, BootSource, Drive, EntropyDevice, MacAddress, MachineConfiguration, MmdsConfig, MmdsVersion,
+    ActionType, Balloon, BootSource, Drive, EntropyDevice, MacAddress, MachineConfiguration, MmdsConfig, MmdsVersion,
     NetworkInterface, Vsock,
 };
 
@@ -17,6 +17,9 @@ use crate::{MachineSpec, Network};
 pub(super) const BOOT_ARGS: &str = "quiet loglevel=1 reboot=k panic=-1 8250.nr_uarts=1 console=ttyS0 i8042.noaux \
                          i8042.nomux i8042.dumbkbd random.trust_cpu=on cryptomgr.notests";
 
+/// The set of devices that every machine has: vsock, entropy, balloon. A new number with each change of it.
+pub(super) const DEVICES: u32 = 2;
+
 /// The guest's own vsock address: 0 to 2 are taken (vsock(7)), and every guest is alone on its device.
 const GUEST_CID: u32 = 3;
 
@@ -29,11 +32,13 @@ pub(super) struct Boot {
     pub(super) initrd: String,
 }
 
-/// All that does not depend on the machine's disks.
+/// All that does not depend on the machine's disks. Every machine has a balloon, so that any can be asked to give memory back; it takes
+/// `balloon_mib` from the guest as soon as that has its driver.
 pub(super) async fn machine(
     client: &Client,
     spec: &MachineSpec,
     boot: Boot,
+    balloon_mib: u32,
 ) -> Result<(), firecracker_api::Error> {
     let machine = MachineConfiguration {
         vcpu_count: spec.cpus,
@@ -55,6 +60,13 @@ pub(super) async fn machine(
     };
     client.put_vsock(&vsock).await?;
     client.put_entropy(&EntropyDevice::default()).await?;
+    let balloon = Balloon {
+        amount_mib: balloon_mib,
+        // A guest that needs its memory after all is better off with it than without some of its processes.
+        deflate_on_oom: true,
+        ..Balloon::default()
+    };
+    client.put_balloon(&balloon).await?;
     if spec.network == Network::Pasta {
         network(client, spec).await?;
     }

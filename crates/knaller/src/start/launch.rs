@@ -21,12 +21,14 @@ pub(super) struct Launch<'a> {
     pub(super) vmm: &'a Chosen,
     pub(super) instance: &'a str,
     pub(super) pasta: Option<&'a Pasta>,
+    /// What they write `0` to, to enter the machine's control group, if it has one.
+    pub(super) group: Option<File>,
     pub(super) options: &'a Options,
 }
 
 impl Launch<'_> {
     /// Starts them, and gives the first of them: it ends when all have.
-    pub(super) fn spawn(&self) -> Result<Child> {
+    pub(super) fn spawn(self) -> Result<Child> {
         let (program, arguments) = self.command_line()?;
         let log = self.files.vmm_log();
         let leash = leash::fasten(&log).map_err(Error::io("lock", &log))?;
@@ -42,8 +44,9 @@ impl Launch<'_> {
             .stdin(Stdio::null())
             .stdout(self.console()?)
             .stderr(leash);
-        // SAFETY: `detach` makes two system calls and nothing else, as is right between fork and exec.
-        unsafe { command.pre_exec(detach) };
+        let group = self.group;
+        // SAFETY: `detach` makes three system calls and nothing else, as is right between fork and exec.
+        unsafe { command.pre_exec(move || detach(group.as_ref())) };
         command.spawn().map_err(Error::io("run", &program))
     }
 
@@ -82,9 +85,13 @@ impl Launch<'_> {
     }
 }
 
-/// Leaves the caller's session, so that neither its terminal's end nor a Ctrl-C there reaches the machine, and its open
-/// files: a pipe of the caller's, held open by a machine, would never come to its end.
-fn detach() -> std::io::Result<()> {
+/// Leaves the caller's control group for the machine's; the caller's session, so that neither its terminal's end nor a Ctrl-C
+/// there reaches the machine; and its open files: a pipe of the caller's, held open by a machine, would never come to its end.
+fn detach(group: Option<&File>) -> std::io::Result<()> {
+    if let Some(procs) = group {
+        // The number 0 is whoever writes it (cgroup-v2: `cgroup.procs`).
+        rustix::io::write(procs, b"0")?;
+    }
     rustix::process::setsid()?;
     inherit::standard_files_only()
 }

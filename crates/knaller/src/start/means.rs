@@ -10,7 +10,7 @@ use crate::image::{self, Base};
 use crate::knaller::Inner;
 use crate::network::pasta::Pasta;
 use crate::vmm::{self, Chosen};
-use crate::{Error, Kernel, MachineSpec, Network, Options, Result, memory, task};
+use crate::{Error, Kernel, MachineSpec, Network, Options, Result, cgroup, memory, task};
 
 /// Everything that was found.
 #[derive(Debug)]
@@ -22,6 +22,8 @@ pub(super) struct Means {
     pub(super) base: Option<Base>,
     /// Without forwards yet.
     pub(super) pasta: Option<Pasta>,
+    /// Where the machine's control group is to be made, if it needs one.
+    pub(super) cgroup: Option<cgroup::Place>,
 }
 
 impl Means {
@@ -31,6 +33,7 @@ impl Means {
         let kept = kept.map(str::to_owned);
         task::blocking(move |task| {
             check_memory(spec.memory_mib)?;
+            let cgroup = cgroup::Place::find(&options, &spec)?;
             let vmm = vmm::choose(spec.vmm, &options)?;
             let pasta = match spec.network {
                 Network::Pasta => Some(Pasta::find(&options)?),
@@ -48,6 +51,7 @@ impl Means {
                 initrd,
                 base: image::base(&options, &spec.root, kept.as_deref(), task)?,
                 pasta,
+                cgroup,
             })
         })
         .await

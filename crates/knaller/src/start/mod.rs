@@ -33,6 +33,7 @@ mod given;
 mod guest;
 mod keys;
 mod launch;
+mod limits;
 mod means;
 mod undo;
 mod way;

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use crate::cgroup::Group;
 use crate::claim::Claim;
 use crate::{process, runtime_folder};
 
@@ -18,6 +19,7 @@ pub(super) struct Undo {
     new: bool,
     /// The boot whose processes are to end.
     instance: Option<String>,
+    group: Option<Group>,
 }
 
 impl Undo {
@@ -26,6 +28,7 @@ impl Undo {
             new: claim.is_creating(),
             claim: Some(claim),
             instance: None,
+            group: None,
         }
     }
 
@@ -34,12 +37,21 @@ impl Undo {
         self.instance = Some(instance.to_owned());
     }
 
+    /// From now on there may be this group of theirs.
+    pub(super) fn group(&mut self, group: &Group) {
+        self.group = Some(group.clone());
+    }
+
     /// Ends the processes of the boot, so that there may be another; whether they are gone.
     pub(super) fn end_processes(&mut self) -> std::io::Result<bool> {
-        match self.instance.take() {
-            Some(instance) => process::end(&instance, PATIENCE),
-            None => Ok(true),
+        let ended = match self.instance.take() {
+            Some(instance) => process::end(&instance, PATIENCE)?,
+            None => true,
+        };
+        if ended && let Some(group) = self.group.take() {
+            group.remove();
         }
+        Ok(ended)
     }
 
     /// The start succeeded: the machine is nobody's now.
@@ -58,6 +70,9 @@ impl Drop for Undo {
                 Ok(false) => return tracing::warn!(instance, "processes of a failed start do not end"),
                 Err(error) => return tracing::warn!(instance, %error, "cannot end a failed start"),
             }
+        }
+        if let Some(group) = &self.group {
+            group.remove();
         }
         runtime_folder::remove(claim.files());
         if self.new

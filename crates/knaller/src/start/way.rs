@@ -12,8 +12,9 @@ use firecracker_api::models::{
     VmState,
 };
 
-use super::configure::BOOT_ARGS;
+use super::configure::{BOOT_ARGS, DEVICES};
 use super::disks::{self, Disk};
+use super::limits;
 use super::means::Means;
 use crate::knaller::Inner;
 use crate::layout;
@@ -75,6 +76,7 @@ fn shape(means: &Means, spec: &MachineSpec) -> Result<Shape> {
         drives: disks::layout(spec),
         network: spec.network == Network::Pasta,
         metadata: spec.metadata.is_some(),
+        devices: DEVICES,
         cpu,
         boot,
     })
@@ -120,10 +122,11 @@ pub(super) async fn load(
     client.put_snapshot_load(&params).await
 }
 
-/// Puts the machine's own disks, which are linked, in the place of the blanks, and lets the guest go on.
+/// Puts the machine's own disks, which are linked, in the place of the blanks, limits what it may take, and lets the guest go on.
 pub(super) async fn go_on(
     client: &Client,
     disks: &[Disk],
+    spec: &MachineSpec,
 ) -> std::result::Result<(), firecracker_api::Error> {
     for disk in disks {
         let drive = PartialDrive {
@@ -132,6 +135,11 @@ pub(super) async fn go_on(
             ..PartialDrive::default()
         };
         client.patch_drive(&drive).await?;
+    }
+    limits::hold(client, spec).await?;
+    if spec.limits.memory_target_mib.is_some() {
+        // It waits for its config, so all of its drivers are loaded.
+        limits::balloon(client, spec.limits.balloon_mib(spec.memory_mib)).await?;
     }
     client.patch_vm(VmState::Resumed).await
 }

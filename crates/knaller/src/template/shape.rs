@@ -27,6 +27,8 @@ pub(crate) struct Shape {
     pub(crate) network: bool,
     /// Whether the VMM serves metadata on it.
     pub(crate) metadata: bool,
+    /// Which devices every machine has.
+    pub(crate) devices: u32,
     /// The host's processor, as its kernel describes it.
     pub(crate) cpu: String,
     /// This boot of the host.
@@ -109,6 +111,7 @@ mod tests {
             }],
             network: true,
             metadata: false,
+            devices: 1,
             cpu: "x".into(),
             boot: "y".into(),
         }

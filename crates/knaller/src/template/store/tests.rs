@@ -36,6 +36,7 @@ fn shape(memory_mib: u32) -> Shape {
         }],
         network: true,
         metadata: false,
+        devices: 1,
         cpu,
         boot,
     }
