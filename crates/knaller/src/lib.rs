@@ -103,7 +103,7 @@ pub use forwarding::Forwarding;
 pub use image::{ImageEvent, ImageObserver};
 pub use info::{MachineInfo, State};
 pub use knaller::Knaller;
-pub use life::{Event, EventKind, Events, Stats, Traffic, Usage};
+pub use life::{Change, Event, EventKind, Events, Stats, Traffic, Update, Updated, Usage};
 pub use logs::{LogSource, Logs};
 pub use machine::{Machine, StopOptions, StopOutcome};
 pub use name::{InvalidName, MAX_LEN as MAX_NAME_LEN, Name};

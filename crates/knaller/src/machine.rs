@@ -18,7 +18,7 @@ use crate::logs::{LogSource, Logs};
 use crate::ssh::{config, control};
 use crate::{
     Error, ExecExit, Exit, MachineInfo, Name, RestoreSpec, Result, SnapshotOptions, StartEvent, StartOptions,
-    Stats, Taken, Timeline, heal, image, life, list, snapshot, start, stop, task, vsock,
+    Stats, Taken, Timeline, Update, Updated, heal, image, life, list, snapshot, start, stop, task, vsock,
 };
 
 /// The most bytes of each stream that [`Machine::output`] keeps.
@@ -108,6 +108,11 @@ impl Machine {
             Ok(_) | Err(Error::NotRunning(_)) => self.start(options, observer).await,
             Err(error) => Err(error),
         }
+    }
+
+    /// Changes what it is to be. What cannot be changed while it runs holds from its next start.
+    pub async fn update(&self, update: Update) -> Result<Updated> {
+        life::update(&self.inner, &self.name, update).await
     }
 
     /// Makes it stand still: its memory stays, its CPUs do nothing.

@@ -28,7 +28,7 @@ pub(crate) fn mebibytes(text: &str) -> Result<u32, String> {
 }
 
 /// A decimal number times 1,000, what is smaller cut off.
-fn thousandths(number: &str) -> Option<u64> {
+pub(super) fn thousandths(number: &str) -> Option<u64> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     if whole.is_empty() || fraction.contains('.') {
         return None;

@@ -34,6 +34,7 @@ mod start;
 mod stats;
 mod stop;
 mod template;
+mod update;
 mod version;
 mod volume;
 mod wait;
@@ -55,6 +56,7 @@ pub(crate) enum Command {
     Kill(kill::KillArgs),
     Rm(rm::RmArgs),
     Rename(rename::RenameArgs),
+    Update(Box<update::UpdateArgs>),
     Pause(pause::PauseArgs),
     Resume(resume::ResumeArgs),
     Fork(fork::ForkArgs),
@@ -109,6 +111,7 @@ impl Command {
             Self::Kill(command) => command.run(context).await,
             Self::Rm(command) => command.run(context).await,
             Self::Rename(command) => command.run(context).await.map(|()| 0),
+            Self::Update(command) => Box::pin(command.run(context)).await,
             Self::Pause(command) => command.run(context).await,
             Self::Resume(command) => command.run(context).await,
             Self::Fork(command) => Box::pin(command.run(context)).await.map(|()| 0),

@@ -10,6 +10,7 @@ use knaller::{Machine, MachineSpec, Name, StartEvent, StartOptions, StopOptions}
 use super::exec::pty;
 use super::image::WantedArgs;
 use super::start::{GuestOptions, MachineOptions, NetworkOptions, make_absolute, root};
+use crate::args::limits::LimitOptions;
 use crate::complete;
 use crate::context::Context;
 use crate::error::CommandError;
@@ -70,6 +71,9 @@ pub(crate) struct RunArgs {
 
     #[command(flatten, next_help_heading = "Network")]
     network: NetworkOptions,
+
+    #[command(flatten, next_help_heading = "Limits")]
+    limits: LimitOptions,
 }
 
 impl RunArgs {
@@ -108,6 +112,7 @@ impl RunArgs {
         self.machine.apply(&mut spec);
         self.guest.apply(&mut spec)?;
         self.network.apply(&mut spec);
+        self.limits.apply(&mut spec);
         make_absolute(&mut spec)?;
         Ok(spec)
     }

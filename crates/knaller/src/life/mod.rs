@@ -4,9 +4,12 @@ mod events;
 mod pause;
 mod rename;
 mod stats;
+mod update;
 
 pub use events::{Event, EventKind, Events};
 pub(crate) use pause::{pause, resume};
 pub(crate) use rename::{follow, is_unfinished, rename};
 pub(crate) use stats::stats;
 pub use stats::{Stats, Traffic, Usage};
+pub(crate) use update::update;
+pub use update::{Change, Update, Updated};

@@ -33,7 +33,7 @@ mod given;
 mod guest;
 mod keys;
 mod launch;
-mod limits;
+pub(crate) mod limits;
 mod means;
 mod undo;
 mod way;

@@ -7,6 +7,7 @@ use clap_complete::engine::ArgValueCandidates;
 use knaller::{Forward, Init, Kernel, MachineSpec, Name, Network, Root, Vmm, Volume};
 
 use crate::args::environment::EnvironmentArgs;
+use crate::args::limits::LimitOptions;
 use crate::args::{file, size};
 use crate::commands::image::WantedArgs;
 use crate::complete;
@@ -97,6 +98,9 @@ pub(crate) struct StartArgs {
 
     #[command(flatten, next_help_heading = "Network")]
     network: NetworkOptions,
+
+    #[command(flatten, next_help_heading = "Limits")]
+    limits: LimitOptions,
 }
 
 #[derive(Args, Debug)]
@@ -254,6 +258,7 @@ impl StartArgs {
         self.machine.apply(&mut spec);
         self.guest.apply(&mut spec)?;
         self.network.apply(&mut spec);
+        self.limits.apply(&mut spec);
         Ok(spec)
     }
 
@@ -345,7 +350,7 @@ fn keys(argument: &str) -> Result<Vec<String>, CommandError> {
     Ok(keys.map(str::to_owned).collect())
 }
 
-fn pair(text: &str) -> Result<(String, String), &'static str> {
+pub(in crate::commands) fn pair(text: &str) -> Result<(String, String), &'static str> {
     let (name, value) = text.split_once('=').ok_or("write it as NAME=VALUE")?;
     if name.is_empty() {
         return Err("the name is empty");

@@ -15,7 +15,7 @@ use knaller::{
 use tokio::sync::oneshot;
 
 pub(crate) use args::StartArgs;
-pub(super) use args::{GuestOptions, MachineOptions, NetworkOptions, root};
+pub(super) use args::{GuestOptions, MachineOptions, NetworkOptions, pair, root};
 
 use crate::context::Context;
 use crate::error::CommandError;

@@ -1,0 +1,165 @@
+//! Limits, for a machine that is started and for one that there is.
+
+use std::str::FromStr;
+
+use clap::Args;
+use knaller::{Change, CpuQuota, CpuSet, MachineSpec, Rate, Slice, Update};
+
+use super::{rate, size};
+
+/// What takes a limit away.
+const NONE: &str = "none";
+
+/// What a new machine may take of its host.
+#[derive(Args, Debug)]
+pub(crate) struct LimitOptions {
+    /// CPU time of so many of the host's CPUs: 0.5 (needs cgroup v2, as do the next four)
+    #[arg(long, value_name = "CPUS")]
+    cpu_quota: Option<CpuQuota>,
+
+    /// Share of the CPUs where there are too few for all: 1 to 10000; others have 100
+    #[arg(long, value_name = "WEIGHT")]
+    cpu_weight: Option<u16>,
+
+    /// The CPUs of the host to run on: 0-3,5
+    #[arg(long, value_name = "CPUS")]
+    cpuset: Option<CpuSet>,
+
+    /// The most memory of the host for the guest and its VMM together; above it the machine is ended
+    #[arg(long, value_name = "SIZE", value_parser = size::mebibytes)]
+    memory_max: Option<u32>,
+
+    /// The most processes and threads on the host
+    #[arg(long, value_name = "N")]
+    pids: Option<u32>,
+
+    /// What the guest's balloon leaves to it of its memory
+    #[arg(long, value_name = "SIZE", value_parser = size::mebibytes)]
+    memory_target: Option<u32>,
+
+    /// MB a second of each disk, and how many may pass at once
+    #[arg(long, value_name = "MB/S[:MB]", value_parser = rate::megabytes)]
+    disk_bandwidth: Option<Rate>,
+
+    /// Requests a second of each disk, and how many may pass at once
+    #[arg(long, value_name = "N/S[:N]", value_parser = rate::operations)]
+    disk_iops: Option<Rate>,
+
+    /// Mbit a second that the guest receives, and how many may pass at once
+    #[arg(long, value_name = "MBIT/S[:MBIT]", value_parser = rate::megabits)]
+    net_receive: Option<Rate>,
+
+    /// Mbit a second that the guest sends, and how many may pass at once
+    #[arg(long, value_name = "MBIT/S[:MBIT]", value_parser = rate::megabits)]
+    net_send: Option<Rate>,
+
+    /// The part of the host's control groups to run in, and not the caller's: stopping the caller's service leaves the machine alone
+    #[arg(long, value_name = "SLICE")]
+    slice: Option<Slice>,
+}
+
+impl LimitOptions {
+    pub(crate) fn apply(&self, spec: &mut MachineSpec) {
+        let limits = &mut spec.limits;
+        limits.cpu_quota = self.cpu_quota;
+        limits.cpu_weight = self.cpu_weight;
+        limits.cpu_set.clone_from(&self.cpuset);
+        limits.memory_max_mib = self.memory_max;
+        limits.pids = self.pids;
+        limits.memory_target_mib = self.memory_target;
+        limits.disk_bandwidth = self.disk_bandwidth;
+        limits.disk_ops = self.disk_iops;
+        limits.receive = self.net_receive;
+        limits.send = self.net_send;
+        spec.slice.clone_from(&self.slice);
+    }
+}
+
+/// Other limits for a machine that there is.
+#[derive(Args, Debug)]
+pub(crate) struct LimitChanges {
+    /// CPU time of so many of the host's CPUs: 0.5
+    #[arg(long, value_name = "CPUS|none", value_parser = change::<CpuQuota>)]
+    cpu_quota: Option<Change<CpuQuota>>,
+
+    /// Share of the CPUs where there are too few for all
+    #[arg(long, value_name = "WEIGHT|none", value_parser = change::<u16>)]
+    cpu_weight: Option<Change<u16>>,
+
+    /// The CPUs of the host to run on: 0-3,5
+    #[arg(long, value_name = "CPUS|none", value_parser = change::<CpuSet>)]
+    cpuset: Option<Change<CpuSet>>,
+
+    /// The most memory of the host for the guest and its VMM together
+    #[arg(long, value_name = "SIZE|none", value_parser = size_change)]
+    memory_max: Option<Change<u32>>,
+
+    /// The most processes and threads on the host
+    #[arg(long, value_name = "N|none", value_parser = change::<u32>)]
+    pids: Option<Change<u32>>,
+
+    /// What the guest's balloon leaves to it of its memory
+    #[arg(long, value_name = "SIZE|none", value_parser = size_change)]
+    memory_target: Option<Change<u32>>,
+
+    /// MB a second of each disk, and how many may pass at once
+    #[arg(long, value_name = "MB/S[:MB]|none", value_parser = megabytes_change)]
+    disk_bandwidth: Option<Change<Rate>>,
+
+    /// Requests a second of each disk, and how many may pass at once
+    #[arg(long, value_name = "N/S[:N]|none", value_parser = operations_change)]
+    disk_iops: Option<Change<Rate>>,
+
+    /// Mbit a second that the guest receives, and how many may pass at once
+    #[arg(long, value_name = "MBIT/S[:MBIT]|none", value_parser = megabits_change)]
+    net_receive: Option<Change<Rate>>,
+
+    /// Mbit a second that the guest sends, and how many may pass at once
+    #[arg(long, value_name = "MBIT/S[:MBIT]|none", value_parser = megabits_change)]
+    net_send: Option<Change<Rate>>,
+}
+
+impl LimitChanges {
+    pub(crate) fn apply(self, update: &mut Update) {
+        update.cpu_quota = self.cpu_quota.unwrap_or_default();
+        update.cpu_weight = self.cpu_weight.unwrap_or_default();
+        update.cpu_set = self.cpuset.unwrap_or_default();
+        update.memory_max_mib = self.memory_max.unwrap_or_default();
+        update.pids = self.pids.unwrap_or_default();
+        update.memory_target_mib = self.memory_target.unwrap_or_default();
+        update.disk_bandwidth = self.disk_bandwidth.unwrap_or_default();
+        update.disk_ops = self.disk_iops.unwrap_or_default();
+        update.receive = self.net_receive.unwrap_or_default();
+        update.send = self.net_send.unwrap_or_default();
+    }
+}
+
+fn change<T: FromStr>(text: &str) -> Result<Change<T>, String>
+where
+    T::Err: ToString,
+{
+    change_by(text, |text| text.parse().map_err(|error: T::Err| error.to_string()))
+}
+
+fn change_by<T>(text: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<Change<T>, String> {
+    match text {
+        NONE => Ok(Change::Remove),
+        text => parse(text).map(Change::Set),
+    }
+}
+
+fn size_change(text: &str) -> Result<Change<u32>, String> {
+    change_by(text, size::mebibytes)
+}
+
+fn megabytes_change(text: &str) -> Result<Change<Rate>, String> {
+    change_by(text, rate::megabytes)
+}
+
+fn megabits_change(text: &str) -> Result<Change<Rate>, String> {
+    change_by(text, rate::megabits)
+}
+
+fn operations_change(text: &str) -> Result<Change<Rate>, String> {
+    change_by(text, rate::operations)
+}

@@ -1,0 +1,143 @@
+//! `knaller update`.
+
+use clap::Args;
+use knaller::{Forward, Update, Updated};
+
+use super::each::each;
+use super::start::pair;
+use crate::args::limits::LimitChanges;
+use crate::args::machine::MachineArgs;
+use crate::args::size;
+use crate::context::Context;
+use crate::error::CommandError;
+
+/// Change what machines may take and are to be, while they run as far as that can be
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Limits and labels hold at once in a machine that runs; CPUs, memory and forwarded ports from its next start, which is said. \
+Limits of CPU time, processes and the VMM's memory hold at once only where the machine was started with one of them, or with \
+--slice.
+
+Examples:
+  knaller update web --cpu-quota 0.5 --disk-bandwidth 20:100
+  knaller update web --memory-target 128M
+  knaller update --all --net-send none --label team=a")]
+pub(crate) struct UpdateArgs {
+    #[command(flatten)]
+    machines: MachineArgs,
+
+    #[command(flatten, next_help_heading = "Limits")]
+    limits: LimitChanges,
+
+    /// A label to add or change
+    #[arg(short, long = "label", value_name = "NAME=VALUE", value_parser = pair, help_heading = "Machine")]
+    labels: Vec<(String, String)>,
+
+    /// A label to take away
+    #[arg(long = "remove-label", value_name = "NAME", help_heading = "Machine")]
+    removed_labels: Vec<String>,
+
+    /// Virtual CPUs, from the next start
+    #[arg(short, long, value_name = "N", help_heading = "Machine")]
+    cpus: Option<u8>,
+
+    /// Memory, from the next start
+    #[arg(short, long, visible_alias = "mem", value_name = "SIZE", value_parser = size::mebibytes, help_heading = "Machine")]
+    memory: Option<u32>,
+
+    // An attribute, since rustdoc takes the brackets for a link.
+    #[arg(
+        short,
+        long = "publish",
+        visible_alias = "port",
+        value_name = "PORTS",
+        help_heading = "Machine",
+        help = "Forward these ports instead of those before, from the next start: [ADDR:]HOST:GUEST[/udp]"
+    )]
+    publish: Vec<Forward>,
+
+    /// Forward no port, from the next start
+    #[arg(long, conflicts_with = "publish", help_heading = "Machine")]
+    no_publish: bool,
+}
+
+impl UpdateArgs {
+    pub(crate) async fn run(self, context: Context) -> Result<u8, CommandError> {
+        let (machines, update) = self.update();
+        if update == Update::default() {
+            return Err(CommandError::usage("nothing to change was named"));
+        }
+        let names = machines.existing(&context).await?;
+        each(&context, names, "updating", async |name| {
+            let updated = context.machine(name).await?.update(update.clone()).await?;
+            Ok(Some(format!("{name}: {}", told(&updated))))
+        })
+        .await
+    }
+
+    fn update(self) -> (MachineArgs, Update) {
+        let mut update = Update::default();
+        self.limits.apply(&mut update);
+        let added = self.labels.into_iter().map(|(name, value)| (name, Some(value)));
+        let removed = self.removed_labels.into_iter().map(|name| (name, None));
+        update.labels = removed.chain(added).collect();
+        update.cpus = self.cpus;
+        update.memory_mib = self.memory;
+        update.forwards = (self.no_publish || !self.publish.is_empty()).then_some(self.publish);
+        (self.machines, update)
+    }
+}
+
+/// What came of it, in one line.
+fn told(updated: &Updated) -> String {
+    let now = (!updated.now.is_empty()).then(|| format!("{} changed", updated.now.join(", ")));
+    let later = (!updated.next_start.is_empty())
+        .then(|| format!("{} from the next start", updated.next_start.join(", ")));
+    let both: Vec<String> = [now, later].into_iter().flatten().collect();
+    if both.is_empty() {
+        return "nothing is other than it was".to_owned();
+    }
+    both.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use knaller::{Change, Rate};
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        update: UpdateArgs,
+    }
+
+    fn update(words: &str) -> Update {
+        let line = Line::try_parse_from(std::iter::once("update").chain(words.split_whitespace())).unwrap();
+        line.update.update().1
+    }
+
+    #[test]
+    fn every_word_has_its_place() {
+        let found = update(
+            "web --cpu-quota 0.5 --cpuset none --pids 99 --memory-target 1G --disk-iops 5:10 --net-send none -l a=b \
+             --remove-label c -c 2 -m 2G -p 80:80",
+        );
+        let mut expected = Update::default();
+        expected.cpu_quota = Change::Set("0.5".parse().unwrap());
+        expected.cpu_set = Change::Remove;
+        expected.pids = Change::Set(99);
+        expected.memory_target_mib = Change::Set(1024);
+        expected.disk_ops = Change::Set(Rate::new(5).burst(10));
+        expected.send = Change::Remove;
+        expected.labels.insert("a".to_owned(), Some("b".to_owned()));
+        expected.labels.insert("c".to_owned(), None);
+        expected.cpus = Some(2);
+        expected.memory_mib = Some(2048);
+        expected.forwards = Some(vec!["80:80".parse().unwrap()]);
+        assert_eq!(found, expected);
+        assert_eq!(update("web"), Update::default());
+        assert_eq!(update("web --no-publish").forwards, Some(Vec::new()));
+    }
+}

@@ -1,0 +1,298 @@
+//! Changing a machine, and as much of it as can be while it runs.
+//!
+//! The invariant: the spec is what was last asked for. A machine that runs has it too, but for what [`Updated::next_start`]
+//! names; if its VMM or the kernel refuses a change, the spec stays as it was.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use firecracker_api::Client;
+
+use crate::claim::Claim;
+use crate::knaller::Inner;
+use crate::layout::{self, Files};
+use crate::record::Record;
+use crate::start::limits;
+use crate::{CpuQuota, CpuSet, Error, Forward, Limits, MachineSpec, Name, Rate, Result, heal, list, task};
+
+/// How long the VMM may take for one change.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What becomes of something that a machine may have or not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Change<T> {
+    /// It stays as it is.
+    #[default]
+    Keep,
+    /// It goes.
+    Remove,
+    Set(T),
+}
+
+impl<T> Change<T> {
+    fn apply(self, to: &mut Option<T>) {
+        match self {
+            Self::Keep => {}
+            Self::Remove => *to = None,
+            Self::Set(value) => *to = Some(value),
+        }
+    }
+}
+
+/// What is to change of a machine. See [`Limits`] and [`MachineSpec`] for what each is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Update {
+    pub cpu_quota: Change<CpuQuota>,
+    pub cpu_weight: Change<u16>,
+    pub cpu_set: Change<CpuSet>,
+    pub memory_max_mib: Change<u32>,
+    pub pids: Change<u32>,
+    pub disk_bandwidth: Change<Rate>,
+    pub disk_ops: Change<Rate>,
+    pub receive: Change<Rate>,
+    pub send: Change<Rate>,
+    pub memory_target_mib: Change<u32>,
+    /// By their names; `None` takes one away.
+    pub labels: BTreeMap<String, Option<String>>,
+    /// From the next start.
+    pub cpus: Option<u8>,
+    /// From the next start.
+    pub memory_mib: Option<u32>,
+    /// All of them anew, from the next start.
+    pub forwards: Option<Vec<Forward>>,
+}
+
+/// What came of an [`Update`]: what is other than it was, in words.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Updated {
+    /// What holds now.
+    pub now: Vec<&'static str>,
+    /// What holds when the machine is started the next time.
+    pub next_start: Vec<&'static str>,
+}
+
+impl Update {
+    /// The spec with the changes.
+    fn applied(self, to: &MachineSpec) -> MachineSpec {
+        let mut spec = to.clone();
+        let limits = &mut spec.limits;
+        self.cpu_quota.apply(&mut limits.cpu_quota);
+        self.cpu_weight.apply(&mut limits.cpu_weight);
+        self.cpu_set.apply(&mut limits.cpu_set);
+        self.memory_max_mib.apply(&mut limits.memory_max_mib);
+        self.pids.apply(&mut limits.pids);
+        self.disk_bandwidth.apply(&mut limits.disk_bandwidth);
+        self.disk_ops.apply(&mut limits.disk_ops);
+        self.receive.apply(&mut limits.receive);
+        self.send.apply(&mut limits.send);
+        self.memory_target_mib.apply(&mut limits.memory_target_mib);
+        for (name, value) in self.labels {
+            match value {
+                Some(value) => spec.labels.insert(name, value),
+                None => spec.labels.remove(&name),
+            };
+        }
+        spec.cpus = self.cpus.unwrap_or(spec.cpus);
+        spec.memory_mib = self.memory_mib.unwrap_or(spec.memory_mib);
+        spec.forwards = self.forwards.unwrap_or(spec.forwards);
+        spec
+    }
+}
+
+pub(crate) async fn update(inner: &Arc<Inner>, name: &Name, update: Update) -> Result<Updated> {
+    heal::one(inner, name).await?;
+    let claim = Claim::take(&layout::files(&inner.options.paths, name), name).await?;
+    let (files, mut record) = list::load(inner, name)?;
+    let spec = update.applied(&record.spec);
+    spec.validate()?;
+    let mut updated = Updated::default();
+    let running = heal::lives(&files);
+    let client = running.then(|| Client::new(files.api_socket()).with_timeout(PATIENCE));
+    for kind in Kind::ALL {
+        if !kind.differs(&record.spec, &spec) {
+            continue;
+        }
+        let done = match &client {
+            None => kind == Kind::Labels,
+            Some(client) => kind.change(client, &record, &spec).await?,
+        };
+        if done {
+            updated.now.push(kind.name());
+        } else {
+            updated.next_start.push(kind.name());
+        }
+    }
+    if !running {
+        record.forwards.clone_from(&spec.forwards);
+    }
+    record.spec = spec;
+    save(files, record).await?;
+    drop(claim);
+    Ok(updated)
+}
+
+async fn save(files: Files, record: Record) -> Result<()> {
+    task::blocking(move |_| record.save(&files.record())).await
+}
+
+/// What is changed in one go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Processes,
+    Disks,
+    Network,
+    Balloon,
+    Labels,
+    Cpus,
+    Memory,
+    Forwards,
+}
+
+impl Kind {
+    /// What can be refused first, so that little is done by then.
+    const ALL: [Self; 8] = [
+        Self::Processes,
+        Self::Balloon,
+        Self::Disks,
+        Self::Network,
+        Self::Labels,
+        Self::Cpus,
+        Self::Memory,
+        Self::Forwards,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Processes => "limits of the processes",
+            Self::Disks => "disk limits",
+            Self::Network => "network limits",
+            Self::Balloon => "memory target",
+            Self::Labels => "labels",
+            Self::Cpus => "CPUs",
+            Self::Memory => "memory",
+            Self::Forwards => "port forwards",
+        }
+    }
+
+    fn differs(self, old: &MachineSpec, new: &MachineSpec) -> bool {
+        let (was, is) = (&old.limits, &new.limits);
+        match self {
+            Self::Processes => of_processes(was) != of_processes(is),
+            Self::Disks => (was.disk_bandwidth, was.disk_ops) != (is.disk_bandwidth, is.disk_ops),
+            Self::Network => (was.receive, was.send) != (is.receive, is.send),
+            Self::Balloon => was.memory_target_mib != is.memory_target_mib,
+            Self::Labels => old.labels != new.labels,
+            Self::Cpus => old.cpus != new.cpus,
+            Self::Memory => old.memory_mib != new.memory_mib,
+            Self::Forwards => old.forwards != new.forwards,
+        }
+    }
+
+    /// Changes it in a machine that runs; false if that cannot be done.
+    async fn change(self, client: &Client, record: &Record, spec: &MachineSpec) -> Result<bool> {
+        let refused = |error| Error::refused(&record.vmm, &error);
+        match self {
+            Self::Processes => {
+                // Processes that were started without a group stay without.
+                let Some(group) = record.cgroup.clone() else {
+                    return Ok(false);
+                };
+                let limits = spec.limits.clone();
+                task::blocking(move |_| group.limit(&limits)).await?;
+            }
+            Self::Disks => limits::disks_of(client, spec).await.map_err(refused)?,
+            Self::Network => limits::network(client, &spec.limits).await.map_err(refused)?,
+            Self::Balloon => {
+                // The guest's memory is that of its start, which an update of the spec does not change.
+                let machine = client.get_machine_config().await.map_err(refused)?;
+                let memory_mib = u32::try_from(machine.mem_size_mib).unwrap_or(u32::MAX);
+                limits::balloon(client, spec.limits.balloon_mib(memory_mib))
+                    .await
+                    .map_err(refused)?;
+            }
+            Self::Labels => {}
+            Self::Cpus | Self::Memory | Self::Forwards => return Ok(false),
+        }
+        Ok(true)
+    }
+}
+
+/// What a control group keeps.
+fn of_processes(limits: &Limits) -> Limits {
+    Limits {
+        disk_bandwidth: None,
+        disk_ops: None,
+        receive: None,
+        send: None,
+        memory_target_mib: None,
+        ..limits.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_named_stays() {
+        let spec = MachineSpec::new().label("a", "1").label("b", "2").limits(Limits {
+            cpu_weight: Some(50),
+            pids: Some(100),
+            ..Limits::default()
+        });
+        assert_eq!(Update::default().applied(&spec), spec);
+        let update = Update {
+            cpu_weight: Change::Remove,
+            send: Change::Set(Rate::new(5)),
+            labels: BTreeMap::from([("a".to_owned(), None), ("c".to_owned(), Some("3".to_owned()))]),
+            memory_mib: Some(512),
+            ..Update::default()
+        };
+        let new = update.applied(&spec);
+        assert_eq!((new.limits.cpu_weight, new.limits.pids), (None, Some(100)));
+        assert_eq!(new.limits.send, Some(Rate::new(5)));
+        assert_eq!(new.labels.keys().collect::<Vec<_>>(), ["b", "c"]);
+        let changed: Vec<_> = Kind::ALL
+            .into_iter()
+            .filter(|kind| kind.differs(&spec, &new))
+            .map(Kind::name)
+            .collect();
+        assert_eq!(changed, ["limits of the processes", "network limits", "labels", "memory"]);
+    }
+
+    #[tokio::test]
+    async fn a_machine_that_is_stopped_has_it_from_its_next_start() {
+        let temp = tempfile::tempdir().unwrap();
+        let inner = crate::Knaller::with_paths(crate::Paths {
+            data: temp.path().join("d"),
+            runtime: temp.path().join("r"),
+        })
+        .unwrap()
+        .inner;
+        let name: Name = "web".parse().unwrap();
+        let files = layout::files(&inner.options.paths, &name);
+        let record = Record::new(name.clone(), files.runtime.clone(), MachineSpec::new());
+        drop(Claim::create(files.clone(), &record).unwrap().unwrap());
+        std::fs::remove_file(files.creating()).unwrap();
+        let change = Update {
+            cpus: Some(2),
+            disk_ops: Change::Set(Rate::new(100)),
+            labels: BTreeMap::from([("a".to_owned(), Some("1".to_owned()))]),
+            ..Update::default()
+        };
+        let updated = update(&inner, &name, change).await.unwrap();
+        assert_eq!(updated.now, ["labels"]);
+        assert_eq!(updated.next_start, ["disk limits", "CPUs"]);
+        let spec = Record::load(&files.record()).unwrap().spec;
+        assert_eq!((spec.cpus, spec.limits.disk_ops), (2, Some(Rate::new(100))));
+        let wrong = Update {
+            cpus: Some(0),
+            ..Update::default()
+        };
+        assert!(matches!(update(&inner, &name, wrong).await, Err(Error::InvalidSpec(_))));
+        assert_eq!(Record::load(&files.record()).unwrap().spec, spec);
+    }
+}
