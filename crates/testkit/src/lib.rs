@@ -10,6 +10,7 @@
 )]
 
 mod apart;
+mod cgroup;
 mod docker_registry;
 #[cfg(feature = "images")]
 pub mod images;
@@ -27,6 +28,7 @@ mod terminal;
 mod user;
 
 pub use apart::{Apart, stay};
+pub use cgroup::{ControlGroup, control_group_of};
 pub use docker_registry::DockerRegistry;
 pub use kernel::{kernel_package, kernel_root};
 pub use leaks::{Leak, Process};

@@ -7,6 +7,7 @@ mod crowd;
 mod doctor;
 mod failures;
 mod life;
+mod limits;
 mod network;
 mod snapshots;
 mod support;

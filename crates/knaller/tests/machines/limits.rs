@@ -1,0 +1,271 @@
+//! Limits, as the guest finds them when it measures. A busy host makes everything slower, never quicker: so what is asserted is
+//! that a limit was not exceeded, and that the guest was told of none once it was taken away.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpStream};
+use std::time::Instant;
+
+use firecracker_api::models::FullVmConfiguration;
+use knaller::{Change, ExecRequest, Limits, Machine, Rate, StartOptions, StopOptions, Update};
+use testkit::{ControlGroup, control_group_of};
+
+use crate::support::{Bed, PATIENCE, end, run, said, small};
+
+/// Bytes that are moved to measure.
+const AMOUNT: u64 = 8 << 20;
+
+/// The largest frame or request, which a bucket that is smaller lets through on credit, and as much that is under way.
+const CREDIT: u64 = 128 << 10;
+
+#[tokio::test]
+async fn disks_are_no_quicker_than_said() {
+    let bed = Bed::new();
+    let mut limits = Limits::default();
+    limits.disk_bandwidth = Some(Rate::new(2_000_000));
+    let machine = bed.start(small("slow").limits(limits)).await;
+    for start in ["first", "warm"] {
+        let (bytes, _, seconds) = read(&machine).await;
+        assert!(bytes >= AMOUNT, "{start}: {bytes} bytes were read");
+        no_quicker(bytes, seconds, 2_000_000, CREDIT, start);
+        if start == "first" {
+            machine.stop(StopOptions::default()).await.unwrap();
+            // The template that it left knows of no limit; this start has it all the same.
+            let timeline = machine.start(StartOptions::default(), &mut |_| {}).await;
+            timeline.unwrap();
+        }
+    }
+    // Other limits, and then none, without a start between.
+    let mut update = Update::default();
+    update.disk_bandwidth = Change::Remove;
+    update.disk_ops = Change::Set(Rate::new(20));
+    let updated = machine.update(update).await.unwrap();
+    assert_eq!((updated.now, updated.next_start), (vec!["disk limits"], vec![]));
+    // Page by page, so that there is something to count.
+    said(&machine, "echo 0 > /sys/block/vdb/queue/read_ahead_kb").await;
+    let (_, requests, seconds) = read_some(&machine, 256 << 10).await;
+    assert!(requests >= 40, "{requests} requests");
+    no_quicker(requests, seconds, 20, 4, "requests");
+    let mut update = Update::default();
+    update.disk_ops = Change::Remove;
+    machine.update(update).await.unwrap();
+    let config = config(&bed, "slow").await;
+    assert!(
+        config.drives.iter().all(|drive| drive.rate_limiter.is_none()),
+        "{config:?}"
+    );
+    end(&machine).await;
+}
+
+#[tokio::test]
+async fn the_network_is_no_quicker_than_said() {
+    let bed = Bed::new();
+    let mut limits = Limits::default();
+    limits.send = Some(Rate::new(200_000));
+    limits.receive = Some(Rate::new(100_000));
+    let spec = small("slow")
+        .limits(limits)
+        .forward("127.0.0.1:0:80".parse().unwrap())
+        .forward("127.0.0.1:0:81".parse().unwrap());
+    let machine = bed.start(spec).await;
+    let forwards = machine.info().await.unwrap().forwards;
+    let [out, into] = [forwards[0].host_port, forwards[1].host_port];
+    said(
+        &machine,
+        "mkdir /srv/w; dd if=/dev/zero of=/srv/w/large bs=1M count=1; httpd -p 80 -h /srv/w",
+    )
+    .await;
+    let (bytes, seconds) = get(out);
+    assert!(bytes >= 1 << 20, "{bytes} bytes came");
+    no_quicker(bytes, seconds, 200_000, CREDIT, "sent");
+
+    // What the guest has received when its program ends, by the guest's own clock and counter.
+    let mut session = machine
+        .exec(ExecRequest::line(
+            "nc -l -p 81 -e sh -c 'cut -d\" \" -f1 /proc/uptime >&2; head -c 500000 | wc -c >&2; cut -d\" \" -f1 /proc/uptime >&2' 2>&1",
+        ))
+        .await
+        .unwrap();
+    session.input().close().await.unwrap();
+    // Port 81, listened on (proc_net_tcp: local address, state).
+    said(&machine, "until cat /proc/net/tcp* | grep -q ':0051 .* 0A '; do :; done").await;
+    let sent = tokio::task::spawn_blocking(move || send(into, 500_000));
+    let mut told = Vec::new();
+    while let Some(event) = session.next().await {
+        if let knaller::SessionEvent::Stdout(bytes) = event {
+            told.extend_from_slice(&bytes);
+        }
+    }
+    sent.await.unwrap();
+    let told = String::from_utf8_lossy(&told).into_owned();
+    let numbers: Vec<f64> = told.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    let [before, bytes, after] = numbers[..] else { panic!("{told}") };
+    assert!(bytes >= 500_000.0, "{told}");
+    no_quicker(500_000, after - before, 100_000, CREDIT, "received");
+
+    let mut update = Update::default();
+    update.send = Change::Remove;
+    update.receive = Change::Remove;
+    let updated = machine.update(update).await.unwrap();
+    assert_eq!(updated.now, ["network limits"]);
+    let interface = &config(&bed, "slow").await.network_interfaces[0];
+    assert!(interface.rx_rate_limiter.is_none() && interface.tx_rate_limiter.is_none());
+    end(&machine).await;
+}
+
+#[tokio::test]
+async fn a_guest_gives_memory_back_and_gets_it_again() {
+    let bed = Bed::new();
+    let mut limits = Limits::default();
+    limits.memory_target_mib = Some(96);
+    let spec = small("lean").memory_mib(256).limits(limits);
+    let machine = bed.start(spec.clone()).await;
+    available(&machine, "-lt", 96 << 10).await;
+    let mut update = Update::default();
+    update.memory_target_mib = Change::Remove;
+    assert_eq!(machine.update(update).await.unwrap().now, ["memory target"]);
+    available(&machine, "-gt", 150 << 10).await;
+    // All that it had once is the host's again.
+    said(&machine, "mkdir /fill && mount -t tmpfs -o size=200m none /fill").await;
+    said(&machine, "dd if=/dev/zero of=/fill/x bs=1M count=128 && rm /fill/x").await;
+    let full = machine.stats().await.unwrap().usage.memory;
+    let mut update = Update::default();
+    update.memory_target_mib = Change::Set(96);
+    machine.update(update).await.unwrap();
+    available(&machine, "-lt", 96 << 10).await;
+    let lean = machine.stats().await.unwrap().usage.memory;
+    assert!(lean + (64 << 20) < full, "{full} bytes of the host, then {lean}");
+    end(&machine).await;
+
+    // The same by a thawed guest.
+    let mut again = spec;
+    again.name = Some("lean2".parse().unwrap());
+    let machine = bed.start(again).await;
+    assert!(machine.info().await.unwrap().warm);
+    available(&machine, "-lt", 96 << 10).await;
+    end(&machine).await;
+}
+
+#[tokio::test]
+async fn a_control_group_limits_and_goes_with_the_machine() {
+    const NAME: &str = "a_control_group_limits_and_goes_with_the_machine";
+    if !["cpu", "cpuset", "memory", "pids"].iter().all(|name| ControlGroup::can(name)) {
+        return testkit::skip(NAME, "cgroup v2 with the controllers cpu, cpuset, memory and pids");
+    }
+    let Some(group) = ControlGroup::new() else {
+        return testkit::skip(NAME, "cgroup v2 that may be written to");
+    };
+    let bed = Bed::with(|options| options.cgroup = Some(group.folder().to_owned()));
+    let mut limits = Limits::default();
+    limits.cpu_quota = Some("0.5".parse().unwrap());
+    limits.cpu_weight = Some(50);
+    limits.cpu_set = Some("0".parse().unwrap());
+    limits.memory_max_mib = Some(512);
+    limits.pids = Some(200);
+    let machine = bed.start(small("tight").limits(limits)).await;
+    let pid = machine.info().await.unwrap().pid.unwrap();
+    let own = control_group_of(pid).unwrap();
+    assert_eq!(own.parent(), Some(group.folder()));
+    for (file, value) in [
+        ("cpu.max", "50000 100000"),
+        ("cpu.weight", "50"),
+        ("cpuset.cpus", "0"),
+        ("memory.max", "536870912"),
+        ("pids.max", "200"),
+    ] {
+        let said = std::fs::read_to_string(own.join(file)).unwrap();
+        assert_eq!(said.trim(), value, "{file}");
+    }
+    // A guest that takes all it gets, for some time by the host's clock: it gets half a CPU.
+    let used = || cpu_us(&own);
+    let (before, since) = (used(), Instant::now());
+    run(&machine, "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done").await;
+    let (used_us, passed) = (used() - before, since.elapsed());
+    let most = passed.as_micros() / 2 + 200_000;
+    assert!(u128::from(used_us) <= most, "{used_us} us of CPU in {passed:?}");
+
+    let mut update = Update::default();
+    update.cpu_quota = Change::Remove;
+    update.pids = Change::Set(300);
+    let updated = machine.update(update).await.unwrap();
+    assert_eq!(updated.now, ["limits of the processes"]);
+    let said = |file: &str| std::fs::read_to_string(own.join(file)).unwrap().trim().to_owned();
+    assert_eq!((said("cpu.max").as_str(), said("pids.max").as_str()), ("max 100000", "300"));
+    assert_eq!(said("cpu.weight"), "50");
+    machine.stop(StopOptions::default()).await.unwrap();
+    assert!(!own.exists());
+    machine.remove().await.unwrap();
+}
+
+fn cpu_us(group: &std::path::Path) -> u64 {
+    let stat = std::fs::read_to_string(group.join("cpu.stat")).unwrap();
+    let used = stat.lines().find_map(|line| line.strip_prefix("usage_usec "));
+    used.unwrap().parse().unwrap()
+}
+
+/// Fails if so much in so many seconds is more than the rate allows; a bucket may have been full at first, and may have given `credit`.
+#[track_caller]
+#[allow(clippy::cast_precision_loss, reason = "small numbers")]
+fn no_quicker(amount: u64, seconds: f64, per_second: u64, credit: u64, what: &str) {
+    let (amount, rate) = (amount as f64, per_second as f64);
+    // A tenth of a second is in the bucket, and the guest's clock tells hundredths.
+    let most = rate * (seconds + 0.2) + credit as f64;
+    assert!(amount <= most, "{what}: {amount} in {seconds} s, at {rate} a second");
+}
+
+async fn read(machine: &Machine) -> (u64, u64, f64) {
+    read_some(machine, AMOUNT).await
+}
+
+/// Reads from the guest's own disk: how many bytes came in how many requests and seconds, as the guest's kernel counts them.
+async fn read_some(machine: &Machine, amount: u64) -> (u64, u64, f64) {
+    let blocks = amount >> 16;
+    let line = format!(
+        "echo 3 > /proc/sys/vm/drop_caches; show() {{ echo $(cat /sys/block/vdb/stat) $(cat /proc/uptime); }}; \
+         show; dd if=/dev/vdb of=/dev/null bs=64k count={blocks} skip=128 2>/dev/null; show"
+    );
+    let told = said(machine, &line).await;
+    let numbers = |line: &str| -> Vec<f64> { line.split_whitespace().map(|word| word.parse().unwrap()).collect() };
+    let looks: Vec<Vec<f64>> = told.lines().map(numbers).collect();
+    // Documentation/block/stat.rst: read I/Os, read merges, read sectors. The time since boot is the last but one word.
+    let grown = |field: usize| looks[1][field] - looks[0][field];
+    let uptime = looks[0].len() - 2;
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counters")]
+    let count = |field: usize| grown(field) as u64;
+    (count(2) * 512, count(0), grown(uptime))
+}
+
+/// Waits until the guest has less, or more, memory to give than this.
+async fn available(machine: &Machine, how: &str, kib: u64) {
+    let line = format!(
+        "until [ $(awk '/MemAvailable/ {{ print $2 }}' /proc/meminfo) {how} {kib} ]; do :; done"
+    );
+    let waited = tokio::time::timeout(PATIENCE, said(machine, &line)).await;
+    assert!(waited.is_ok(), "the guest's memory is never {how} {kib} KiB");
+}
+
+/// What the VMM says of itself.
+async fn config(bed: &Bed, name: &str) -> FullVmConfiguration {
+    let socket = bed.sandbox.runtime().join("knaller").join(name).join("api.sock");
+    firecracker_api::Client::new(socket).get_vm_config().await.unwrap()
+}
+
+/// Fetches the large file: bytes and seconds.
+fn get(port: u16) -> (u64, f64) {
+    let since = Instant::now();
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(b"GET /large HTTP/1.0\r\n\r\n").unwrap();
+    let mut body = Vec::new();
+    stream.read_to_end(&mut body).unwrap();
+    (body.len() as u64, since.elapsed().as_secs_f64())
+}
+
+/// Sends so much.
+fn send(port: u16, amount: usize) {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(&vec![0; amount]).unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    // Until the other side has read it all and ends.
+    let _ = stream.read(&mut [0]);
+}
