@@ -19,7 +19,7 @@ const OTHER_CODES: [(&str, &str); 3] = [
 ];
 
 /// What the environment may say.
-const VARIABLES: [(&str, &str); 21] = [
+const VARIABLES: [(&str, &str); 22] = [
     (
         "KNALLER_DATA",
         "kernels, images and machines; else $XDG_DATA_HOME/knaller, ~/.local/share/knaller",
@@ -42,6 +42,10 @@ const VARIABLES: [(&str, &str); 21] = [
         "the helper that sets up a machine's network namespace",
     ),
     ("KNALLER_POWERUNIT", "the guest's init"),
+    (
+        "KNALLER_CGROUP",
+        "the folder of a delegated control group, for machines with limits or a slice",
+    ),
     (
         "XDG_CONFIG_HOME",
         "knaller/registries.yaml and containers/auth.json; else ~/.config",

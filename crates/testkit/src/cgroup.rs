@@ -35,7 +35,9 @@ impl ControlGroup {
     pub fn can(controller: &str) -> bool {
         let top = top().unwrap_or_default();
         let controllers = std::fs::read_to_string(top.join("cgroup.controllers")).unwrap_or_default();
-        controllers.split_ascii_whitespace().any(|name| name == controller)
+        controllers
+            .split_ascii_whitespace()
+            .any(|name| name == controller)
     }
 
     /// A group within.
@@ -118,7 +120,10 @@ mod tests {
     #[test]
     fn what_is_in_a_group_ends_with_it() {
         let Some(group) = ControlGroup::new() else {
-            return crate::skip("what_is_in_a_group_ends_with_it", "cgroup v2 that may be written to");
+            return crate::skip(
+                "what_is_in_a_group_ends_with_it",
+                "cgroup v2 that may be written to",
+            );
         };
         let folder = group.within("one");
         let enter = format!("echo 0 > {}/cgroup.procs && exec cat", folder.display());

@@ -138,7 +138,9 @@ fn change<T: FromStr>(text: &str) -> Result<Change<T>, String>
 where
     T::Err: ToString,
 {
-    change_by(text, |text| text.parse().map_err(|error: T::Err| error.to_string()))
+    change_by(text, |text| {
+        text.parse().map_err(|error: T::Err| error.to_string())
+    })
 }
 
 fn change_by<T>(text: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<Change<T>, String> {

@@ -8,6 +8,7 @@ mod image_command;
 mod images;
 mod lan;
 mod life;
+mod limits;
 mod login;
 mod network;
 mod openssh;

@@ -15,6 +15,13 @@ use rustix::fs::{Access, access};
 use super::hierarchy::Hierarchy;
 use crate::{CpuSet, Error, Result, Slice};
 
+/// The group within one that was not named, which keeps machines apart from what is others', and makes sure of the controllers: nobody can
+/// take them from a group that gives them on.
+const OWN: &str = "knaller";
+
+/// How often a group is made that others remove at the same time.
+const ATTEMPTS: usize = 20;
+
 /// How long the killed processes of a group may take to be gone.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -22,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Parent {
     folder: PathBuf,
-    /// The folder above it that was there already; what is between is made when it is needed.
+    /// The folder at or above it from which the controllers come down; what is between is made when it is needed.
     from: PathBuf,
 }
 
@@ -34,8 +41,10 @@ impl Parent {
         slice: Option<&Slice>,
         needs: &BTreeSet<&str>,
     ) -> Result<Self> {
-        let Some(from) = given.map_or_else(|| slice.map(|_| hierarchy.top.clone()), |path| Some(path.to_owned())) else {
-            return Self::above(hierarchy, needs);
+        let from = match (given, slice) {
+            (None, None) => return Self::above(hierarchy, needs),
+            (Some(given), _) => given,
+            (None, Some(_)) => delegated(hierarchy),
         };
         if !from.join("cgroup.procs").is_file() {
             return Err(Error::Cgroup {
@@ -43,73 +52,49 @@ impl Parent {
                 remedy: "name a folder below the mount of cgroup2 with KNALLER_CGROUP".to_owned(),
             });
         }
-        let folder = slice.map_or_else(|| from.clone(), |slice| from.join(slice.folder()));
-        let parent = Self {
-            from: existing(&folder).to_owned(),
-            folder,
-        };
-        let missing = missing(&words(&parent.from.join("cgroup.controllers")), needs);
-        if !missing.is_empty() {
-            return Err(hierarchy.lacks(&parent.from, &missing));
+        match trouble(hierarchy, from, needs) {
+            Some(error) => Err(error),
+            None => Ok(Self {
+                folder: slice.map_or_else(|| from.to_owned(), |slice| from.join(slice.folder())),
+                from: from.to_owned(),
+            }),
         }
-        if !writable(&parent.from) {
-            return Err(not_allowed(&parent.from));
-        }
-        if !can_give(&parent.from, needs) {
-            return Err(busy(&parent.from));
-        }
-        Ok(parent)
     }
 
-    /// The caller's own group, or the nearest above it, that can hold such groups.
+    /// In the caller's own group, or the nearest above it, that can hold such groups.
     fn above(hierarchy: &Hierarchy, needs: &BTreeSet<&str>) -> Result<Self> {
-        let mut best = None;
-        for folder in hierarchy.own.ancestors() {
-            if !folder.starts_with(&hierarchy.top) {
-                break;
-            }
-            let missing = missing(&words(&folder.join("cgroup.controllers")), needs);
-            let trouble = if !missing.is_empty() {
-                hierarchy.lacks(folder, &missing)
-            } else if !writable(folder) {
-                not_allowed(folder)
-            } else if !can_give(folder, needs) {
-                busy(folder)
-            } else {
-                return Ok(Self::of_folder(folder));
+        let mut nearest = None;
+        for folder in hierarchy.from_own() {
+            let Some(error) = trouble(hierarchy, folder, needs) else {
+                return Ok(Self {
+                    folder: folder.join(OWN),
+                    from: folder.to_owned(),
+                });
             };
             // What is wrong with the nearest one is what can be put right.
-            best = best.or(Some(trouble));
+            nearest = nearest.or(Some(error));
             if !writable(folder) {
                 break;
             }
         }
-        Err(best.unwrap_or_else(|| not_allowed(&hierarchy.own)))
+        Err(nearest.unwrap_or_else(|| not_allowed(&hierarchy.own)))
     }
 
-    /// That of a group which is there.
-    pub(super) fn of(group: &Path) -> Self {
-        Self::of_folder(group.parent().unwrap_or(group))
-    }
-
-    fn of_folder(folder: &Path) -> Self {
-        Self {
-            folder: folder.to_owned(),
-            from: folder.to_owned(),
+    /// That of a group which is there, with these controllers to be had.
+    pub(super) fn of(group: &Path, needs: &BTreeSet<&str>) -> Result<Self> {
+        let folder = group.parent().unwrap_or(group);
+        let has_all = |above: &&Path| lacked(above, needs).is_empty();
+        match folder.ancestors().find(has_all) {
+            Some(from) => Ok(Self {
+                folder: folder.to_owned(),
+                from: from.to_owned(),
+            }),
+            None => Err(Hierarchy::of_host()?.lacks(folder, &lacked(folder, needs))),
         }
     }
 
     pub(super) fn folder(&self) -> &Path {
         &self.folder
-    }
-
-    /// Whether groups in it can have these controllers.
-    pub(super) fn require(&self, needs: &BTreeSet<&str>) -> Result<()> {
-        let missing = missing(&words(&self.from.join("cgroup.controllers")), needs);
-        if missing.is_empty() {
-            return Ok(());
-        }
-        Err(Hierarchy::of_host()?.lacks(&self.from, &missing))
     }
 
     /// Whether the host's CPUs of these numbers may be used by groups in it. The kernel itself would leave out those that may not.
@@ -133,6 +118,21 @@ impl Parent {
         }
     }
 
+    /// Makes a group in it that can have these controllers.
+    pub(super) fn make(&self, group: &Path, needs: &BTreeSet<&str>) -> Result<()> {
+        for _ in 0..ATTEMPTS {
+            self.prepare(needs)?;
+            match std::fs::create_dir(group) {
+                // Whoever removed the last machine in it has just removed it too.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                made => return made.map_err(Error::io("make the control group", group)),
+            }
+        }
+        Err(Error::io("make the control group", group)(
+            io::ErrorKind::NotFound.into(),
+        ))
+    }
+
     /// Makes what is not there of it, and lets groups in it have these controllers.
     pub(super) fn prepare(&self, needs: &BTreeSet<&str>) -> Result<()> {
         let way = self.folder.strip_prefix(&self.from).unwrap_or(Path::new(""));
@@ -149,6 +149,26 @@ impl Parent {
         }
         Ok(())
     }
+}
+
+/// Why groups with these controllers cannot be made in it; none if they can.
+fn trouble(hierarchy: &Hierarchy, folder: &Path, needs: &BTreeSet<&str>) -> Option<Error> {
+    let lacked = lacked(folder, needs);
+    if !lacked.is_empty() {
+        Some(hierarchy.lacks(folder, &lacked))
+    } else if !writable(folder) {
+        Some(not_allowed(folder))
+    } else if !can_give(folder, needs) {
+        Some(busy(folder))
+    } else {
+        None
+    }
+}
+
+/// The topmost group that was delegated to this user: the caller's, or one above it. It may not be writable at all.
+fn delegated(hierarchy: &Hierarchy) -> &Path {
+    let own = hierarchy.from_own().take_while(|folder| writable(folder));
+    own.last().unwrap_or(&hierarchy.own)
 }
 
 /// Lets groups in this one have these controllers.
@@ -180,13 +200,17 @@ fn writable(folder: &Path) -> bool {
         .all(|path| access(path, Access::WRITE_OK).is_ok())
 }
 
-/// The nearest folder that is there, at or above this one.
-fn existing(folder: &Path) -> &Path {
-    folder.ancestors().find(|above| above.is_dir()).unwrap_or(folder)
+/// Those of these controllers that a group does not have.
+fn lacked<'a>(folder: &Path, needs: &BTreeSet<&'a str>) -> BTreeSet<&'a str> {
+    missing(&words(&folder.join("cgroup.controllers")), needs)
 }
 
 fn missing<'a>(there: &BTreeSet<String>, needs: &BTreeSet<&'a str>) -> BTreeSet<&'a str> {
-    needs.iter().copied().filter(|name| !there.contains(*name)).collect()
+    needs
+        .iter()
+        .copied()
+        .filter(|name| !there.contains(*name))
+        .collect()
 }
 
 /// The words of a file; none of one that cannot be read.
@@ -219,7 +243,7 @@ pub(super) fn remove(group: &Path) -> io::Result<()> {
     match std::fs::remove_dir(group) {
         Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {}
         Err(error) if gone(&error) => return Ok(()),
-        removed => return removed,
+        removed => return removed.map(|()| remove_own(group)),
     }
     // Since Linux 5.14; before, whoever is in there is ended by its own name, and its group goes later.
     match std::fs::write(group.join("cgroup.kill"), "1") {
@@ -228,7 +252,14 @@ pub(super) fn remove(group: &Path) -> io::Result<()> {
     }
     match std::fs::remove_dir(group) {
         Err(error) if gone(&error) => Ok(()),
-        removed => removed,
+        removed => removed.map(|()| remove_own(group)),
+    }
+}
+
+/// Removes the group that held it, if that is of our making and holds no other.
+fn remove_own(group: &Path) {
+    if let Some(parent) = group.parent().filter(|parent| parent.ends_with(OWN)) {
+        let _ = std::fs::remove_dir(parent);
     }
 }
 
@@ -291,13 +322,24 @@ mod tests {
             let needs = needs.iter().copied().collect();
             Parent::find(&hierarchy(top, own), None, None, &needs)
         };
-        // Without a limit the caller's own will do, processes or not.
-        assert_eq!(found("a/b", &[]).unwrap().folder(), top.join("a/b"));
-        assert_eq!(found("a/b", &["cpu"]).unwrap().folder(), top.join("a"));
+        assert_eq!(found("a/b", &["cpu"]).unwrap().folder(), top.join("a/knaller"));
         let error = found("a/b", &["pids"]).unwrap_err();
-        assert!(error.to_string().contains("a/b does not have the controllers pids"), "{error}");
+        assert!(
+            error
+                .to_string()
+                .contains("a/b does not have the controllers pids"),
+            "{error}"
+        );
         std::fs::write(top.join("a/cgroup.procs"), "18\n").unwrap();
-        assert_eq!(found("a/b", &["cpu"]).unwrap().folder(), top);
+        assert_eq!(found("a/b", &["cpu"]).unwrap().folder(), top.join("knaller"));
+        // Which has them is seen from a group that is there, too.
+        std::fs::create_dir_all(top.join("a/knaller/x")).unwrap();
+        let needs = BTreeSet::from(["memory"]);
+        let parent = Parent::of(&top.join("a/knaller/x"), &needs).unwrap();
+        assert_eq!(parent.from, top.join("a"));
+        parent.prepare(&needs).unwrap();
+        let given = std::fs::read_to_string(top.join("a/knaller/cgroup.subtree_control")).unwrap();
+        assert_eq!(given, "+memory");
     }
 
     #[test]
@@ -316,7 +358,11 @@ mod tests {
         let parent = Parent::find(&hierarchy, Some(&given), Some(&slice), &needs).unwrap();
         assert_eq!(parent.folder(), given.join("vms.slice/vms-ci.slice"));
         parent.prepare(&needs).unwrap();
-        for folder in [&given, &given.join("vms.slice"), &given.join("vms.slice/vms-ci.slice")] {
+        for folder in [
+            &given,
+            &given.join("vms.slice"),
+            &given.join("vms.slice/vms-ci.slice"),
+        ] {
             let control = std::fs::read_to_string(folder.join("cgroup.subtree_control")).unwrap();
             assert_eq!(control, "+cpu", "{}", folder.display());
         }
@@ -329,7 +375,7 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         group(temp.path(), "cpuset", "cpuset", "");
         std::fs::write(temp.path().join("cpuset.cpus.effective"), "0-1\n").unwrap();
-        let parent = Parent::of_folder(temp.path());
+        let parent = Parent::of(&temp.path().join("x"), &BTreeSet::from(["cpuset"])).unwrap();
         parent.check_cpus(&"1".parse().unwrap()).unwrap();
         let error = parent.check_cpus(&"1-2".parse().unwrap()).unwrap_err();
         assert!(error.to_string().contains("CPU 2 "), "{error}");

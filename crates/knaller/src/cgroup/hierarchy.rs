@@ -25,9 +25,11 @@ pub(super) struct Hierarchy {
 impl Hierarchy {
     pub(super) fn of_host() -> Result<Self> {
         let read = |path: &str| std::fs::read_to_string(path).map_err(Error::io("read", path));
-        Self::parse(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup")?).ok_or_else(|| Error::Cgroup {
-            reason: "this host has no cgroup v2, or this process is in none of its groups".to_owned(),
-            remedy: REMEDY.to_owned(),
+        Self::parse(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup")?).ok_or_else(|| {
+            Error::Cgroup {
+                reason: "this host has no cgroup v2, or this process is in none of its groups".to_owned(),
+                remedy: REMEDY.to_owned(),
+            }
         })
     }
 
@@ -37,7 +39,10 @@ impl Hierarchy {
         let path = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
         // A caller that was moved out of its namespace's part of the tree sees `/..`: that is nowhere here.
         let below = Path::new(path).strip_prefix(&root).ok()?;
-        if below.components().any(|part| !matches!(part, std::path::Component::Normal(_))) {
+        if below
+            .components()
+            .any(|part| !matches!(part, std::path::Component::Normal(_)))
+        {
             return None;
         }
         let taken = groups.lines().filter(|line| !line.starts_with("0::"));
@@ -46,10 +51,16 @@ impl Hierarchy {
             .flat_map(|controllers| controllers.split(','))
             .filter(|name| !name.is_empty() && !name.starts_with("name="));
         Some(Self {
-            own: top.join(below),
+            own: top.join(below).components().collect(),
             top,
             taken: taken.map(str::to_owned).collect(),
         })
+    }
+
+    /// The caller's group and those above it, up to the topmost.
+    pub(super) fn from_own(&self) -> impl Iterator<Item = &Path> {
+        let above = self.own.ancestors();
+        above.take_while(move |folder| folder.starts_with(&self.top))
     }
 
     /// Why the group at `folder` cannot limit with all of `needs`, as an error.
@@ -101,7 +112,11 @@ fn unescape(text: &str) -> PathBuf {
             .filter(|_| byte == b'\\')
             .and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
         bytes.push(octal.unwrap_or(byte));
-        rest = if octal.is_some() { after.get(3..).unwrap_or_default() } else { after };
+        rest = if octal.is_some() {
+            after.get(3..).unwrap_or_default()
+        } else {
+            after
+        };
     }
     PathBuf::from(OsString::from_vec(bytes))
 }
@@ -137,21 +152,35 @@ mod tests {
         let found = Hierarchy::parse(mounts, groups).unwrap();
         assert_eq!(found.taken.iter().collect::<Vec<_>>(), ["cpu", "cpuacct", "pids"]);
         let error = found.lacks(Path::new("/x"), &BTreeSet::from(["cpu", "memory"]));
-        assert!(error.to_string().ends_with("cgroup v1 has the controllers cpu on this host"));
+        assert!(
+            error
+                .to_string()
+                .ends_with("cgroup v1 has the controllers cpu on this host")
+        );
         assert!(error.hint().unwrap().contains("unified_cgroup_hierarchy"));
         let error = found.lacks(Path::new("/x"), &BTreeSet::from(["cpuset", "memory"]));
-        assert!(error.to_string().contains("/x does not have the controllers cpuset, memory"));
+        assert!(
+            error
+                .to_string()
+                .contains("/x does not have the controllers cpuset, memory")
+        );
         assert!(error.hint().unwrap().contains("`Delegate=cpuset memory`"));
     }
 
     #[test]
     fn without_cgroup_v2_or_outside_of_what_is_seen_there_is_none() {
-        assert_eq!(Hierarchy::parse("24 1 0:5 / /proc rw - proc proc rw\n", "0::/\n"), None);
+        assert_eq!(
+            Hierarchy::parse("24 1 0:5 / /proc rw - proc proc rw\n", "0::/\n"),
+            None
+        );
         assert_eq!(Hierarchy::parse(UNIFIED, "2:cpu:/\n"), None);
         assert_eq!(Hierarchy::parse(UNIFIED, "0::/../x\n"), None);
         let part = "30 23 0:26 /a /mnt/c\\040d rw - cgroup2 none rw\n";
         assert_eq!(Hierarchy::parse(part, "0::/b\n"), None);
-        assert_eq!(Hierarchy::parse(part, "0::/a/b\n").unwrap().own, Path::new("/mnt/c d/b"));
+        assert_eq!(
+            Hierarchy::parse(part, "0::/a/b\n").unwrap().own,
+            Path::new("/mnt/c d/b")
+        );
     }
 
     proptest! {

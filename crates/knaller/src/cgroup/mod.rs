@@ -6,9 +6,11 @@
 //!
 //! | there is | so the group is |
 //! |---|---|
-//! | `KNALLER_CGROUP` | in that folder, which somebody has delegated |
-//! | a slice | in the slice's folder, below the top |
-//! | neither | in the caller's own group, or the nearest above it that this user may write to and that can limit |
+//! | `KNALLER_CGROUP` | in that folder, and there in the slice's if there is one |
+//! | a slice | in the slice's folder, below the topmost group that is delegated to this user: for root, the top of the tree |
+//! | neither | below the caller's own group, or the nearest above it that is delegated to this user and can limit |
+//!
+//! What is delegated is known by what may be written to. systemd delegates user@UID.service to its user.
 //!
 //! Source of files and values: the kernel's Documentation/admin-guide/cgroup-v2.rst.
 
@@ -62,8 +64,8 @@ impl Place {
 
     /// Makes the group, with its limits, and gives the file by which a process enters it: it writes `0` there.
     pub(crate) fn make(&self, group: &Group) -> Result<File> {
-        self.parent.prepare(&setting::controllers(&self.settings))?;
-        std::fs::create_dir(&group.0).map_err(Error::io("make the control group", &group.0))?;
+        self.parent
+            .make(&group.0, &setting::controllers(&self.settings))?;
         group.set(&self.settings)?;
         let procs = group.0.join("cgroup.procs");
         File::options()
@@ -73,22 +75,28 @@ impl Place {
     }
 }
 
+/// The folder in which groups with every limit can be made.
+pub(crate) fn for_all_limits(options: &Options) -> Result<PathBuf> {
+    let needs = setting::controllers(&setting::none());
+    let parent = Parent::find(&Hierarchy::of_host()?, options.cgroup.as_deref(), None, &needs)?;
+    Ok(parent.folder().to_owned())
+}
+
 impl Group {
     /// Sets every limit anew: one that is not said is taken away. Fails without a trace where the group cannot limit what is to
     /// be limited.
     pub(crate) fn limit(&self, limits: &Limits) -> Result<()> {
         let settings = setting::of(limits);
         let needs = setting::controllers(&settings);
-        let parent = Parent::of(&self.0);
-        parent.require(&needs)?;
+        let parent = Parent::of(&self.0, &needs)?;
         if let Some(wanted) = &limits.cpu_set {
             parent.check_cpus(wanted)?;
         }
         parent.prepare(&needs)?;
-        let there = |setting: &Setting| self.0.join(setting.file).exists();
-        let opened: Vec<Setting> = setting::none().into_iter().filter(there).collect();
         let said = |open: &Setting| settings.iter().any(|setting| setting.file == open.file);
-        let opened: Vec<Setting> = opened.into_iter().filter(|open| !said(open)).collect();
+        let there = |open: &Setting| self.0.join(open.file).exists();
+        let opened = setting::none().into_iter();
+        let opened: Vec<Setting> = opened.filter(|open| !said(open) && there(open)).collect();
         self.set(&opened)?;
         self.set(&settings)
     }

@@ -15,11 +15,11 @@ pub(super) struct Setting {
     pub(super) value: String,
 }
 
-fn setting(controller: &'static str, file: &'static str, value: impl ToString) -> Setting {
+fn setting(controller: &'static str, file: &'static str, value: String) -> Setting {
     Setting {
         controller,
         file,
-        value: value.to_string(),
+        value,
     }
 }
 
@@ -31,18 +31,22 @@ pub(super) fn of(limits: &Limits) -> Vec<Setting> {
         settings.push(setting("cpu", "cpu.max", format!("{quota_us} {PERIOD_US}")));
     }
     if let Some(weight) = limits.cpu_weight {
-        settings.push(setting("cpu", "cpu.weight", weight));
+        settings.push(setting("cpu", "cpu.weight", weight.to_string()));
     }
     if let Some(set) = &limits.cpu_set {
-        settings.push(setting("cpuset", "cpuset.cpus", set));
+        settings.push(setting("cpuset", "cpuset.cpus", set.to_string()));
     }
     if let Some(mib) = limits.memory_max_mib {
-        settings.push(setting("memory", "memory.max", u64::from(mib) << 20));
+        settings.push(setting(
+            "memory",
+            "memory.max",
+            (u64::from(mib) << 20).to_string(),
+        ));
         // Half a machine is of use to nobody.
-        settings.push(setting("memory", "memory.oom.group", 1));
+        settings.push(setting("memory", "memory.oom.group", "1".to_owned()));
     }
     if let Some(pids) = limits.pids {
-        settings.push(setting("pids", "pids.max", pids));
+        settings.push(setting("pids", "pids.max", pids.to_string()));
     }
     settings
 }
@@ -51,12 +55,12 @@ pub(super) fn of(limits: &Limits) -> Vec<Setting> {
 pub(super) fn none() -> Vec<Setting> {
     vec![
         setting("cpu", "cpu.max", format!("max {PERIOD_US}")),
-        setting("cpu", "cpu.weight", 100),
+        setting("cpu", "cpu.weight", "100".to_owned()),
         // An empty write is none: the kernel sees no call.
-        setting("cpuset", "cpuset.cpus", "\n"),
-        setting("memory", "memory.max", "max"),
-        setting("memory", "memory.oom.group", 0),
-        setting("pids", "pids.max", "max"),
+        setting("cpuset", "cpuset.cpus", "\n".to_owned()),
+        setting("memory", "memory.max", "max".to_owned()),
+        setting("memory", "memory.oom.group", "0".to_owned()),
+        setting("pids", "pids.max", "max".to_owned()),
     ]
 }
 

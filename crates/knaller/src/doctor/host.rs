@@ -5,7 +5,7 @@ use std::io;
 
 use super::{Check, Verdict};
 use crate::vmm::kvm;
-use crate::{Options, disk, layout};
+use crate::{Options, cgroup, disk, layout};
 
 /// Free space below which machines soon have none, and cannot even start, in bytes.
 const LITTLE: u64 = 2 << 30;
@@ -92,5 +92,16 @@ pub(super) fn memory() -> Check {
             )
         }
         Some(free) => Check::ok("memory", format!("{free} MiB available")),
+    }
+}
+
+/// Machines run without, but not with a share of the CPUs.
+pub(super) fn limits(options: &Options) -> Check {
+    match cgroup::for_all_limits(options) {
+        Ok(folder) => Check::ok("limits", format!("control groups in {}", folder.display())),
+        Err(error) => Check {
+            verdict: Verdict::Warning,
+            ..Check::failed("limits", &error)
+        },
     }
 }

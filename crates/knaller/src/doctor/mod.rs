@@ -80,6 +80,7 @@ pub(crate) async fn run(inner: &Arc<Inner>) -> Vec<Check> {
                 host::runtime_folder(options),
                 host::disk_space(options),
                 host::memory(),
+                host::limits(options),
             ]);
             checks.extend([bootable::kernel(options), bootable::image(options, task)]);
             checks.push(orphans::check(options));

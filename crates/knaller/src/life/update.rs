@@ -260,7 +260,10 @@ mod tests {
             .filter(|kind| kind.differs(&spec, &new))
             .map(Kind::name)
             .collect();
-        assert_eq!(changed, ["limits of the processes", "network limits", "labels", "memory"]);
+        assert_eq!(
+            changed,
+            ["limits of the processes", "network limits", "labels", "memory"]
+        );
     }
 
     #[tokio::test]
@@ -292,7 +295,10 @@ mod tests {
             cpus: Some(0),
             ..Update::default()
         };
-        assert!(matches!(update(&inner, &name, wrong).await, Err(Error::InvalidSpec(_))));
+        assert!(matches!(
+            update(&inner, &name, wrong).await,
+            Err(Error::InvalidSpec(_))
+        ));
         assert_eq!(Record::load(&files.record()).unwrap().spec, spec);
     }
 }

@@ -2,8 +2,8 @@
 
 use firecracker_api::Client;
 use firecracker_api::models::{
-    ActionType, Balloon, BootSource, Drive, EntropyDevice, MacAddress, MachineConfiguration, MmdsConfig, MmdsVersion,
-    NetworkInterface, Vsock,
+    ActionType, Balloon, BootSource, Drive, EntropyDevice, MacAddress, MachineConfiguration, MmdsConfig,
+    MmdsVersion, NetworkInterface, Vsock,
 };
 
 use super::disks::Disk;

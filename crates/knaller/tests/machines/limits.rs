@@ -87,7 +87,11 @@ async fn the_network_is_no_quicker_than_said() {
         .unwrap();
     session.input().close().await.unwrap();
     // Port 81, listened on (proc_net_tcp: local address, state).
-    said(&machine, "until cat /proc/net/tcp* | grep -q ':0051 .* 0A '; do :; done").await;
+    said(
+        &machine,
+        "until cat /proc/net/tcp* | grep -q ':0051 .* 0A '; do :; done",
+    )
+    .await;
     let sent = tokio::task::spawn_blocking(move || send(into, 500_000));
     let mut told = Vec::new();
     while let Some(event) = session.next().await {
@@ -97,8 +101,13 @@ async fn the_network_is_no_quicker_than_said() {
     }
     sent.await.unwrap();
     let told = String::from_utf8_lossy(&told).into_owned();
-    let numbers: Vec<f64> = told.split_whitespace().filter_map(|word| word.parse().ok()).collect();
-    let [before, bytes, after] = numbers[..] else { panic!("{told}") };
+    let numbers: Vec<f64> = told
+        .split_whitespace()
+        .filter_map(|word| word.parse().ok())
+        .collect();
+    let [before, bytes, after] = numbers[..] else {
+        panic!("{told}")
+    };
     assert!(bytes >= 500_000.0, "{told}");
     no_quicker(500_000, after - before, 100_000, CREDIT, "received");
 
@@ -126,7 +135,11 @@ async fn a_guest_gives_memory_back_and_gets_it_again() {
     available(&machine, "-gt", 150 << 10).await;
     // All that it had once is the host's again.
     said(&machine, "mkdir /fill && mount -t tmpfs -o size=200m none /fill").await;
-    said(&machine, "dd if=/dev/zero of=/fill/x bs=1M count=128 && rm /fill/x").await;
+    said(
+        &machine,
+        "dd if=/dev/zero of=/fill/x bs=1M count=128 && rm /fill/x",
+    )
+    .await;
     let full = machine.stats().await.unwrap().usage.memory;
     let mut update = Update::default();
     update.memory_target_mib = Change::Set(96);
@@ -148,8 +161,14 @@ async fn a_guest_gives_memory_back_and_gets_it_again() {
 #[tokio::test]
 async fn a_control_group_limits_and_goes_with_the_machine() {
     const NAME: &str = "a_control_group_limits_and_goes_with_the_machine";
-    if !["cpu", "cpuset", "memory", "pids"].iter().all(|name| ControlGroup::can(name)) {
-        return testkit::skip(NAME, "cgroup v2 with the controllers cpu, cpuset, memory and pids");
+    if !["cpu", "cpuset", "memory", "pids"]
+        .iter()
+        .all(|name| ControlGroup::can(name))
+    {
+        return testkit::skip(
+            NAME,
+            "cgroup v2 with the controllers cpu, cpuset, memory and pids",
+        );
     }
     let Some(group) = ControlGroup::new() else {
         return testkit::skip(NAME, "cgroup v2 that may be written to");
@@ -189,7 +208,10 @@ async fn a_control_group_limits_and_goes_with_the_machine() {
     let updated = machine.update(update).await.unwrap();
     assert_eq!(updated.now, ["limits of the processes"]);
     let said = |file: &str| std::fs::read_to_string(own.join(file)).unwrap().trim().to_owned();
-    assert_eq!((said("cpu.max").as_str(), said("pids.max").as_str()), ("max 100000", "300"));
+    assert_eq!(
+        (said("cpu.max").as_str(), said("pids.max").as_str()),
+        ("max 100000", "300")
+    );
     assert_eq!(said("cpu.weight"), "50");
     machine.stop(StopOptions::default()).await.unwrap();
     assert!(!own.exists());
@@ -209,7 +231,10 @@ fn no_quicker(amount: u64, seconds: f64, per_second: u64, credit: u64, what: &st
     let (amount, rate) = (amount as f64, per_second as f64);
     // A tenth of a second is in the bucket, and the guest's clock tells hundredths.
     let most = rate * (seconds + 0.2) + credit as f64;
-    assert!(amount <= most, "{what}: {amount} in {seconds} s, at {rate} a second");
+    assert!(
+        amount <= most,
+        "{what}: {amount} in {seconds} s, at {rate} a second"
+    );
 }
 
 async fn read(machine: &Machine) -> (u64, u64, f64) {
@@ -224,7 +249,11 @@ async fn read_some(machine: &Machine, amount: u64) -> (u64, u64, f64) {
          show; dd if=/dev/vdb of=/dev/null bs=64k count={blocks} skip=128 2>/dev/null; show"
     );
     let told = said(machine, &line).await;
-    let numbers = |line: &str| -> Vec<f64> { line.split_whitespace().map(|word| word.parse().unwrap()).collect() };
+    let numbers = |line: &str| -> Vec<f64> {
+        line.split_whitespace()
+            .map(|word| word.parse().unwrap())
+            .collect()
+    };
     let looks: Vec<Vec<f64>> = told.lines().map(numbers).collect();
     // Documentation/block/stat.rst: read I/Os, read merges, read sectors. The time since boot is the last but one word.
     let grown = |field: usize| looks[1][field] - looks[0][field];
@@ -236,9 +265,8 @@ async fn read_some(machine: &Machine, amount: u64) -> (u64, u64, f64) {
 
 /// Waits until the guest has less, or more, memory to give than this.
 async fn available(machine: &Machine, how: &str, kib: u64) {
-    let line = format!(
-        "until [ $(awk '/MemAvailable/ {{ print $2 }}' /proc/meminfo) {how} {kib} ]; do :; done"
-    );
+    let line =
+        format!("until [ $(awk '/MemAvailable/ {{ print $2 }}' /proc/meminfo) {how} {kib} ]; do :; done");
     let waited = tokio::time::timeout(PATIENCE, said(machine, &line)).await;
     assert!(waited.is_ok(), "the guest's memory is never {how} {kib} KiB");
 }
@@ -246,7 +274,10 @@ async fn available(machine: &Machine, how: &str, kib: u64) {
 /// What the VMM says of itself.
 async fn config(bed: &Bed, name: &str) -> FullVmConfiguration {
     let socket = bed.sandbox.runtime().join("knaller").join(name).join("api.sock");
-    firecracker_api::Client::new(socket).get_vm_config().await.unwrap()
+    firecracker_api::Client::new(socket)
+        .get_vm_config()
+        .await
+        .unwrap()
 }
 
 /// Fetches the large file: bytes and seconds.

@@ -168,14 +168,33 @@ mod tests {
             assert_eq!(quota.thousandths(), thousandths, "{text}");
             assert_eq!(quota.to_string(), shown);
         }
-        for text in ["", ".", ".5", "1.", "0", "0.009", "-1", "+1", "50%", "1e3", "0.1234", "8193", "99999999999"] {
+        for text in [
+            "",
+            ".",
+            ".5",
+            "1.",
+            "0",
+            "0.009",
+            "-1",
+            "+1",
+            "50%",
+            "1e3",
+            "0.1234",
+            "8193",
+            "99999999999",
+        ] {
             assert!(text.parse::<CpuQuota>().is_err(), "{text}");
         }
     }
 
     #[test]
     fn numbers_of_cpus() {
-        for (text, shown) in [("0", "0"), ("3,1,2", "1-3"), ("0-3, 5", "0-3,5"), ("1,3,5-5", "1,3,5")] {
+        for (text, shown) in [
+            ("0", "0"),
+            ("3,1,2", "1-3"),
+            ("0-3, 5", "0-3,5"),
+            ("1,3,5-5", "1,3,5"),
+        ] {
             assert_eq!(text.parse::<CpuSet>().unwrap().to_string(), shown, "{text}");
         }
         for text in ["", ",", "1-", "-1", "3-1", "a", "8192", "0-99999", "1,,2", "+1"] {

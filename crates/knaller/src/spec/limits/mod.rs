@@ -143,14 +143,62 @@ mod tests {
     fn each_has_its_own_refusal() {
         let none = Limits::default;
         for (limits, text) in [
-            (Limits { cpu_weight: Some(0), ..none() }, "weight of 0"),
-            (Limits { cpu_weight: Some(10_001), ..none() }, "weight of 10001"),
-            (Limits { memory_max_mib: Some(255), ..none() }, "255 MiB is less"),
-            (Limits { pids: Some(15), ..none() }, "15 processes"),
-            (Limits { memory_target_mib: Some(257), ..none() }, "32 to 256"),
-            (Limits { memory_target_mib: Some(31), ..none() }, "target of 31"),
-            (Limits { send: Some(Rate::new(0)), ..none() }, "send rate of 0"),
-            (Limits { disk_ops: Some(Rate::new(10).burst(9)), ..none() }, "disk operations: what may pass"),
+            (
+                Limits {
+                    cpu_weight: Some(0),
+                    ..none()
+                },
+                "weight of 0",
+            ),
+            (
+                Limits {
+                    cpu_weight: Some(10_001),
+                    ..none()
+                },
+                "weight of 10001",
+            ),
+            (
+                Limits {
+                    memory_max_mib: Some(255),
+                    ..none()
+                },
+                "255 MiB is less",
+            ),
+            (
+                Limits {
+                    pids: Some(15),
+                    ..none()
+                },
+                "15 processes",
+            ),
+            (
+                Limits {
+                    memory_target_mib: Some(257),
+                    ..none()
+                },
+                "32 to 256",
+            ),
+            (
+                Limits {
+                    memory_target_mib: Some(31),
+                    ..none()
+                },
+                "target of 31",
+            ),
+            (
+                Limits {
+                    send: Some(Rate::new(0)),
+                    ..none()
+                },
+                "send rate of 0",
+            ),
+            (
+                Limits {
+                    disk_ops: Some(Rate::new(10).burst(9)),
+                    ..none()
+                },
+                "disk operations: what may pass",
+            ),
         ] {
             let error = limits.validate(256).unwrap_err().to_string();
             assert!(error.contains(text), "{error}");
@@ -159,7 +207,10 @@ mod tests {
 
     #[test]
     fn a_balloon_takes_what_the_target_leaves() {
-        let limits = Limits { memory_target_mib: Some(100), ..Limits::default() };
+        let limits = Limits {
+            memory_target_mib: Some(100),
+            ..Limits::default()
+        };
         assert_eq!(limits.balloon_mib(256), 156);
         assert_eq!(Limits::default().balloon_mib(256), 0);
     }

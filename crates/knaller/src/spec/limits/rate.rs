@@ -54,7 +54,9 @@ impl Rate {
         }
         let longest = self.per_second.saturating_mul(LONGEST_BURST);
         match self.burst {
-            Some(burst) if !(self.per_second..=longest).contains(&burst) => Err(InvalidLimits::Burst { what }),
+            Some(burst) if !(self.per_second..=longest).contains(&burst) => {
+                Err(InvalidLimits::Burst { what })
+            }
             _ => Ok(()),
         }
     }

@@ -19,7 +19,9 @@ pub struct Slice(String);
 
 /// A text that names no slice.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} names no slice: write it as machines.slice or machines-ci.slice, of letters, digits, '_', '.' and ':'")]
+#[error(
+    "{0:?} names no slice: write it as machines.slice or machines-ci.slice, of letters, digits, '_', '.' and ':'"
+)]
 pub struct InvalidSlice(String);
 
 impl Slice {
@@ -91,7 +93,20 @@ mod tests {
 
     #[test]
     fn what_is_no_slice() {
-        for text in ["", ".slice", "-", "a-", "-a.slice", "a--b", "../x", "a/b", "..", "a.slice.slice", "a b", &"x".repeat(250)] {
+        for text in [
+            "",
+            ".slice",
+            "-",
+            "a-",
+            "-a.slice",
+            "a--b",
+            "../x",
+            "a/b",
+            "..",
+            "a.slice.slice",
+            "a b",
+            &"x".repeat(250),
+        ] {
             assert!(text.parse::<Slice>().is_err(), "{text}");
         }
     }

@@ -1,0 +1,149 @@
+//! Limits and control groups by the command.
+
+use std::path::Path;
+
+use testkit::{ControlGroup, control_group_of, is_root, skip};
+
+use crate::world::World;
+
+/// A command line that puts what follows it into a group first.
+fn enter(group: &Path) -> [String; 4] {
+    let line = format!("echo 0 > {}/cgroup.procs && exec \"$@\"", group.display());
+    ["sh".to_owned(), "-c".to_owned(), line, "sh".to_owned()]
+}
+
+/// The group of a machine's VMM.
+#[track_caller]
+fn group_of(world: &World, name: &str) -> std::path::PathBuf {
+    let pid = world.inspect(name)["pid"].as_u64().unwrap();
+    control_group_of(u32::try_from(pid).unwrap()).unwrap()
+}
+
+#[test]
+fn a_machine_of_a_slice_outlives_the_group_of_who_started_it() {
+    const NAME: &str = "a_machine_of_a_slice_outlives_the_group_of_who_started_it";
+    let Some((group, slices)) = ControlGroup::new().zip(ControlGroup::new()) else {
+        return skip(NAME, "cgroup v2 that may be written to");
+    };
+    let world = World::new().through(enter(group.folder()));
+    let place = slices.folder().to_str().unwrap();
+    let started = testkit::run(
+        world
+            .command(&[
+                "start", "free", "--detach", "--memory", "128M", "--slice", "vms-ci",
+            ])
+            .env("KNALLER_CGROUP", place),
+    );
+    assert_eq!(started.code(), 0, "{started}");
+    world.start("bound", &[]);
+    assert_eq!(group_of(&world, "bound"), group.folder());
+    let own = group_of(&world, "free");
+    assert_eq!(
+        own.parent(),
+        Some(&*slices.folder().join("vms.slice/vms-ci.slice"))
+    );
+    // As systemd ends a service, with all that it has started.
+    group.kill();
+    assert_eq!(world.inspect("bound")["state"], "stopped");
+    assert_eq!(world.inspect("free")["state"], "running");
+    assert_eq!(world.shell("free", "echo alive"), "alive\n");
+    let _ = world.ok(&["stop", "free"]);
+    assert!(!own.exists());
+    let _ = world.ok(&["rm", "free", "bound"]);
+}
+
+#[test]
+fn an_ordinary_user_has_groups_in_what_is_delegated_to_it() {
+    const NAME: &str = "an_ordinary_user_has_groups_in_what_is_delegated_to_it";
+    if !is_root() {
+        return skip(NAME, "root, who delegates");
+    }
+    let Some(group) = ControlGroup::new() else {
+        return skip(NAME, "cgroup v2 that may be written to");
+    };
+    let caller = group.within("caller");
+    for path in [
+        "",
+        "cgroup.procs",
+        "cgroup.subtree_control",
+        "caller",
+        "caller/cgroup.procs",
+    ] {
+        let user = Some(testkit::ORDINARY_USER);
+        std::os::unix::fs::chown(group.folder().join(path), user, user).unwrap();
+    }
+    let world = World::of_ordinary_user().through(enter(&caller));
+    let words = ["--slice", "mine"];
+    let started = world.start("mine", &words);
+    let own = group_of(&world, "mine");
+    assert_eq!(
+        own.parent(),
+        Some(&*group.folder().join("mine.slice")),
+        "{started}"
+    );
+    let _ = world.ok(&["kill", "mine"]);
+    assert!(!own.exists());
+    let _ = world.ok(&["rm", "mine"]);
+
+    // The top of the tree is root's.
+    let stranger = World::of_ordinary_user();
+    stranger
+        .run(&["start", "other", "--detach", "--slice", "mine"])
+        .fails(
+            6,
+            &["this user may not make groups in", "systemd-run --user --scope"],
+        );
+    assert_eq!(stranger.ok(&["list", "-o", "name"]), "");
+}
+
+#[test]
+fn what_the_host_cannot_keep_is_refused() {
+    const NAME: &str = "what_the_host_cannot_keep_is_refused";
+    if ControlGroup::can("cpu") {
+        return skip(NAME, "host without the controller cpu in cgroup v2");
+    }
+    let world = World::new();
+    let start = |words: &[&str]| world.run(&[&["start", "web", "--detach"], words].concat());
+    start(&["--cpu-quota", "0.5"]).fails(6, &["there can be no control group for the machine", "cpu"]);
+    assert_eq!(world.ok(&["list", "-o", "name"]), "");
+}
+
+#[test]
+fn what_can_be_changed_while_it_runs_is() {
+    let world = World::new();
+    world.start("web", &["--disk-iops", "1000"]);
+    let told = world.run(&[
+        "update",
+        "web",
+        "--disk-bandwidth",
+        "50:100",
+        "--disk-iops",
+        "none",
+        "-l",
+        "team=a",
+        "-c",
+        "2",
+        "-m",
+        "192M",
+        "--memory-target",
+        "96M",
+    ]);
+    assert_eq!(told.code(), 0, "{told}");
+    let line = "web: memory target, disk limits, labels changed; CPUs, memory from the next start";
+    assert!(told.stderr.contains(line), "{told}");
+    let spec = &world.inspect("web")["details"]["spec"];
+    assert_eq!(spec["labels"]["team"], "a");
+    assert_eq!(spec["limits"]["disk_bandwidth"]["per_second"], 50_000_000);
+    assert_eq!(spec["limits"]["disk_bandwidth"]["burst"], 100_000_000);
+    assert!(spec["limits"]["disk_ops"].is_null());
+    assert_eq!(world.shell("web", "nproc"), "1\n");
+    world
+        .run(&["update", "web", "--memory-target", "1G"])
+        .fails(2, &["a memory target of 1024 MiB: 32 to 192 are possible"]);
+    world
+        .run(&["update", "web"])
+        .fails(2, &["nothing to change was named"]);
+    let _ = world.ok(&["restart", "web"]);
+    assert_eq!(world.shell("web", "nproc"), "2\n");
+    world.stop_and_remove("web");
+}
