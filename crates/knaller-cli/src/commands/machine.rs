@@ -241,6 +241,7 @@ impl Details {
         let mut facts = vec![
             ("command", self.spec.command.join(" ").into()),
             ("folder", self.folder.display().to_string().into()),
+            ("limits", limits::text(&self.spec).into()),
         ];
         if let Some(guest) = &self.guest {
             let used = guest.memory_total_kib.saturating_sub(guest.memory_available_kib);
@@ -318,5 +319,6 @@ pub(super) fn since(time: Timestamp) -> Duration {
     Duration::try_from(Timestamp::now().duration_since(time)).unwrap_or_default()
 }
 
+mod limits;
 #[cfg(test)]
 mod tests;

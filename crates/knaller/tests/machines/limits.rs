@@ -116,7 +116,8 @@ async fn the_network_is_no_quicker_than_said() {
     update.receive = Change::Remove;
     let updated = machine.update(update).await.unwrap();
     assert_eq!(updated.now, ["network limits"]);
-    let interface = &config(&bed, "slow").await.network_interfaces[0];
+    let config = config(&bed, "slow").await;
+    let interface = &config.network_interfaces[0];
     assert!(interface.rx_rate_limiter.is_none() && interface.tx_rate_limiter.is_none());
     end(&machine).await;
 }

@@ -46,7 +46,7 @@ impl FromStr for CpuQuota {
         if whole.is_empty() || !digits(whole) || !digits(part) || part.len() > 3 || text.ends_with('.') {
             return Err(wrong());
         }
-        let thousandths = format!("{whole}{part:0<3}").parse().map_err(|_| wrong())?;
+        let thousandths: u32 = format!("{whole}{part:0<3}").parse().map_err(|_| wrong())?;
         (MIN_QUOTA..=MAX_QUOTA)
             .contains(&thousandths)
             .then_some(Self(thousandths))
@@ -124,9 +124,10 @@ impl fmt::Display for CpuSet {
             while let Some(next) = rest.next_if(|next| *next == last + 1) {
                 last = next;
             }
-            match first == last {
-                true => write!(f, "{comma}{first}")?,
-                false => write!(f, "{comma}{first}-{last}")?,
+            if first == last {
+                write!(f, "{comma}{first}")?;
+            } else {
+                write!(f, "{comma}{first}-{last}")?;
             }
             comma = ",";
         }

@@ -93,6 +93,7 @@ mod tests {
 
     #[test]
     fn what_is_no_slice() {
+        let long = "x".repeat(250);
         for text in [
             "",
             ".slice",
@@ -105,7 +106,7 @@ mod tests {
             "..",
             "a.slice.slice",
             "a b",
-            &"x".repeat(250),
+            long.as_str(),
         ] {
             assert!(text.parse::<Slice>().is_err(), "{text}");
         }
@@ -115,9 +116,9 @@ mod tests {
         #[test]
         fn a_folder_never_leaves_the_tree(text in "\\PC{0,30}") {
             if let Ok(slice) = text.parse::<Slice>() {
-                let mut parts = slice.folder().components().collect::<Vec<_>>();
-                parts.retain(|part| !matches!(part, std::path::Component::Normal(_)));
-                prop_assert_eq!(parts, []);
+                let folder = slice.folder();
+                let inside = |part| matches!(part, std::path::Component::Normal(_));
+                prop_assert!(folder.components().all(inside), "{}", folder.display());
             }
         }
     }
