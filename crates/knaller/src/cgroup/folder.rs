@@ -371,6 +371,34 @@ mod tests {
     }
 
     #[test]
+    fn a_group_goes_with_the_processes_in_it() {
+        const NAME: &str = "a_group_goes_with_the_processes_in_it";
+        let Some(group) = testkit::ControlGroup::new() else {
+            return testkit::skip(NAME, "cgroup v2 that may be written to");
+        };
+        let parent = Parent {
+            folder: group.folder().join(OWN),
+            from: group.folder().to_owned(),
+        };
+        let own = parent.folder().join("x");
+        parent.make(&own, &BTreeSet::new()).unwrap();
+        let enter = format!("echo 0 > {}/cgroup.procs && exec cat", own.display());
+        let mut child = std::process::Command::new("sh")
+            .args(["-c", &enter])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        // Once it answers it is in there.
+        io::Write::write_all(child.stdin.as_mut().unwrap(), b"x").unwrap();
+        io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut [0]).unwrap();
+        remove(&own).unwrap();
+        assert!(!child.wait().unwrap().success());
+        assert!(!parent.folder().exists());
+        remove(&own).unwrap();
+    }
+
+    #[test]
     fn cpus_that_are_not_there_are_refused() {
         let temp = tempfile::tempdir().unwrap();
         group(temp.path(), "cpuset", "cpuset", "");
