@@ -5,6 +5,9 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+/// What a group may be limited with.
+const CONTROLLERS: [&str; 4] = ["cpu", "cpuset", "memory", "pids"];
+
 /// How long killed processes may take to leave.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -15,11 +18,15 @@ pub struct ControlGroup {
 }
 
 impl ControlGroup {
-    /// An empty one, below the topmost of the host. `None` where that cannot be written to, or there is no cgroup v2.
+    /// An empty one, below the topmost of the host, with those of the controllers cpu, cpuset, memory and pids that there are. `None` where that cannot be written to, or there is no cgroup v2.
     #[must_use]
     pub fn new() -> Option<Self> {
         let name = tempfile::Builder::new().prefix("pitwall-test-").tempfile().ok()?;
-        let folder = top()?.join(name.path().file_name()?);
+        let top = top()?;
+        for controller in CONTROLLERS.into_iter().filter(|name| Self::can(name)) {
+            std::fs::write(top.join("cgroup.subtree_control"), format!("+{controller}")).ok()?;
+        }
+        let folder = top.join(name.path().file_name()?);
         std::fs::create_dir(&folder).ok()?;
         Some(Self { folder })
     }
