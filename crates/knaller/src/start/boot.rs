@@ -360,13 +360,15 @@ impl Start<'_> {
                 self.clock.host("boot", since);
             }
             Way::Making(_) | Way::Warm(_) => {
-                way::go_on(&client, &disks.disks, &record.spec)
+                way::attach(&client, &disks.disks, &record.spec)
                     .await
                     .map_err(refused)?;
+                way::resume(&client).await.map_err(refused)?;
                 self.clock.host("resume", since);
             }
             Way::Restored(_) => {
-                way::go_on(&client, &[], &record.spec).await.map_err(refused)?;
+                // Its limits and its balloon are part of the state.
+                way::resume(&client).await.map_err(refused)?;
                 self.clock.host("resume", since);
             }
         }

@@ -122,8 +122,8 @@ pub(super) async fn load(
     client.put_snapshot_load(&params).await
 }
 
-/// Puts the machine's own disks, which are linked, in the place of the blanks, limits what it may take, and lets the guest go on.
-pub(super) async fn go_on(
+/// Puts the machine's own disks, which are linked, in the place of the blanks, and limits what it may take.
+pub(super) async fn attach(
     client: &Client,
     disks: &[Disk],
     spec: &MachineSpec,
@@ -141,5 +141,10 @@ pub(super) async fn go_on(
         // It waits for its config, so all of its drivers are loaded.
         limits::balloon(client, spec.limits.balloon_mib(spec.memory_mib)).await?;
     }
+    Ok(())
+}
+
+/// Lets the guest go on.
+pub(super) async fn resume(client: &Client) -> std::result::Result<(), firecracker_api::Error> {
     client.patch_vm(VmState::Resumed).await
 }
