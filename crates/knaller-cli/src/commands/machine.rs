@@ -1,5 +1,7 @@
 //! A machine as every list and inspection shows it.
 
+mod limits;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -319,6 +321,5 @@ pub(super) fn since(time: Timestamp) -> Duration {
     Duration::try_from(Timestamp::now().duration_since(time)).unwrap_or_default()
 }
 
-mod limits;
 #[cfg(test)]
 mod tests;

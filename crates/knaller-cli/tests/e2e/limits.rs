@@ -104,7 +104,7 @@ fn what_the_host_cannot_keep_is_refused() {
     }
     let world = World::new();
     let start = |words: &[&str]| world.run(&[&["start", "web", "--detach"], words].concat());
-    start(&["--cpu-quota", "0.5"]).fails(6, &["there can be no control group for the machine", "cpu"]);
+    start(&["--cpu-quota", "0.5"]).fails(6, &["there can be no control group for the machine", "hint: "]);
     assert_eq!(world.ok(&["list", "-o", "name"]), "");
 }
 
@@ -137,6 +137,11 @@ fn what_can_be_changed_while_it_runs_is() {
     assert_eq!(spec["limits"]["disk_bandwidth"]["burst"], 100_000_000);
     assert!(spec["limits"]["disk_ops"].is_null());
     assert_eq!(world.shell("web", "nproc"), "1\n");
+    // A fork is what the machine is, not what it will be.
+    let _ = world.ok(&["fork", "web", "--name", "twin"]);
+    let twin = world.inspect("twin");
+    assert_eq!((&twin["cpus"], &twin["memory_mib"]), (&1.into(), &128.into()));
+    let _ = world.ok(&["rm", "--force", "twin"]);
     world
         .run(&["update", "web", "--memory-target", "1G"])
         .fails(2, &["a memory target of 1024 MiB: 32 to 192 are possible"]);

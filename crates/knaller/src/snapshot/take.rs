@@ -145,7 +145,13 @@ async fn capture(
     let refused = |error| Error::refused(&record.vmm, &error);
     let instance = client.get_instance().await.map_err(refused)?;
     let (cpu, _) = template::host().map_err(Error::system("look at the processor"))?;
-    let mut description = Description::new(name, record.clone(), instance.vmm_version, cpu);
+    // The spec may name another size for the next start.
+    let size = client.get_machine_config().await.map_err(refused)?;
+    let mut now = record.clone();
+    now.spec.cpus = size.vcpu_count;
+    now.spec.memory_mib = u32::try_from(size.mem_size_mib).unwrap_or(u32::MAX);
+    now.spec.limits.fit(now.spec.memory_mib);
+    let mut description = Description::new(name, now, instance.vmm_version, cpu);
     let frozen = Frozen::begin(client.clone(), files, record).await?;
     let warnings = frozen.warnings.clone();
     let pause = Pause::begin(&client, files, &record.vmm).await?;

@@ -102,6 +102,12 @@ impl Limits {
         Ok(())
     }
 
+    /// Makes them possible for a machine with this much memory.
+    pub(crate) fn fit(&mut self, memory_mib: u32) {
+        self.memory_target_mib = self.memory_target_mib.map(|target| target.min(memory_mib));
+        self.memory_max_mib = self.memory_max_mib.map(|cap| cap.max(memory_mib));
+    }
+
     /// Whether the guest's interface is limited.
     pub(crate) fn limit_network(&self) -> bool {
         self.receive.is_some() || self.send.is_some()
@@ -202,6 +208,24 @@ mod tests {
         ] {
             let error = limits.validate(256).unwrap_err().to_string();
             assert!(error.contains(text), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_was_for_another_size_is_made_to_fit() {
+        let mut limits = Limits {
+            memory_max_mib: Some(300),
+            memory_target_mib: Some(200),
+            ..Limits::default()
+        };
+        limits.fit(256);
+        assert_eq!(
+            (limits.memory_max_mib, limits.memory_target_mib),
+            (Some(300), Some(200))
+        );
+        for memory_mib in [128, 512] {
+            limits.fit(memory_mib);
+            assert_eq!(limits.validate(memory_mib), Ok(()));
         }
     }
 
