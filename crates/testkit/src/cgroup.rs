@@ -18,7 +18,8 @@ pub struct ControlGroup {
 }
 
 impl ControlGroup {
-    /// An empty one, below the topmost of the host, with those of the controllers cpu, cpuset, memory and pids that there are. `None` where that cannot be written to, or there is no cgroup v2.
+    /// An empty one, below the topmost of the host, with those of the controllers cpu, cpuset, memory and pids that there
+    /// are. `None` where that cannot be written to, or there is no cgroup v2.
     #[must_use]
     pub fn new() -> Option<Self> {
         let name = tempfile::Builder::new().prefix("pitwall-test-").tempfile().ok()?;

@@ -53,7 +53,7 @@ pub(crate) struct LimitOptions {
     #[arg(long, value_name = "MBIT/S[:MBIT]", value_parser = rate::megabits)]
     net_send: Option<Rate>,
 
-    /// The part of the host's control groups to run in, and not the caller's: stopping the caller's service leaves the machine alone
+    /// Where in the host's control groups to run: stopping the service that started it leaves the machine alone
     #[arg(long, value_name = "SLICE")]
     slice: Option<Slice>,
 }

@@ -4,26 +4,20 @@
 //! Constraint"; the topmost one of the host is free of that), so no such group is chosen for limits.
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Access, access};
 
 use super::hierarchy::Hierarchy;
 use crate::{CpuSet, Error, Result, Slice};
 
-/// The group within one that was not named, which keeps machines apart from what is others', and makes sure of the controllers: nobody can
-/// take them from a group that gives them on.
-const OWN: &str = "knaller";
+/// The group within one that was not named, which keeps machines apart from what is others', and makes sure of the
+/// controllers: nobody can take them from a group that gives them on.
+pub(super) const OWN: &str = "knaller";
 
 /// How often a group is made that others remove at the same time.
 const ATTEMPTS: usize = 20;
-
-/// How long the killed processes of a group may take to be gone.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A group that others can be made in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,7 +91,8 @@ impl Parent {
         &self.folder
     }
 
-    /// Whether the host's CPUs of these numbers may be used by groups in it. The kernel itself would leave out those that may not.
+    /// Whether the host's CPUs of these numbers may be used by groups in it. The kernel itself would leave out those that
+    /// may not.
     pub(super) fn check_cpus(&self, wanted: &CpuSet) -> Result<()> {
         // Where nobody has the controller the file is missing, and all CPUs are everybody's.
         let text = self
@@ -222,7 +217,8 @@ fn words(path: &Path) -> BTreeSet<String> {
 fn not_allowed(folder: &Path) -> Error {
     Error::Cgroup {
         reason: format!("this user may not make groups in {}", folder.display()),
-        remedy: "run it within a group of your own: systemd-run --user --scope -p Delegate=yes knaller …; or name one with KNALLER_CGROUP"
+        remedy: "run it within a group of your own: systemd-run --user --scope -p Delegate=yes knaller …; or name one with \
+                 KNALLER_CGROUP"
             .to_owned(),
     }
 }
@@ -234,55 +230,6 @@ fn busy(folder: &Path) -> Error {
             folder.display()
         ),
         remedy: "name a delegated group without processes with KNALLER_CGROUP".to_owned(),
-    }
-}
-
-/// Ends what is left in a group, and removes it. Blocks.
-pub(super) fn remove(group: &Path) -> io::Result<()> {
-    let gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
-    match std::fs::remove_dir(group) {
-        Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {}
-        Err(error) if gone(&error) => return Ok(()),
-        removed => return removed.map(|()| remove_own(group)),
-    }
-    // Since Linux 5.14; before, whoever is in there is ended by its own name, and its group goes later.
-    match std::fs::write(group.join("cgroup.kill"), "1") {
-        Err(error) if !gone(&error) => return Err(error),
-        _ => wait_until_empty(group)?,
-    }
-    match std::fs::remove_dir(group) {
-        Err(error) if gone(&error) => Ok(()),
-        removed => removed.map(|()| remove_own(group)),
-    }
-}
-
-/// Removes the group that held it, if that is of our making and holds no other.
-fn remove_own(group: &Path) {
-    if let Some(parent) = group.parent().filter(|parent| parent.ends_with(OWN)) {
-        let _ = std::fs::remove_dir(parent);
-    }
-}
-
-/// The kernel announces each change of the file (cgroup-v2: `cgroup.events`, by POLLPRI).
-fn wait_until_empty(group: &Path) -> io::Result<()> {
-    let until = Instant::now() + PATIENCE;
-    let mut events = File::open(group.join("cgroup.events"))?;
-    loop {
-        let mut text = String::new();
-        io::Seek::rewind(&mut events)?;
-        io::Read::read_to_string(&mut events, &mut text)?;
-        if text.lines().any(|line| line == "populated 0") {
-            return Ok(());
-        }
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        let left = Timespec::try_from(left).map_err(io::Error::other)?;
-        match poll(&mut [PollFd::new(&events, PollFlags::PRI)], Some(&left)) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
     }
 }
 
@@ -368,34 +315,6 @@ mod tests {
         }
         let error = Parent::find(&hierarchy, Some(Path::new("/tmp")), None, &needs).unwrap_err();
         assert!(error.to_string().contains("/tmp is no control group"), "{error}");
-    }
-
-    #[test]
-    fn a_group_goes_with_the_processes_in_it() {
-        const NAME: &str = "a_group_goes_with_the_processes_in_it";
-        let Some(group) = testkit::ControlGroup::new() else {
-            return testkit::skip(NAME, "cgroup v2 that may be written to");
-        };
-        let parent = Parent {
-            folder: group.folder().join(OWN),
-            from: group.folder().to_owned(),
-        };
-        let own = parent.folder().join("x");
-        parent.make(&own, &BTreeSet::new()).unwrap();
-        let enter = format!("echo 0 > {}/cgroup.procs && exec cat", own.display());
-        let mut child = std::process::Command::new("sh")
-            .args(["-c", &enter])
-            .stdin(std::process::Stdio::piped())
-            .stdout(std::process::Stdio::piped())
-            .spawn()
-            .unwrap();
-        // Once it answers it is in there.
-        io::Write::write_all(child.stdin.as_mut().unwrap(), b"x").unwrap();
-        io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut [0]).unwrap();
-        remove(&own).unwrap();
-        assert!(!child.wait().unwrap().success());
-        assert!(!parent.folder().exists());
-        remove(&own).unwrap();
     }
 
     #[test]

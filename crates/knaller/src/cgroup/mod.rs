@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Limits, MachineSpec, Options, Result};
 
+mod end;
 mod folder;
 mod hierarchy;
 mod setting;
@@ -108,10 +109,10 @@ impl Group {
         })
     }
 
-    /// Ends what is left in it, and removes it. Blocks until that is done, for some seconds at most; what cannot be done now the next
-    /// command tries again.
+    /// Ends what is left in it, and removes it. Blocks until that is done, for some seconds at most; what cannot be done now
+    /// the next command tries again.
     pub(crate) fn remove(&self) {
-        if let Err(error) = folder::remove(&self.0) {
+        if let Err(error) = end::remove(&self.0) {
             tracing::warn!(group = %self.0.display(), %error, "cannot remove a machine's control group");
         }
     }

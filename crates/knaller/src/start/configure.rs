@@ -32,8 +32,8 @@ pub(super) struct Boot {
     pub(super) initrd: String,
 }
 
-/// All that does not depend on the machine's disks. Every machine has a balloon, so that any can be asked to give memory back; it takes
-/// `balloon_mib` from the guest as soon as that has its driver.
+/// All that does not depend on the machine's disks. Every machine has a balloon, so that any can be asked to give memory
+/// back; it takes `balloon_mib` from the guest as soon as that has its driver.
 pub(super) async fn machine(
     client: &Client,
     spec: &MachineSpec,

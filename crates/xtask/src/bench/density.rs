@@ -1,5 +1,5 @@
-//! 50 VMs at once on this machine, idle: how starting slows down as they become more, what each takes, how long `knaller list` takes, and that
-//! nothing is left of them.
+//! 50 VMs at once on this machine, idle: how starting slows down as they become more, what each takes, how long `knaller list`
+//! takes, and that nothing is left of them.
 
 use std::process::Command;
 use std::time::{Duration, Instant};

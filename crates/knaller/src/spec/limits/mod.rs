@@ -43,8 +43,8 @@ pub struct Limits {
     pub receive: Option<Rate>,
     /// Bytes that the guest may send.
     pub send: Option<Rate>,
-    /// The memory that the guest is to be left with, in MiB, from 32 on and at most what the machine has: a balloon in the guest gives the
-    /// rest back to the host, as far as the guest can spare it.
+    /// The memory that the guest is to be left with, in MiB, from 32 on and at most what the machine has: a balloon in the
+    /// guest gives the rest back to the host, as far as the guest can spare it.
     pub memory_target_mib: Option<u32>,
 }
 
