@@ -85,8 +85,15 @@ fn an_ordinary_user_has_groups_in_what_is_delegated_to_it() {
     assert!(!own.exists());
     let _ = world.ok(&["rm", "mine"]);
 
-    // The top of the tree is root's.
+    // Who is not in what is delegated cannot move anything into it.
     let stranger = World::of_ordinary_user();
+    let outside = testkit::run(
+        stranger
+            .command(&["start", "other", "--detach", "--pids", "200"])
+            .env("KNALLER_CGROUP", group.folder()),
+    );
+    outside.fails(6, &["this user may not move processes from", "hint: "]);
+    // The top of the tree is root's.
     stranger
         .run(&["start", "other", "--detach", "--slice", "mine"])
         .fails(

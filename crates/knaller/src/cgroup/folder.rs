@@ -58,7 +58,7 @@ impl Parent {
     /// In the caller's own group, or the nearest above it, that can hold such groups.
     fn above(hierarchy: &Hierarchy, needs: &BTreeSet<&str>) -> Result<Self> {
         let mut nearest = None;
-        for folder in hierarchy.from_own() {
+        for folder in hierarchy.own_and_above() {
             let Some(error) = trouble(hierarchy, folder, needs) else {
                 return Ok(Self {
                     folder: folder.join(OWN),
@@ -153,6 +153,8 @@ fn trouble(hierarchy: &Hierarchy, folder: &Path, needs: &BTreeSet<&str>) -> Opti
         Some(hierarchy.lacks(folder, &lacked))
     } else if !writable(folder) {
         Some(not_allowed(folder))
+    } else if !within_reach(hierarchy, folder) {
+        Some(out_of_reach(&hierarchy.own, folder))
     } else if !can_give(folder, needs) {
         Some(busy(folder))
     } else {
@@ -162,7 +164,7 @@ fn trouble(hierarchy: &Hierarchy, folder: &Path, needs: &BTreeSet<&str>) -> Opti
 
 /// The topmost group that was delegated to this user: the caller's, or one above it. It may not be writable at all.
 fn delegated(hierarchy: &Hierarchy) -> &Path {
-    let own = hierarchy.from_own().take_while(|folder| writable(folder));
+    let own = hierarchy.own_and_above().take_while(|folder| writable(folder));
     own.last().unwrap_or(&hierarchy.own)
 }
 
@@ -190,9 +192,17 @@ fn can_give(folder: &Path, needs: &BTreeSet<&str>) -> bool {
 
 /// Whether this user may make groups in it and move processes within it.
 fn writable(folder: &Path) -> bool {
-    [folder.to_owned(), folder.join("cgroup.procs")]
-        .iter()
-        .all(|path| access(path, Access::WRITE_OK).is_ok())
+    may_write(folder) && may_write(&folder.join("cgroup.procs"))
+}
+
+/// Whether this user may move processes there from the caller's group (cgroup-v2: "Delegation Containment").
+fn within_reach(hierarchy: &Hierarchy, folder: &Path) -> bool {
+    let common = hierarchy.own_and_above().find(|above| folder.starts_with(above));
+    common.is_none_or(|common| may_write(&common.join("cgroup.procs")))
+}
+
+fn may_write(path: &Path) -> bool {
+    access(path, Access::WRITE_OK).is_ok()
 }
 
 /// Those of these controllers that a group does not have.
@@ -220,6 +230,17 @@ fn not_allowed(folder: &Path) -> Error {
         remedy: "run it within a group of your own: systemd-run --user --scope -p Delegate=yes knaller …; or name one with \
                  KNALLER_CGROUP"
             .to_owned(),
+    }
+}
+
+fn out_of_reach(own: &Path, folder: &Path) -> Error {
+    Error::Cgroup {
+        reason: format!(
+            "this user may not move processes from {} to a group in {}",
+            own.display(),
+            folder.display()
+        ),
+        remedy: "run it in a group that was delegated together with that one".to_owned(),
     }
 }
 

@@ -58,7 +58,7 @@ impl Hierarchy {
     }
 
     /// The caller's group and those above it, up to the topmost.
-    pub(super) fn from_own(&self) -> impl Iterator<Item = &Path> {
+    pub(super) fn own_and_above(&self) -> impl Iterator<Item = &Path> {
         let above = self.own.ancestors();
         above.take_while(move |folder| folder.starts_with(&self.top))
     }

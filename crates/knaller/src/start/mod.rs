@@ -85,15 +85,14 @@ pub(crate) async fn create(
     let (claim, record) = claim(inner, spec).await?;
     clock.host("checks", Duration::ZERO);
     let name = record.name.clone();
-    let timeline = Start {
+    let start = Start {
         inner,
         means,
         clock,
         options,
         from: None,
-    }
-    .boot(claim, record)
-    .await?;
+    };
+    let timeline = Box::pin(start.boot(claim, record)).await?;
     Ok((Machine::new(Arc::clone(inner), name), timeline))
 }
 
@@ -115,15 +114,14 @@ pub(crate) async fn again(
     let means = Means::gather(inner, &record.spec, record.image.as_deref()).await?;
     let record = record.again(files.runtime);
     clock.host("checks", Duration::ZERO);
-    Start {
+    let start = Start {
         inner,
         means,
         clock,
         options,
         from: None,
-    }
-    .boot(claim, record)
-    .await
+    };
+    Box::pin(start.boot(claim, record)).await
 }
 
 /// Makes a machine of a snapshot.
@@ -156,7 +154,7 @@ pub(crate) async fn clone(
     .await?;
     clock.host("copy of the disks", since);
     let name = record.name.clone();
-    let timeline = Start {
+    let start = Start {
         inner,
         means,
         clock,
@@ -165,9 +163,8 @@ pub(crate) async fn clone(
             ..options
         },
         from: fits.then_some(of),
-    }
-    .boot(claim, record)
-    .await?;
+    };
+    let timeline = Box::pin(start.boot(claim, record)).await?;
     Ok((Machine::new(Arc::clone(inner), name), timeline))
 }
 
