@@ -89,7 +89,7 @@ fn an_ordinary_user_has_groups_in_what_is_delegated_to_it() {
     let stranger = World::of_ordinary_user();
     let outside = testkit::run(
         stranger
-            .command(&["start", "other", "--detach", "--pids", "200"])
+            .command(&["start", "other", "--detach", "--slice", "mine"])
             .env("KNALLER_CGROUP", group.folder()),
     );
     outside.fails(6, &["this user may not move processes from", "hint: "]);
