@@ -37,6 +37,12 @@ pub(crate) fn machines() -> Vec<CompletionCandidate> {
     machines.into_iter().map(candidate).collect()
 }
 
+/// When a machine may be started again.
+pub(crate) fn restarts() -> Vec<CompletionCandidate> {
+    let policies = ["no", "on-failure", "on-failure:5", "always"];
+    policies.into_iter().map(CompletionCandidate::new).collect()
+}
+
 /// The names of all volumes.
 pub(crate) fn volumes() -> Vec<CompletionCandidate> {
     let volumes: Vec<VolumeInfo> = ask(|knaller| async move { knaller.volumes().await });

@@ -74,6 +74,8 @@ pub enum Error {
     NotPaused(Name),
     #[error("another command is working on {0}")]
     Busy(Name),
+    #[error("cannot adopt {name}: {reason}")]
+    NotAdoptable { name: Name, reason: String },
     #[error("a volume named {0} exists already")]
     VolumeExists(Name),
     #[error("there is no volume named {0}")]
@@ -263,6 +265,7 @@ impl Error {
             | Self::Paused(_)
             | Self::NotPaused(_)
             | Self::Busy(_)
+            | Self::NotAdoptable { .. }
             | Self::VolumeExists(_)
             | Self::VolumeInUse { .. }
             | Self::ManyTemplates(_)
@@ -353,6 +356,7 @@ impl Error {
             Self::NotRunning(name) => format!("start it with `knaller start {name}`"),
             Self::Running(name) => format!("stop it first with `knaller stop {name}`"),
             Self::Busy(_) => "wait for it to end".to_owned(),
+            Self::NotAdoptable { name, .. } => format!("`knaller kill {name}` ends what is left of it"),
             Self::VolumeInUse { .. } => {
                 "a disk that is written to belongs to one machine: stop that first; several may share it if all add `:ro`"
                     .to_owned()

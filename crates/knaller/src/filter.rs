@@ -129,6 +129,7 @@ mod tests {
             pid: None,
             created: 0,
             started: 0,
+            restarts: 0,
             spec,
             forwards: Vec::new(),
             addresses: Vec::new(),

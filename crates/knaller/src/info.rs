@@ -53,6 +53,8 @@ pub struct MachineInfo {
     pub created: u64,
     /// When this boot began, seconds since the Unix epoch.
     pub started: u64,
+    /// How often a supervisor has started it since its user did.
+    pub restarts: u32,
     /// What was asked for.
     pub spec: MachineSpec,
     /// The forwards with the host ports they have.

@@ -6,8 +6,9 @@ use crate::doctor::{self, Check};
 use crate::snapshot::{self, Held, Snapshots};
 use crate::template::Templates;
 use crate::{
-    Error, Events, Machine, MachineInfo, MachineSpec, Name, Options, Paths, RestoreSpec, Result,
-    SnapshotInfo, StartEvent, StartOptions, TemplateInfo, Timeline, heal, layout, list, start, task,
+    Adopted, Adoption, Error, Events, Machine, MachineInfo, MachineSpec, Name, Options, Paths, RestoreSpec,
+    Result, SnapshotInfo, StartEvent, StartOptions, Supervisor, TemplateInfo, Timeline, heal, layout, life,
+    list, start, supervise, task,
 };
 
 /// The machines of one data folder. Cheap to clone; holds no lock and no state but where things are, so that any number
@@ -62,6 +63,28 @@ impl Knaller {
     pub async fn list(&self) -> Result<Vec<MachineInfo>> {
         heal::all(&self.inner).await?;
         list::all(&self.inner).await
+    }
+
+    /// Takes charge of the machine of this name, which runs: whoever started it, its end is noticed from now on.
+    pub async fn adopt(&self, name: &str) -> Result<Adopted> {
+        let valid: Name = name.parse().map_err(|_| Error::NotFound(name.to_owned()))?;
+        life::adopt(&self.inner, &valid).await
+    }
+
+    /// Takes charge of all machines that run.
+    pub async fn adopt_all(&self) -> Result<Adoption> {
+        life::adopt_all(&self.inner).await
+    }
+
+    /// Keeps the machines of these names as their [`crate::Restart`] policies say; without names, all that have one. Nobody
+    /// does while no [`Supervisor`] is asked for what happens next.
+    pub async fn supervise(&self, names: Vec<Name>) -> Result<Supervisor> {
+        Supervisor::open(&self.inner, names).await
+    }
+
+    /// Whether some process on this host keeps machines as their policies say.
+    pub fn is_supervised(&self) -> Result<bool> {
+        supervise::is_supervised(&self.inner.options.paths)
     }
 
     /// What happens to machines from now on.

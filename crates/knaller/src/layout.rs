@@ -4,6 +4,7 @@
 //! ```text
 //! DATA/vms/NAME/      vm.json      what was asked for (see `record`)
 //!                     creating     only while the first start has not succeeded
+//!                     halted       which boot somebody asked to end: no supervisor starts the machine after that
 //!                     overlay.ext4 or rootfs.ext4
 //!                     console.log  vmm.log     the end of each: see `keep`
 //!                     host_key     client_key     known_hosts
@@ -13,6 +14,7 @@
 //!                     pausing      only while the machine stands still for a command
 //!                     vsock.sock_1024   ours, only while a start goes on
 //! RUNTIME/ports.lock  see `network::ports`
+//! RUNTIME/supervisors see `supervise`
 //! ```
 
 use std::path::PathBuf;
@@ -41,6 +43,10 @@ impl Files {
 
     pub(crate) fn creating(&self) -> PathBuf {
         self.data.join("creating")
+    }
+
+    pub(crate) fn halted(&self) -> PathBuf {
+        self.data.join("halted")
     }
 
     pub(crate) fn overlay(&self) -> PathBuf {

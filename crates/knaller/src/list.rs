@@ -63,6 +63,7 @@ pub(crate) async fn one(inner: &Arc<Inner>, name: &Name) -> Result<MachineInfo> 
         pid: answer.pid,
         created: record.created,
         started: record.started,
+        restarts: record.restarts,
         spec: record.spec,
         forwards: record.forwards,
         addresses,
@@ -101,13 +102,16 @@ pub(crate) async fn state(inner: &Arc<Inner>, name: &Name) -> State {
     one(inner, name).await.map_or(State::Stopped, |info| info.state)
 }
 
-struct Answer {
-    state: State,
+/// What a machine's API socket says.
+pub(crate) struct Answer {
+    pub(crate) state: State,
     version: Option<String>,
-    pid: Option<u32>,
+    /// Whose socket it is.
+    pub(crate) pid: Option<u32>,
 }
 
-async fn ask(files: &Files, record: &Record) -> Answer {
+/// Asks the VMM that should be there. One that is of another boot is none.
+pub(crate) async fn ask(files: &Files, record: &Record) -> Answer {
     let silent = |state| Answer {
         state,
         version: None,

@@ -82,7 +82,7 @@ impl Machine {
         options: StartOptions,
         observer: &mut (dyn FnMut(StartEvent) + Send),
     ) -> Result<Timeline> {
-        start::again(&self.inner, &self.name, options, observer).await
+        start::again(&self.inner, &self.name, 0, options, observer).await
     }
 
     /// Ends it: asks its init, else sends Ctrl-Alt-Del, else kills. Returns when its VMM is gone.

@@ -2,7 +2,7 @@
 //! of pasta, of the helper and of the VMM, and it is signalled only through a pidfd whose command line was read after it
 //! was opened; so never one that merely has the number.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -15,29 +15,44 @@ use crate::readable;
 /// A process that is held by its descriptor: the number cannot be another's as long as this exists.
 #[derive(Debug)]
 pub(crate) struct Process {
+    pid: Pid,
     handle: OwnedFd,
 }
+
+/// The length of an instance id, in bytes: a UUID with its dashes.
+const ID: usize = 36;
+
+/// Where its dashes are.
+const DASHES: [usize; 4] = [8, 13, 18, 23];
 
 /// The processes of this boot that exist now.
 pub(crate) fn of(instance: &str) -> io::Result<Vec<Process>> {
     let mut found = Vec::new();
-    for entry in std::fs::read_dir("/proc")? {
-        let name = entry?.file_name();
-        let Some(pid) = name
-            .to_str()
-            .and_then(|name| name.parse().ok())
-            .and_then(Pid::from_raw)
-        else {
-            continue;
-        };
-        if !mentions(pid, instance) || pid == rustix::process::getpid() {
-            continue;
-        }
+    for pid in others()?.filter(|pid| mentions(*pid, instance)) {
         let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) else {
             continue;
         };
         if mentions(pid, instance) {
-            found.push(Process { handle });
+            found.push(Process { pid, handle });
+        }
+    }
+    Ok(found)
+}
+
+/// As [`of`], for many boots with one look at the host's processes: those that have any, by their instance id.
+pub(crate) fn of_each(instances: &HashSet<String>) -> io::Result<HashMap<String, Vec<Process>>> {
+    let mut found: HashMap<String, Vec<Process>> = HashMap::new();
+    for pid in others()? {
+        let line = command_line(pid);
+        let Some(instance) = ids(&line).find(|id| instances.contains(*id)) else {
+            continue;
+        };
+        let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) else {
+            continue;
+        };
+        if mentions(pid, instance) {
+            let process = Process { pid, handle };
+            found.entry(instance.to_owned()).or_default().push(process);
         }
     }
     Ok(found)
@@ -46,11 +61,7 @@ pub(crate) fn of(instance: &str) -> io::Result<Vec<Process>> {
 /// The numbers of the processes of this boot that exist now, and of all that they have started. To be looked at, not to be
 /// signalled.
 pub(crate) fn family(instance: &str) -> io::Result<Vec<Pid>> {
-    let numbers = std::fs::read_dir("/proc")?
-        .flatten()
-        .filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?));
-    let own = rustix::process::getpid();
-    let roots = numbers.filter(|pid| *pid != own && mentions(*pid, instance));
+    let roots = others()?.filter(|pid| mentions(*pid, instance));
     let roots = roots.map(|pid| pid.as_raw_nonzero().get()).collect();
     Ok(with_descendants(roots)
         .into_iter()
@@ -78,12 +89,32 @@ fn with_descendants(roots: BTreeSet<i32>) -> BTreeSet<i32> {
     found
 }
 
-/// Whether one of the words of its command line is, or holds, the instance id. A zombie has no command line.
+/// The numbers of all processes but this one.
+fn others() -> io::Result<impl Iterator<Item = Pid>> {
+    let own = rustix::process::getpid();
+    Ok(std::fs::read_dir("/proc")?
+        .flatten()
+        .filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?))
+        .filter(move |pid| *pid != own))
+}
+
+/// Whether one of the words of its command line is, or holds, the instance id.
 fn mentions(pid: Pid, instance: &str) -> bool {
-    let path = format!("/proc/{}/cmdline", pid.as_raw_nonzero());
-    let line = std::fs::read(path).unwrap_or_default();
-    line.windows(instance.len())
+    command_line(pid)
+        .windows(instance.len())
         .any(|window| window == instance.as_bytes())
+}
+
+/// Empty for a zombie, and for one that is gone.
+fn command_line(pid: Pid) -> Vec<u8> {
+    std::fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default()
+}
+
+/// What in a command line has the form of an instance id.
+fn ids(line: &[u8]) -> impl Iterator<Item = &str> {
+    line.windows(ID)
+        .filter(|window| DASHES.iter().all(|at| window.get(*at) == Some(&b'-')))
+        .filter_map(|window| std::str::from_utf8(window).ok())
 }
 
 /// Kills every process of this boot and waits until none is left; whether that came about in time.
@@ -107,6 +138,28 @@ pub(crate) fn end(instance: &str, patience: Duration) -> io::Result<bool> {
 }
 
 impl Process {
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid.as_raw_nonzero().get().unsigned_abs()
+    }
+
+    /// How long the host had been up when it began. None if it has ended.
+    pub(crate) fn began(&self) -> Option<Duration> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).ok()?;
+        began(&stat, rustix::param::clock_ticks_per_second())
+    }
+
+    pub(crate) fn has_ended(&self) -> io::Result<bool> {
+        self.ended_until(Instant::now())
+    }
+
+    /// Another hold on the same process.
+    pub(crate) fn again(&self) -> io::Result<Self> {
+        Ok(Self {
+            pid: self.pid,
+            handle: self.handle.try_clone()?,
+        })
+    }
+
     /// Blocks until it has ended, or the time is over.
     fn ended_until(&self, until: Instant) -> io::Result<bool> {
         loop {
@@ -130,6 +183,15 @@ impl Process {
     }
 }
 
+/// Field 22 of proc_pid_stat(5), in clock ticks; the name in field 2 may hold anything.
+fn began(stat: &str, ticks_per_second: u64) -> Option<Duration> {
+    let (_, rest) = stat.rsplit_once(')')?;
+    let ticks: u64 = rest.split_ascii_whitespace().nth(19)?.parse().ok()?;
+    Some(Duration::from_millis(
+        ticks.saturating_mul(1000) / ticks_per_second.max(1),
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use std::process::{Child, Command, Stdio};
@@ -138,11 +200,15 @@ mod tests {
 
     fn sleeper(instance: &str) -> Child {
         // Reads until its input ends, which it never does while the child is held.
-        Command::new("sh")
-            .args(["-c", "read line", instance])
+        let mut child = Command::new("sh")
+            .args(["-c", "echo; read line", instance])
             .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
             .spawn()
-            .unwrap()
+            .unwrap();
+        // Until it has its command line: a moment after it has become its program.
+        io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut [0]).unwrap();
+        child
     }
 
     #[test]
@@ -158,5 +224,40 @@ mod tests {
         drop(stranger.stdin.take());
         stranger.wait().unwrap();
         assert!(of(&other).unwrap().is_empty());
+    }
+
+    #[test]
+    fn of_many_boots_each_has_its_own() {
+        let ids: Vec<String> = (0..3).map(|_| uuid::Uuid::new_v4().to_string()).collect();
+        // One has its id in the midst of a word, as pasta's forwards have.
+        let mut children = [sleeper(&ids[0]), sleeper(&format!("--id={},x", ids[1]))];
+        let wanted: HashSet<String> = ids.iter().cloned().collect();
+        let found = of_each(&wanted).unwrap();
+        assert_eq!(found.len(), 2);
+        for (child, id) in children.iter().zip(&ids) {
+            let [process] = found[id].as_slice() else {
+                panic!("{found:?}")
+            };
+            assert_eq!(process.pid(), child.id());
+            assert!(!process.has_ended().unwrap());
+            assert!(process.began().unwrap() > Duration::ZERO);
+        }
+        for child in &mut children {
+            drop(child.stdin.take());
+            child.wait().unwrap();
+        }
+        assert!(
+            found
+                .values()
+                .flatten()
+                .all(|process| process.has_ended().unwrap())
+        );
+    }
+
+    #[test]
+    fn when_a_process_began() {
+        let stat = "7 (a) b) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 250 20";
+        assert_eq!(began(stat, 100), Some(Duration::from_millis(2500)));
+        assert_eq!(began("7 (a) S 1", 100), None);
     }
 }

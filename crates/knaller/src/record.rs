@@ -45,10 +45,40 @@ pub(crate) struct Record {
     /// Whether this boot thawed a template.
     #[serde(default)]
     pub(crate) warm: bool,
+<<<<<<< HEAD
     /// The control group of this boot's processes, where the spec asks for one.
     #[serde(default)]
     pub(crate) cgroup: Option<Group>,
+=======
+    /// When this boot began, by a clock that nobody sets. None if the kernel does not tell.
+    #[serde(default)]
+    pub(crate) moment: Option<Moment>,
+    /// How often a supervisor has started the machine since its user did.
+    #[serde(default)]
+    pub(crate) restarts: u32,
+>>>>>>> db0bcd4 (feat(knaller): machines are adopted, and restarted as their policies say)
     pub(crate) spec: MachineSpec,
+}
+
+/// A moment in the life of the host. Of two of one boot of it, it is plain which was first, whatever its clock was set to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Moment {
+    /// Which boot of the host (/proc/sys/kernel/random/boot_id).
+    pub(crate) boot: String,
+    /// How long it had been up, in milliseconds (`CLOCK_BOOTTIME`).
+    pub(crate) up_ms: u64,
+}
+
+impl Moment {
+    pub(crate) fn now() -> Option<Self> {
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        let up = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let up = std::time::Duration::try_from(up).ok()?;
+        Some(Self {
+            boot: boot.trim().to_owned(),
+            up_ms: u64::try_from(up.as_millis()).ok()?,
+        })
+    }
 }
 
 impl Record {
@@ -70,7 +100,12 @@ impl Record {
             tells: false,
             checked: false,
             warm: false,
+<<<<<<< HEAD
             cgroup: None,
+=======
+            moment: Moment::now(),
+            restarts: 0,
+>>>>>>> db0bcd4 (feat(knaller): machines are adopted, and restarted as their policies say)
             spec,
         }
     }
@@ -93,6 +128,7 @@ impl Record {
         Self {
             created: self.created,
             image: self.image,
+            restarts: self.restarts,
             ..Self::new(self.name, runtime, self.spec)
         }
     }
@@ -184,6 +220,9 @@ mod tests {
         let second = first.clone().again("/run/y".into());
         assert_ne!(first.instance, second.instance);
         assert_eq!((first.created, &first.spec), (second.created, &second.spec));
+        let [one, other] = [first, second].map(|record| record.moment.unwrap());
+        assert_eq!(one.boot, other.boot);
+        assert!(one.up_ms <= other.up_ms);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Ending a machine: asked, told, killed, in that order.
 
+use std::fs::File;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,8 +14,8 @@ use crate::layout::{self, Files};
 use crate::record::Record;
 use crate::ssh::control;
 use crate::{
-    Error, Exit, Name, Result, State, StopOptions, StopOutcome, heal, list, process, runtime_folder, tail,
-    task,
+    Error, Exit, Name, Result, State, StopOptions, StopOutcome, heal, list, process, record, runtime_folder,
+    tail, task,
 };
 
 /// What an orderly end takes beside the command's grace: killing the rest, syncing, unmounting.
@@ -33,6 +34,7 @@ pub(crate) async fn stop(inner: &Arc<Inner>, name: &Name, options: StopOptions) 
         return Err(Error::NotRunning(name.clone()));
     }
     let (files, record) = list::load(inner, name)?;
+    halt(&files, &record)?;
     let grace = options
         .grace
         .unwrap_or(Duration::from_millis(record.spec.stop_grace_ms));
@@ -74,9 +76,20 @@ pub(crate) async fn kill(inner: &Arc<Inner>, name: &Name) -> Result<()> {
         heal::one(inner, name).await?;
         return Err(Error::NotRunning(name.clone()));
     }
+    halt(&files, &record)?;
     end(&record).await?;
     released(&files, &record).await;
     heal::one(inner, name).await
+}
+
+/// Says that somebody wants this boot to end: no supervisor is to take the end for a failure.
+fn halt(files: &Files, record: &Record) -> Result<()> {
+    record::write_private(&files.halted(), record.instance.as_bytes())
+}
+
+/// Whether somebody wanted this boot to end.
+pub(crate) fn is_halted(files: &Files, record: &Record) -> bool {
+    std::fs::read_to_string(files.halted()).is_ok_and(|instance| instance == record.instance)
 }
 
 /// Waits until a boot that has ended counts as ended: a process that the kernel takes down loses its command line, by which
@@ -127,12 +140,27 @@ pub(crate) async fn ended(record: &Record) -> Result<()> {
 pub(crate) async fn wait(inner: &Arc<Inner>, name: &Name) -> Result<Exit> {
     let (files, record) = list::load(inner, name)?;
     // Opened before it ends: a machine that is to be removed on exit may go in the same moment.
-    let console = std::fs::File::open(files.console());
-    ended(&record).await?;
-    released(&files, &record).await;
-    heal::one(inner, name).await?;
-    let console = console.and_then(tail::read).unwrap_or_default();
-    Ok(how(&console, record.tells))
+    let console = File::open(files.console()).ok();
+    over(inner, &files, &record, console.as_ref()).await
+}
+
+/// Waits until nothing is left of a boot, and reads from its console, opened while it ran, how it came to its end.
+pub(crate) async fn over(
+    inner: &Arc<Inner>,
+    files: &Files,
+    record: &Record,
+    console: Option<&File>,
+) -> Result<Exit> {
+    ended(record).await?;
+    released(files, record).await;
+    heal::one(inner, &record.name).await?;
+    let console = console.and_then(|console| tail::read(console).ok());
+    // The file is the next boot's as soon as there is one.
+    let next = Record::load(&files.record()).is_ok_and(|now| now.instance != record.instance);
+    Ok(match console {
+        Some(console) if !next => how(&console, record.tells),
+        _ => Exit::Lost,
+    })
 }
 
 /// How a boot that is over has ended, as far as what is left of the machine tells.
@@ -140,8 +168,7 @@ pub(crate) fn ended_how(inner: &Arc<Inner>, name: &Name) -> Exit {
     let Ok((files, record)) = list::load(inner, name) else {
         return Exit::Lost;
     };
-    let console = std::fs::File::open(files.console()).and_then(tail::read);
-    how(&console.unwrap_or_default(), record.tells)
+    how(&tail::of(&files.console()), record.tells)
 }
 
 /// Removes a machine that does not run.

@@ -1,7 +1,8 @@
 //! The end of a log.
 
 use std::fs::File;
-use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 /// The most bytes that are looked through: a guest can write as much as it likes.
@@ -10,18 +11,28 @@ const MAX_BYTES: u64 = 256 * 1024;
 /// How many lines a person is shown.
 const MAX_LINES: usize = 20;
 
-/// The end of a file that may be large.
-pub(crate) fn read(mut file: File) -> io::Result<String> {
+/// The end of a file that may be large. Several may read the same one at once.
+pub(crate) fn read(file: &File) -> io::Result<String> {
     let length = file.metadata()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(MAX_BYTES)))?;
-    let mut bytes = Vec::new();
-    file.take(MAX_BYTES).read_to_end(&mut bytes)?;
+    let first = length.saturating_sub(MAX_BYTES);
+    let mut bytes = vec![0; usize::try_from(length - first).unwrap_or_default()];
+    let mut there = 0;
+    while let Some(rest) = bytes.get_mut(there..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, first + there as u64) {
+            // It was cut meanwhile.
+            Ok(0) => break,
+            Ok(count) => there += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    bytes.truncate(there);
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// As [`read`]; nothing if there is no such file.
 pub(crate) fn of(path: &Path) -> String {
-    File::open(path).and_then(read).unwrap_or_default()
+    File::open(path).and_then(|file| read(&file)).unwrap_or_default()
 }
 
 /// The last lines that say something.

@@ -3,6 +3,7 @@
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use knaller::{Event, EventKind, Exit};
+use serde::Serialize;
 
 use crate::context::Context;
 use crate::error::CommandError;
@@ -22,12 +23,23 @@ pub(crate) struct EventsArgs {
 
 /// A line each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum Lines {
+pub(super) enum Lines {
     /// For people
     #[default]
     Text,
     /// One JSON object a line
     Json,
+}
+
+impl Lines {
+    /// One thing that happened, as a line; `text` is how people read it.
+    pub(super) fn line<T: Serialize>(self, told: &T, text: fn(&T) -> String) -> Result<String, CommandError> {
+        match self {
+            Self::Text => Ok(text(told)),
+            Self::Json => serde_json::to_string(told)
+                .map_err(|error| CommandError::host("cannot write an event", &error)),
+        }
+    }
 }
 
 impl EventsArgs {
@@ -39,21 +51,12 @@ impl EventsArgs {
                 event = events.next() => event?,
                 signal = signals.next() => return Err(CommandError::Ended(signal)),
             };
-            let line = match self.output {
-                Lines::Text => text(&event),
-                Lines::Json => serde_json::to_string(&event)
-                    .map_err(|error| CommandError::host("cannot write an event", &error))?,
-            };
-            context.ui.print(&line)?;
+            context.ui.print(&self.output.line(&event, text)?)?;
         }
     }
 }
 
 fn text(event: &Event) -> String {
-    let time = Timestamp::from_nanosecond(i128::from(event.time_ns)).map_or_else(
-        |_| String::new(),
-        |time| time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string(),
-    );
     let what = match &event.kind {
         EventKind::Stopped { exit } => format!("stopped ({})", how(exit)),
         EventKind::Renamed { from } => format!("renamed from {from}"),
@@ -66,10 +69,19 @@ fn text(event: &Event) -> String {
         EventKind::Removed => "removed".to_owned(),
         other => format!("{other:?}"),
     };
-    format!("{time} {} {what}", event.name)
+    format!("{} {} {what}", moment(event.time_ns), event.name)
 }
 
-fn how(exit: &Exit) -> String {
+/// Nanoseconds since the Unix epoch; nothing for a time that no calendar has.
+pub(super) fn moment(time_ns: u64) -> String {
+    Timestamp::from_nanosecond(i128::from(time_ns)).map_or_else(
+        |_| String::new(),
+        |time| time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string(),
+    )
+}
+
+/// How a machine ended, in brackets behind that it did.
+pub(super) fn how(exit: &Exit) -> String {
     match exit {
         Exit::Command(exit) => format!("its command ended with {}", exit.shell_code()),
         Exit::Panicked(line) => line.clone(),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use guest_protocol::Exit;
 use guest_protocol::control::{Check, CheckResult, Health, HealthState};
 use jiff::Timestamp;
-use knaller::{Forward, MachineInfo, MachineSpec, Protocol, Root, State};
+use knaller::{Forward, MachineInfo, MachineSpec, Protocol, Restart, Root, State};
 use serde::Serialize;
 
 use crate::ui::human;
@@ -40,6 +40,9 @@ pub(crate) struct MachineView {
     instance: String,
     /// Whether this boot was made of a guest that had been kept.
     warm: bool,
+    restart: Restart,
+    /// How often a supervisor has started it since its user did.
+    restarts: u32,
     kernel: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     details: Option<Details>,
@@ -129,6 +132,8 @@ impl MachineView {
             started: timestamp(info.started),
             instance: info.instance,
             warm: info.warm,
+            restart: info.spec.restart,
+            restarts: info.restarts,
             kernel: info.kernel,
             details,
         }
@@ -145,6 +150,16 @@ impl MachineView {
             Some(HealthState::Healthy) => Cell::new(format!("{} (healthy)", self.state), tone),
             Some(HealthState::Starting) => Cell::new(format!("{} (health: starting)", self.state), tone),
             Some(HealthState::Unhealthy) => Cell::new(format!("{} (unhealthy)", self.state), Tone::Warning),
+        }
+    }
+
+    /// When it is restarted, and how often it was; nothing where it never is.
+    fn policy(&self) -> String {
+        match (self.restart, self.restarts) {
+            (Restart::No, _) => String::new(),
+            (policy, 0) => policy.to_string(),
+            (policy, 1) => format!("{policy}, once so far"),
+            (policy, times) => format!("{policy}, {times} times so far"),
         }
     }
 
@@ -227,6 +242,7 @@ impl Inspected for MachineView {
             ("kernel", self.kernel.as_str().into()),
             ("instance", self.instance.as_str().into()),
             ("start", if self.warm { "warm" } else { "cold" }.into()),
+            ("restart", self.policy().into()),
             ("created", human::moment(self.created).into()),
             ("started", human::moment(self.started).into()),
         ];

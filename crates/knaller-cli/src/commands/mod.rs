@@ -9,6 +9,7 @@ mod events;
 mod exec;
 mod fork;
 mod forward;
+mod generate;
 mod help;
 mod image;
 mod inspect;
@@ -33,6 +34,7 @@ mod ssh_config;
 mod start;
 mod stats;
 mod stop;
+mod supervise;
 mod template;
 mod update;
 mod version;
@@ -71,6 +73,8 @@ pub(crate) enum Command {
     Inspect(inspect::InspectArgs),
     Forward(forward::ForwardArgs),
     Wait(wait::WaitArgs),
+    Supervise(supervise::SuperviseArgs),
+    Generate(generate::GenerateArgs),
     SshConfig(ssh_config::SshConfigArgs),
     Doctor(doctor::DoctorArgs),
     #[command(visible_alias = "images")]
@@ -126,6 +130,8 @@ impl Command {
             Self::Inspect(command) => command.run(context).await.map(|()| 0),
             Self::Forward(command) => command.run(context).await,
             Self::Wait(command) => command.run(context).await,
+            Self::Supervise(command) => command.run(context).await,
+            Self::Generate(command) => command.run(context).await.map(|()| 0),
             Self::SshConfig(command) => command.run(context).await.map(|()| 0),
             Self::Doctor(command) => command.run(context).await,
             Self::Image(command) => Box::pin(command.run(context)).await,

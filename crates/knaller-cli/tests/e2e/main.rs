@@ -13,6 +13,7 @@ mod login;
 mod network;
 mod openssh;
 mod run;
+mod supervise;
 mod systemd;
 mod volumes;
 mod world;

@@ -1,11 +1,14 @@
 //! What happens to a machine between its start and its end.
 
+mod adopt;
 mod events;
 mod pause;
 mod rename;
 mod stats;
 mod update;
 
+pub use adopt::{Adopted, Adoption};
+pub(crate) use adopt::{adopt, adopt_all};
 pub use events::{Event, EventKind, Events};
 pub(crate) use pause::{pause, resume};
 pub(crate) use rename::{follow, is_unfinished, rename};

@@ -11,7 +11,7 @@ use crate::knaller::Inner;
 use crate::layout::Files;
 use crate::start::{self, StartEvent, StartOptions};
 use crate::{
-    Error, Forward, Machine, MachineSpec, Name, Result, Timeline, VolumeSource, heal, task, template,
+    Error, Forward, Machine, MachineSpec, Name, Restart, Result, Timeline, VolumeSource, heal, task, template,
 };
 
 /// What a machine that is made of a snapshot has of its own. All else is as it was when the snapshot was taken.
@@ -89,6 +89,11 @@ pub(super) fn clone_of(held: &Arc<Held>, spec: RestoreSpec) -> Clone {
                 .unwrap_or_else(|| was.forwards.iter().map(anew).collect()),
             labels,
             remove_on_exit: spec.remove_on_exit,
+            restart: if spec.remove_on_exit {
+                Restart::No
+            } else {
+                was.restart
+            },
             ..was.clone()
         },
     }

@@ -7,7 +7,11 @@ use guest_protocol::is_hostname;
 use images::overlay;
 
 use super::volume::check_path;
+<<<<<<< HEAD
 use super::{Forward, InvalidLimits, Kernel, MachineSpec, Network, Root};
+=======
+use super::{Forward, Kernel, MachineSpec, Network, Restart, Root};
+>>>>>>> db0bcd4 (feat(knaller): machines are adopted, and restarted as their policies say)
 
 /// The fewest MiB of memory that a guest boots with.
 const MIN_MEMORY_MIB: u32 = 64;
@@ -68,6 +72,8 @@ pub enum InvalidSpec {
     NeedsDisk,
     #[error("metadata must be a JSON object")]
     Metadata,
+    #[error("a machine that is removed when it has stopped cannot be restarted")]
+    RestartOfRemoved,
     #[error(
         "host name {0:?}: 1 to 64 letters, digits and dashes are possible, with single dots between them and no dash beside a dot or an end"
     )]
@@ -90,6 +96,9 @@ impl MachineSpec {
         }
         if self.boot_timeout_ms == 0 {
             return Err(InvalidSpec::BootTimeout);
+        }
+        if self.remove_on_exit && self.restart != Restart::No {
+            return Err(InvalidSpec::RestartOfRemoved);
         }
         self.check_sources()?;
         self.check_network()?;
@@ -261,6 +270,10 @@ mod tests {
         for (spec, text) in [
             (MachineSpec::new().cpus(0), "0 CPUs"),
             (MachineSpec::new().cpus(33), "33 CPUs"),
+            (
+                MachineSpec::new().remove_on_exit(true).restart(Restart::Always),
+                "cannot be restarted",
+            ),
             (MachineSpec::new().memory_mib(8), "8 MiB"),
             (
                 MachineSpec::new().disk_mib(0),

@@ -11,14 +11,22 @@ use crate::Name;
 
 mod check;
 mod forward;
+<<<<<<< HEAD
 mod limits;
+=======
+mod restart;
+>>>>>>> db0bcd4 (feat(knaller): machines are adopted, and restarted as their policies say)
 mod volume;
 
 pub use check::InvalidSpec;
 pub use forward::{Forward, InvalidForward, Protocol};
 pub use guest_protocol::Init;
+<<<<<<< HEAD
 pub(crate) use limits::open;
 pub use limits::{CpuQuota, CpuSet, InvalidCpus, InvalidLimits, InvalidSlice, Limits, Rate, Slice};
+=======
+pub use restart::{InvalidRestart, Restart};
+>>>>>>> db0bcd4 (feat(knaller): machines are adopted, and restarted as their policies say)
 pub use volume::{InvalidVolume, Volume, VolumeSource};
 
 /// A machine to start. Everything has a default; set what matters and hand it to [`crate::Knaller::start`].
@@ -93,6 +101,8 @@ pub struct MachineSpec {
     pub slice: Option<Slice>,
     /// Whether the machine's folder goes when it has stopped.
     pub remove_on_exit: bool,
+    /// When a supervisor starts the machine again: see [`crate::Knaller::supervise`]. Without one nobody does.
+    pub restart: Restart,
     /// For the caller's own use.
     pub labels: BTreeMap<String, String>,
     /// How long the guest may take from the start of its VMM until SSH answers, in milliseconds; not 0.
@@ -181,6 +191,7 @@ impl Default for MachineSpec {
             limits: Limits::default(),
             slice: None,
             remove_on_exit: false,
+            restart: Restart::No,
             labels: BTreeMap::new(),
             boot_timeout_ms: 60_000,
             stop_grace_ms: 10_000,
@@ -316,6 +327,12 @@ impl MachineSpec {
     #[must_use]
     pub fn remove_on_exit(mut self, remove: bool) -> Self {
         self.remove_on_exit = remove;
+        self
+    }
+
+    #[must_use]
+    pub fn restart(mut self, restart: Restart) -> Self {
+        self.restart = restart;
         self
     }
 

@@ -96,10 +96,11 @@ pub(crate) async fn create(
     Ok((Machine::new(Arc::clone(inner), name), timeline))
 }
 
-/// Starts a machine that exists once more.
+/// Starts a machine that exists once more; `restarts` is how often that was done since its user did it.
 pub(crate) async fn again(
     inner: &Arc<Inner>,
     name: &Name,
+    restarts: u32,
     options: StartOptions,
     observer: &mut (dyn FnMut(StartEvent) + Send),
 ) -> Result<Timeline> {
@@ -112,7 +113,8 @@ pub(crate) async fn again(
         return Err(Error::Running(name.clone()));
     }
     let means = Means::gather(inner, &record.spec, record.image.as_deref()).await?;
-    let record = record.again(files.runtime);
+    let mut record = record.again(files.runtime);
+    record.restarts = restarts;
     clock.host("checks", Duration::ZERO);
     let start = Start {
         inner,

@@ -10,6 +10,7 @@ mod life;
 mod limits;
 mod network;
 mod snapshots;
+mod supervision;
 mod support;
 mod user;
 mod warm;

@@ -1,6 +1,7 @@
 //! `make bench`: every figure is a ratio of two things measured in the same run, so that a busy or slow machine says
 //! nothing false. Medians; the machine is named. The result is `docs/benchmarks.md`.
 
+mod adopt;
 mod bare;
 mod density;
 mod ground;
@@ -27,7 +28,7 @@ struct Part {
     measure: fn(&Ground) -> Result<Vec<Row>>,
 }
 
-const PARTS: [Part; 7] = [
+const PARTS: [Part; 8] = [
     Part {
         name: "start",
         title: "start to SSH against the same QEMU by hand",
@@ -52,6 +53,11 @@ const PARTS: [Part; 7] = [
         name: "density",
         title: "50 idle VMs at once",
         measure: density::measure,
+    },
+    Part {
+        name: "adopt",
+        title: "machines back after their supervisor was killed",
+        measure: adopt::measure,
     },
     Part {
         name: "memory",

@@ -6,6 +6,7 @@ use crate::ui::{Format, inspection, list};
 fn spec() -> MachineSpec {
     MachineSpec::new()
         .memory_mib(512)
+        .restart("on-failure:5".parse().unwrap())
         .forward("0:80".parse().unwrap())
         .command(["httpd", "-f", "-p", "80"])
 }
@@ -22,6 +23,7 @@ fn info(name: &str, state: State, started: u64) -> MachineInfo {
         pid: running.then_some(4711),
         created: 1_790_000_000,
         started,
+        restarts: 3,
         spec: spec(),
         forwards: vec![
             "127.0.0.1:8080:80".parse().unwrap(),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum, ValueHint};
 use clap_complete::engine::ArgValueCandidates;
-use knaller::{Forward, Init, Kernel, MachineSpec, Name, Network, Root, Vmm, Volume};
+use knaller::{Forward, Init, Kernel, MachineSpec, Name, Network, Restart, Root, Vmm, Volume};
 
 use crate::args::environment::EnvironmentArgs;
 use crate::args::limits::LimitOptions;
@@ -58,6 +58,10 @@ pub(crate) struct StartArgs {
     /// Delete the machine when it has stopped
     #[arg(long)]
     rm: bool,
+
+    /// When a supervisor starts the machine again: no, on-failure, on-failure:COUNT, always
+    #[arg(long, value_name = "POLICY", default_value_t, hide_default_value = true, conflicts_with = "rm", add = ArgValueCandidates::new(complete::restarts))]
+    pub(super) restart: Restart,
 
     /// Show how long each phase took
     #[arg(long)]
@@ -250,6 +254,7 @@ impl StartArgs {
         let mut spec = MachineSpec::new();
         spec.name = self.name.clone().or_else(|| self.named.clone());
         spec.remove_on_exit = self.rm;
+        spec.restart = self.restart;
         spec.command.clone_from(&self.command);
         spec.root = match &self.rootfs {
             Some(file) => Root::File(file.clone()),

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use knaller::{Forward, Machine, Name, Protocol, StartEvent};
+use knaller::{Forward, Knaller, Machine, Name, Protocol, Restart, StartEvent};
 use tokio::sync::oneshot;
 
 use super::StartArgs;
@@ -20,9 +20,12 @@ const WORTH_A_LINE: Duration = Duration::from_millis(10);
 /// The voice of one start.
 pub(super) struct Report {
     ui: Ui,
+    knaller: Knaller,
     output: Option<Format>,
     timings: bool,
     stays: bool,
+    /// What was asked for just now; a machine that is started again has been told of.
+    restart: Restart,
     /// What the machine is when all that was asked for is done.
     is: &'static str,
     name: Option<Name>,
@@ -46,9 +49,11 @@ impl Report {
         };
         Self {
             ui: context.ui,
+            knaller: context.knaller.clone(),
             output: arguments.output,
             timings: arguments.timings,
             stays: !arguments.detach && !arguments.no_wait,
+            restart: arguments.restart,
             is: if arguments.no_wait {
                 "boots by itself"
             } else {
@@ -109,6 +114,9 @@ impl Report {
             self.ui.note(timeline.bars(self.ui.note_width()));
         }
         self.ways_in(name, &info.forwards);
+        if self.restart != Restart::No && !self.knaller.is_supervised()? {
+            self.ui.warning(unsupervised(name));
+        }
         let Some(format) = self.output else {
             return Ok(());
         };
@@ -127,6 +135,13 @@ impl Report {
         ways.push(("  stop", format!("{stop} {name}").into()));
         self.ui.note(table::facts(ways, self.ui.note_width()));
     }
+}
+
+/// A policy alone starts nothing.
+fn unsupervised(name: &Name) -> String {
+    format!(
+        "nobody starts {name} again yet: run `knaller supervise`, or give the unit of `knaller generate systemd {name}` to systemd"
+    )
 }
 
 /// Where a port of the host leads to: `127.0.0.1:8080 -> 80`.
