@@ -104,25 +104,16 @@ pub use forwarding::Forwarding;
 pub use image::{ImageEvent, ImageObserver};
 pub use info::{MachineInfo, State};
 pub use knaller::Knaller;
-<<<<<<< HEAD
-pub use life::{Change, Event, EventKind, Events, Stats, Traffic, Update, Updated, Usage};
-=======
-pub use life::{Adopted, Adoption, Event, EventKind, Events, Stats, Traffic, Usage};
->>>>>>> db0bcd4 (feat(knaller): machines are adopted, and restarted as their policies say)
+pub use life::{Adopted, Adoption, Change, Event, EventKind, Events, Stats, Traffic, Update, Updated, Usage};
 pub use logs::{LogSource, Logs};
 pub use machine::{Machine, StopOptions, StopOutcome};
 pub use name::{InvalidName, MAX_LEN as MAX_NAME_LEN, Name};
 pub use options::{Options, Paths, Programs};
 pub use snapshot::{RestoreSpec, SnapshotInfo, SnapshotOptions, Taken};
 pub use spec::{
-<<<<<<< HEAD
-    CpuQuota, CpuSet, Forward, Init, InvalidCpus, InvalidForward, InvalidLimits, InvalidSlice, InvalidSpec,
-    InvalidVolume, Kernel, Limits, MachineSpec, Network, Protocol, Rate, Root, Slice, Vmm, Volume,
-    VolumeSource,
-=======
-    Forward, Init, InvalidForward, InvalidRestart, InvalidSpec, InvalidVolume, Kernel, MachineSpec, Network,
-    Protocol, Restart, Root, Vmm, Volume, VolumeSource,
->>>>>>> db0bcd4 (feat(knaller): machines are adopted, and restarted as their policies say)
+    CpuQuota, CpuSet, Forward, Init, InvalidCpus, InvalidForward, InvalidLimits, InvalidRestart,
+    InvalidSlice, InvalidSpec, InvalidVolume, Kernel, Limits, MachineSpec, Network, Protocol, Rate, Restart,
+    Root, Slice, Vmm, Volume, VolumeSource,
 };
 pub use start::{Side, StartEvent, StartOptions, Step, Timeline, Wait};
 pub use supervise::{Supervised, SupervisedKind, Supervisor};

@@ -45,18 +45,15 @@ pub(crate) struct Record {
     /// Whether this boot thawed a template.
     #[serde(default)]
     pub(crate) warm: bool,
-<<<<<<< HEAD
     /// The control group of this boot's processes, where the spec asks for one.
     #[serde(default)]
     pub(crate) cgroup: Option<Group>,
-=======
     /// When this boot began, by a clock that nobody sets. None if the kernel does not tell.
     #[serde(default)]
     pub(crate) moment: Option<Moment>,
     /// How often a supervisor has started the machine since its user did.
     #[serde(default)]
     pub(crate) restarts: u32,
->>>>>>> db0bcd4 (feat(knaller): machines are adopted, and restarted as their policies say)
     pub(crate) spec: MachineSpec,
 }
 
@@ -100,12 +97,9 @@ impl Record {
             tells: false,
             checked: false,
             warm: false,
-<<<<<<< HEAD
             cgroup: None,
-=======
             moment: Moment::now(),
             restarts: 0,
->>>>>>> db0bcd4 (feat(knaller): machines are adopted, and restarted as their policies say)
             spec,
         }
     }

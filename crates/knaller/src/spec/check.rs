@@ -7,11 +7,7 @@ use guest_protocol::is_hostname;
 use images::overlay;
 
 use super::volume::check_path;
-<<<<<<< HEAD
-use super::{Forward, InvalidLimits, Kernel, MachineSpec, Network, Root};
-=======
-use super::{Forward, Kernel, MachineSpec, Network, Restart, Root};
->>>>>>> db0bcd4 (feat(knaller): machines are adopted, and restarted as their policies say)
+use super::{Forward, InvalidLimits, Kernel, MachineSpec, Network, Restart, Root};
 
 /// The fewest MiB of memory that a guest boots with.
 const MIN_MEMORY_MIB: u32 = 64;

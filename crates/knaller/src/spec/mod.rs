@@ -11,22 +11,16 @@ use crate::Name;
 
 mod check;
 mod forward;
-<<<<<<< HEAD
 mod limits;
-=======
 mod restart;
->>>>>>> db0bcd4 (feat(knaller): machines are adopted, and restarted as their policies say)
 mod volume;
 
 pub use check::InvalidSpec;
 pub use forward::{Forward, InvalidForward, Protocol};
 pub use guest_protocol::Init;
-<<<<<<< HEAD
 pub(crate) use limits::open;
 pub use limits::{CpuQuota, CpuSet, InvalidCpus, InvalidLimits, InvalidSlice, Limits, Rate, Slice};
-=======
 pub use restart::{InvalidRestart, Restart};
->>>>>>> db0bcd4 (feat(knaller): machines are adopted, and restarted as their policies say)
 pub use volume::{InvalidVolume, Volume, VolumeSource};
 
 /// A machine to start. Everything has a default; set what matters and hand it to [`crate::Knaller::start`].
