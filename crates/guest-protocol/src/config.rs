@@ -128,7 +128,7 @@ pub struct Disk {
 }
 
 /// The guest's only network interface and its name servers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Network {
     pub interfaces: Vec<Interface>,

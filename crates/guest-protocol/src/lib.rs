@@ -8,6 +8,7 @@
 //! guest                                host
 //!   | -- Hello ------------------------> |   first frame of every connection
 //!   | -- Settled ----------------------> |   only while there is no answer
+//!   | <----------------- Prepare ------- |   only of a guest that becomes a template, which settles once more
 //!   | <------------------ Config ------- |   once in the life of a VM's boot
 //!   | <------------------ Refused ------ |   to every later taker
 //!   | -- Listening --------------------> |   the SSH listeners are open

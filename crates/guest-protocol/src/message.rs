@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use crate::{Config, Init, Renewal};
+use crate::{Config, Init, Interface, Renewal};
 
 /// What the guest sends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -9,7 +9,8 @@ pub enum GuestMessage {
     /// First frame of a connection: asks for the config, or for a renewal of it.
     Hello(Hello),
     /// Every module is loaded and their devices are there: nothing will happen in the guest until it is answered. Said once on
-    /// each connection that has had no answer by then. A template is made of a guest that has come so far.
+    /// each connection that has had no answer by then, and once more when what [`HostMessage::Prepare`] asks for is done. A
+    /// template is made of a guest that has come so far.
     Settled {
         /// When it had come so far, microseconds since the guest's kernel started.
         uptime_us: u64,
@@ -87,6 +88,9 @@ impl Exit {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum HostMessage {
+    /// Said to a guest that has settled and is to be made a template: every machine that is made of it will have these
+    /// interfaces, and they can be set up now. One whose config says otherwise changes them again.
+    Prepare { interfaces: Vec<Interface> },
     /// The answer to the first hello.
     Config(Box<Config>),
     /// The answer to a hello that asks for renewal, in a machine made from another's snapshot.

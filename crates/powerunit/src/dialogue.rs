@@ -10,7 +10,7 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use guest_protocol::frame::{self, Decoder};
-use guest_protocol::{CONFIG_PORT, Config, GuestMessage, HOST_CID, Hello, HostMessage, VERSION};
+use guest_protocol::{CONFIG_PORT, Config, GuestMessage, HOST_CID, Hello, HostMessage, Interface, VERSION};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
@@ -135,7 +135,10 @@ impl Dialogue {
 
     /// From now on nothing happens in the guest but this dialogue, which every host hears that has not answered by then.
     pub(crate) fn settle(&mut self) {
-        self.settled_us.get_or_insert_with(uptime_us);
+        self.settled_us = Some(uptime_us());
+        if let State::Asked(question) = &mut self.state {
+            question.settled = false;
+        }
     }
 
     pub(crate) fn is_settled(&self) -> bool {
@@ -250,10 +253,19 @@ impl Question {
     }
 }
 
-/// The config, if the host's answer is one of this version.
-pub(crate) fn config(answer: HostMessage) -> Result<Box<Config>, Refusal> {
+/// What a guest that asks for its config may be told.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    Config(Box<Config>),
+    /// It is to set up what it can until the config comes.
+    Prepare(Vec<Interface>),
+}
+
+/// The host's answer to a guest that asks for its config, if it is one, and of this version.
+pub(crate) fn answer(answer: HostMessage) -> Result<Answer, Refusal> {
     match answer {
-        HostMessage::Config(config) if config.version == VERSION => Ok(config),
+        HostMessage::Prepare { interfaces } => Ok(Answer::Prepare(interfaces)),
+        HostMessage::Config(config) if config.version == VERSION => Ok(Answer::Config(config)),
         HostMessage::Config(config) => Err(Refusal::Version { host: config.version }),
         _ => Err(Refusal::Unasked),
     }

@@ -18,6 +18,8 @@ use crate::machine::Root;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Notice {
+    /// The config is there: what a worker that was started without one waits for.
+    Config,
     Root(Root),
     /// Whether the entrypoint runs, and how it ended if it did.
     Entrypoint {

@@ -3,7 +3,8 @@
 //! The invariant: it starts in the initramfs and stays there until PID 1 says that the root is up; then its root becomes
 //! PID 1's, before any session is let through.
 
-use std::io::{Error, ErrorKind, Result};
+use std::fs::File;
+use std::io::{Error, ErrorKind, Read as _, Result, Seek as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use guest_protocol::control::{Reply, Request};
+use guest_protocol::frame::MAX_BODY;
 use guest_protocol::{Config, Exit, Init, Renewal};
 use rustix::fs::{Mode, OFlags};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
@@ -35,11 +37,19 @@ const LINGER: Duration = Duration::from_millis(50);
 pub(crate) struct Inheritance {
     pub(crate) link: StdStream,
     pub(crate) listeners: Vec<Listener>,
-    pub(crate) config: Arc<Config>,
+    pub(crate) config: Source,
     /// When PID 1 began, microseconds since the kernel's start.
     pub(crate) init_us: u64,
     /// The folder of the first root: a way to what is mounted there alone.
     pub(crate) initramfs: OwnedFd,
+}
+
+/// Where a worker has the config from.
+#[derive(Debug)]
+pub(crate) enum Source {
+    Known(Arc<Config>),
+    /// It is not there yet. Once [`Notice::Config`] has come it is in this file, as JSON.
+    Awaited(File),
 }
 
 /// The worker's whole life, in a process that was forked a moment ago. Nothing of PID 1's may run in it, not even by unwinding.
@@ -76,6 +86,14 @@ async fn serve(inheritance: Inheritance) -> Result<()> {
         initramfs,
     } = inheritance;
     let (reader, writer) = UnixStream::from_std(link)?.into_split();
+    let mut notices = BufReader::new(reader).lines();
+    let config = match config {
+        Source::Known(config) => config,
+        Source::Awaited(file) => match await_config(&mut notices, file).await? {
+            Some(config) => config,
+            None => return Ok(()),
+        },
+    };
     let (root, root_seen) = watch::channel(Root::Pending);
     let (calls, asked) = mpsc::channel(8);
     let mut settings = ssh::Settings::new(&config.host_key, &config.authorized_keys).map_err(Error::other)?;
@@ -98,7 +116,7 @@ async fn serve(inheritance: Inheritance) -> Result<()> {
         network: config.network.clone(),
     };
     let view = View {
-        notices: BufReader::new(reader).lines(),
+        notices,
         init: Some(writer),
         asked_to_end: false,
         asked,
@@ -117,6 +135,21 @@ async fn serve(inheritance: Inheritance) -> Result<()> {
         () = view.keep() => Ok(()),
         served = served => served,
     }
+}
+
+/// The config, once it is there; `None` if it never comes.
+async fn await_config(
+    notices: &mut Lines<BufReader<OwnedReadHalf>>,
+    mut file: File,
+) -> Result<Option<Arc<Config>>> {
+    match notices.next_line().await? {
+        Some(line) if matches!(serde_json::from_str(&line), Ok(Notice::Config)) => {}
+        _ => return Ok(None),
+    }
+    file.rewind()?;
+    let mut json = Vec::new();
+    file.take(MAX_BODY as u64).read_to_end(&mut json)?;
+    Ok(Some(Arc::new(serde_json::from_slice(&json)?)))
 }
 
 /// The worker's end of the link, and what it has learnt there.
@@ -195,7 +228,8 @@ impl View {
                 self.ending.notify_one();
                 self.health.stop();
             }
-            Notice::Stop => {}
+            // The first is waited for elsewhere, and there is no second.
+            Notice::Stop | Notice::Config => {}
         }
     }
 

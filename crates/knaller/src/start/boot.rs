@@ -456,7 +456,7 @@ impl Start<'_> {
         place.signs.start();
         configure::go(client).await.map_err(refused)?;
         self.clock.host("boot", since);
-        match dialogue::settled(place.listener, &self.clock).await {
+        match dialogue::settled(place.listener, &self.clock, &way::interfaces(&self.means)).await {
             Ok(None) => {}
             Ok(Some(end)) => return self.ended(place, Ok(end)).await,
             Err(error) => return self.ended(place, Err(error)).await,

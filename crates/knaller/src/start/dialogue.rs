@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use guest_protocol::frame::{self, Decoder};
-use guest_protocol::{Exit, GuestMessage, Hello, HostMessage, VERSION};
+use guest_protocol::{Exit, GuestMessage, Hello, HostMessage, Interface, VERSION};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
@@ -34,21 +34,35 @@ pub(super) enum End {
     Version(u16),
 }
 
-/// Waits until the guest has come to ask and has said that nothing else will happen in it: the moment to keep it. Its
-/// connection does not outlive that; it asks anew.
-pub(super) async fn settled(listener: &UnixListener, clock: &Clock<'_>) -> io::Result<Option<End>> {
+/// Waits until the guest has come to ask and has said that nothing else will happen in it, has it set up `interfaces`, and
+/// waits until it has said so again: the moment to keep it. Its connection does not outlive that; it asks anew.
+pub(super) async fn settled(
+    listener: &UnixListener,
+    clock: &Clock<'_>,
+    interfaces: &[Interface],
+) -> io::Result<Option<End>> {
+    let prepare = HostMessage::Prepare {
+        interfaces: interfaces.to_vec(),
+    };
+    let prepare = frame::encode(&prepare).map_err(io::Error::other)?;
     loop {
         let (mut guest, hello) = match asked(listener).await? {
             Ok(Come { guest, hello }) => (guest, hello),
             Err(end) => return Ok(Some(end)),
         };
         note_arrival(clock, &hello);
-        match guest.message().await {
-            Ok(GuestMessage::Settled { .. }) => {
-                clock.guest("settled", Duration::ZERO);
+        let prepared = async {
+            guest.settled().await?;
+            clock.guest("settled", Duration::ZERO);
+            guest.send(&prepare).await?;
+            guest.settled().await
+        };
+        match prepared.await {
+            Ok(()) => {
+                clock.guest("prepared", Duration::ZERO);
                 return Ok(None);
             }
-            Ok(other) => return Err(io::Error::other(format!("not settled: {other:?}"))),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(error),
             Err(error) => tracing::debug!(%error, "the guest hung up before it had settled"),
         }
     }
@@ -169,7 +183,7 @@ fn set_clock(answer: &mut HostMessage, now: u64) {
         HostMessage::Config(config) => config.clock_ns = now,
         HostMessage::Renew(renewal) => renewal.clock_ns = now,
         HostMessage::Unchanged { clock_ns } => *clock_ns = now,
-        HostMessage::Refused { .. } => {}
+        HostMessage::Prepare { .. } | HostMessage::Refused { .. } => {}
     }
 }
 
@@ -209,6 +223,16 @@ impl Conversation {
         match self.message().await? {
             GuestMessage::Hello(hello) => Ok(hello),
             other => Err(io::Error::other(format!("not a hello: {other:?}"))),
+        }
+    }
+
+    async fn settled(&mut self) -> io::Result<()> {
+        match self.message().await? {
+            GuestMessage::Settled { .. } => Ok(()),
+            other => Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("not settled: {other:?}"),
+            )),
         }
     }
 

@@ -83,6 +83,15 @@ fn entropy() -> Result<String> {
 
 fn network(ipv6: bool) -> Network {
     let resolver = dns::of_host(ipv6);
+    Network {
+        interfaces: vec![interface(ipv6)],
+        dns: resolver.servers,
+        search: resolver.search,
+    }
+}
+
+/// The same for every machine.
+pub(super) fn interface(ipv6: bool) -> Interface {
     let v4 = (
         IpAddr::V4(GUEST_V4),
         PREFIX_V4,
@@ -110,11 +119,7 @@ fn network(ipv6: bool) -> Network {
             gateway,
         });
     }
-    Network {
-        interfaces: vec![interface],
-        dns: resolver.servers,
-        search: resolver.search,
-    }
+    interface
 }
 
 #[cfg(test)]

@@ -11,16 +11,18 @@ use firecracker_api::models::{
     MemoryBackend, MemoryBackendType, PartialDrive, SnapshotCreateParams, SnapshotLoadParams, SnapshotType,
     VmState,
 };
+use guest_protocol::Interface;
 
 use super::configure::{BOOT_ARGS, DEVICES};
 use super::disks::{self, Disk};
+use super::guest;
 use super::limits;
 use super::means::Means;
 use crate::knaller::Inner;
 use crate::layout;
 use crate::snapshot::Held;
 use crate::template::{Drive, Found, Maker, Program, Shape, Template, Templates, host};
-use crate::{Error, MachineSpec, Network, Paths, Result, task};
+use crate::{Error, MachineSpec, Paths, Result, task};
 
 /// How a guest comes to wait for its config.
 #[derive(Debug)]
@@ -74,12 +76,21 @@ fn shape(means: &Means, spec: &MachineSpec) -> Result<Shape> {
         cpus: spec.cpus,
         memory_mib: spec.memory_mib,
         drives: disks::layout(spec),
-        network: spec.network == Network::Pasta,
+        interfaces: interfaces(means),
         metadata: spec.metadata.is_some(),
         devices: DEVICES,
         cpu,
         boot,
     })
+}
+
+/// What a guest is to have set up when it is kept.
+pub(super) fn interfaces(means: &Means) -> Vec<Interface> {
+    let pasta = means.pasta.as_ref();
+    pasta
+        .map(|pasta| guest::interface(pasta.ipv6))
+        .into_iter()
+        .collect()
 }
 
 /// The drives of a guest that is to be kept: blanks.

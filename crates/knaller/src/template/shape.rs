@@ -4,6 +4,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
+use guest_protocol::Interface;
 use images::oci::Digest;
 use serde::{Deserialize, Serialize};
 
@@ -23,8 +24,8 @@ pub(crate) struct Shape {
     pub(crate) memory_mib: u32,
     /// In the order of their attachment.
     pub(crate) drives: Vec<Drive>,
-    /// Whether there is an interface.
-    pub(crate) network: bool,
+    /// The guest's interfaces, which are set up.
+    pub(crate) interfaces: Vec<Interface>,
     /// Whether the VMM serves metadata on it.
     pub(crate) metadata: bool,
     /// Which devices every machine has.
@@ -109,7 +110,7 @@ mod tests {
                 id: "base".into(),
                 read_only: true,
             }],
-            network: true,
+            interfaces: Vec::new(),
             metadata: false,
             devices: 1,
             cpu: "x".into(),

@@ -174,7 +174,7 @@ impl Templates {
                     cpus: shape.cpus,
                     memory_mib: shape.memory_mib,
                     drives: shape.drives.len(),
-                    network: shape.network,
+                    network: !shape.interfaces.is_empty(),
                     size: folder::size(&folder),
                     used: last
                         .duration_since(SystemTime::UNIX_EPOCH)

@@ -61,7 +61,7 @@ pub(super) fn ask(init_us: u64, patience: Duration, mut cancelled: &UnixStream) 
             let answer = match answer {
                 HostMessage::Renew(renewal) => Answer::Renew(renewal),
                 HostMessage::Unchanged { clock_ns } => Answer::Unchanged { clock_ns },
-                HostMessage::Config(_) | HostMessage::Refused { .. } => {
+                HostMessage::Prepare { .. } | HostMessage::Config(_) | HostMessage::Refused { .. } => {
                     return Err(NoAnswer::Refusal(Refusal::Unasked));
                 }
             };

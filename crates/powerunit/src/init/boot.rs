@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use guest_protocol::{Config, Exit, Init as Who, Root, SSH_PORT};
+use guest_protocol::{Config, Exit, Init as Who, Interface, Network, Root, SSH_PORT};
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::MountFlags;
 use rustix::process::{Resource, Rlimit};
@@ -24,7 +24,7 @@ use super::supervise::SIGNALS;
 use super::{Init, entropy, entrypoint, handover, mounts, names, network, root, switch, uevent, volumes};
 use crate::clock::{self, uptime_us};
 use crate::console::{self, chain};
-use crate::dialogue::{self, Dialogue, Purpose};
+use crate::dialogue::{self, Answer, Dialogue, Purpose};
 use crate::listen::Listener;
 use crate::ssh::Settings;
 use crate::sys;
@@ -77,12 +77,8 @@ impl Init {
             Err(end) => return Some(end),
         };
         self.open(&config);
-        self.load_until(&mut modules, || network::has_devices(config.network.as_ref()));
-        if let Err(end) = self.wait_until(|| network::is_settled(config.network.as_ref())) {
+        if let Err(end) = self.set_up_network(&mut modules, config.network.as_ref()) {
             return Some(end);
-        }
-        for e in network::set_up(config.network.as_ref()) {
-            self.report.warning("network", &e);
         }
         self.report.phase("network up");
         self.load_until(&mut modules, || root::can_mount(&config.root, &config.volumes));
@@ -179,11 +175,16 @@ impl Init {
         let mut dialogue = Dialogue::new(self.init_us, Purpose::Config);
         loop {
             let answer = dialogue.advance().and_then(|answer| {
-                let config = answer.map(|(answer, host)| Ok((dialogue::config(answer)?, host)));
-                config.transpose()
+                let answer = answer.map(|(answer, host)| Ok((dialogue::answer(answer)?, host)));
+                answer.transpose()
             });
             match answer {
-                Ok(Some((config, host))) => {
+                Ok(Some((Answer::Prepare(interfaces), _))) => {
+                    self.prepare_network(interfaces);
+                    dialogue.settle();
+                    continue;
+                }
+                Ok(Some((Answer::Config(config), host))) => {
                     self.report.connect(host);
                     self.report.phase("config received");
                     let config = Arc::<Config>::from(config);
@@ -219,9 +220,48 @@ impl Init {
     fn settle(&mut self) {
         switch::free_modules();
         self.listen();
+        if let Err(e) = self.prepare_worker() {
+            self.report.warning("ssh", &e);
+        }
         for e in network::set_up(None) {
             self.report.warning("network", &e);
         }
+        for mount in mounts::KERNEL {
+            if let Err(e) = mounts::apply(&mount) {
+                self.report.warning("mounts", &e);
+            }
+        }
+    }
+
+    /// Sets up what every machine will have that is made of this guest.
+    fn prepare_network(&mut self, interfaces: Vec<Interface>) {
+        let network = Network {
+            interfaces,
+            ..Network::default()
+        };
+        let errors = network::set_up(Some(&network));
+        // What failed is tried again, and reported, where it is meant in earnest.
+        if errors.is_empty() {
+            self.prepared = Some(network);
+        }
+    }
+
+    fn set_up_network(&mut self, modules: &mut Queue, wanted: Option<&Network>) -> Result<(), Event> {
+        let prepared = self.prepared.take();
+        let interfaces = |network: Option<&Network>| network.map_or(Vec::new(), |n| n.interfaces.clone());
+        if prepared.is_some() && interfaces(prepared.as_ref()) == interfaces(wanted) {
+            return Ok(());
+        }
+        self.load_until(modules, || network::has_devices(wanted));
+        self.wait_until(|| network::is_settled(wanted))?;
+        let errors = match wanted {
+            Some(wanted) if prepared.is_some() => network::renew(prepared.as_ref(), wanted),
+            _ => network::set_up(wanted),
+        };
+        for e in errors {
+            self.report.warning("network", &e);
+        }
+        Ok(())
     }
 
     /// Opens the SSH server's sockets, if they are not open yet.

@@ -23,13 +23,16 @@ mod switch;
 mod uevent;
 mod volumes;
 
+use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use guest_protocol::control::Health;
-use guest_protocol::{Config, Exit, Init as Who, Renewal};
+use guest_protocol::{Config, Exit, Init as Who, Network, Renewal};
+use rustix::fs::MemfdFlags;
+use rustix::process::Pid;
 
 use crate::clock::uptime_us;
 use crate::console::{chain, say};
@@ -39,7 +42,7 @@ use crate::listen::Listener;
 use crate::machine::Root;
 use crate::report::Report;
 use crate::sys;
-use crate::worker::{self, Inheritance};
+use crate::worker::{self, Inheritance, Source};
 use keeper::Keeper;
 use life::{Event, Life};
 use modules::Queue;
@@ -59,6 +62,10 @@ struct Init {
     /// When PID 1 began, microseconds since the kernel's start.
     init_us: u64,
     listeners: Vec<Listener>,
+    /// What was set up of the network before there was a config.
+    prepared: Option<Network>,
+    /// A worker that waits for the config.
+    waiting: Option<Waiting>,
     worker: Keeper,
     root: Root,
     /// The initramfs, once something else is the root.
@@ -71,6 +78,23 @@ struct Init {
     ready_us: Option<u64>,
     /// Modules that nobody waits for.
     leftover: Option<Queue>,
+}
+
+/// A worker that was started before there was a config.
+#[derive(Debug)]
+struct Waiting {
+    pid: Pid,
+    link: Link,
+    /// Where it looks for the config.
+    config: File,
+}
+
+impl Waiting {
+    fn tell(mut self, config: &Config) -> std::io::Result<(Pid, Link)> {
+        serde_json::to_writer(&self.config, config)?;
+        self.link.send(&Notice::Config)?;
+        Ok((self.pid, self.link))
+    }
 }
 
 /// Runs the machine until it goes off. To be called by PID 1, before any thread is made.
@@ -112,27 +136,41 @@ impl Init {
         })
     }
 
-    /// Forks a worker, and plans the next attempt if that fails.
+    /// Starts a worker, and plans the next attempt if that fails.
     fn start_worker(&mut self) {
         let Some(config) = self.config.clone() else { return };
-        if let Err(e) = self.fork_worker(config) {
-            self.report.warning("ssh", &e);
-            self.worker.not_started(Instant::now());
-        }
-    }
-
-    fn fork_worker(&mut self, config: Arc<Config>) -> std::io::Result<()> {
-        let (link, theirs) = Link::pair()?;
-        let initramfs = self.initramfs()?;
-        // SAFETY: PID 1 has one thread, as `run` demands, and makes no other.
-        match unsafe { sys::fork() }? {
-            Some(pid) => {
+        let started = match self.waiting.take() {
+            Some(waiting) => waiting.tell(&config),
+            None => self.fork_worker(Source::Known(config)),
+        };
+        match started {
+            Ok((pid, link)) => {
                 let mut notices = vec![Notice::Root(self.root.clone()), self.entrypoint_notice()];
                 notices.extend(self.health.clone().map(Notice::Health));
                 notices.extend(self.ready_us.map(|since_us| Notice::Ready { since_us }));
                 self.worker.started(pid, link, &notices);
-                Ok(())
             }
+            Err(e) => {
+                self.report.warning("ssh", &e);
+                self.worker.not_started(Instant::now());
+            }
+        }
+    }
+
+    /// Starts the first worker before there is a config.
+    fn prepare_worker(&mut self) -> std::io::Result<()> {
+        let config = File::from(rustix::fs::memfd_create(c"config", MemfdFlags::CLOEXEC)?);
+        let (pid, link) = self.fork_worker(Source::Awaited(config.try_clone()?))?;
+        self.waiting = Some(Waiting { pid, link, config });
+        Ok(())
+    }
+
+    fn fork_worker(&mut self, config: Source) -> std::io::Result<(Pid, Link)> {
+        let (link, theirs) = Link::pair()?;
+        let initramfs = self.initramfs()?;
+        // SAFETY: PID 1 has one thread, as `run` demands, and makes no other.
+        match unsafe { sys::fork() }? {
+            Some(pid) => Ok((pid, link)),
             None => {
                 // Only PID 1 speaks with the host, which must see the stream end when PID 1 closes it.
                 self.report.disconnect();

@@ -70,8 +70,8 @@ pub(super) const EARLY: [Mount; 3] = [
 /// The group `tty` of every distribution.
 const DEVPTS_OPTIONS: &str = "gid=5,mode=620,ptmxmode=666";
 
-/// Mounted in the root file system. Options are those of systemd, so that it takes them for its own.
-const LATE: [Mount; 5] = [
+/// Mounted inside the early ones, with which they move. Options are those of systemd, so that it takes them for its own.
+pub(super) const KERNEL: [Mount; 4] = [
     Mount {
         filesystem: "devpts",
         target: "/dev/pts",
@@ -90,7 +90,6 @@ const LATE: [Mount; 5] = [
         flags: NO_FILES_OF_USERS,
         options: "",
     },
-    RUN,
     Mount {
         filesystem: "cgroup2",
         target: "/sys/fs/cgroup",
@@ -124,9 +123,20 @@ const LINKS: [(&str, &str); 5] = [
 /// Folders that any user may write to, each its own files. `/run/lock` is new with every `/run`.
 const SHARED_FOLDERS: [&str; 3] = ["/tmp", "/var/tmp", "/run/lock"];
 
-/// What is mounted in the root file system; with a `/tmp` of its own for one that has nothing to write to.
+/// What is not mounted yet when the root file system is there; with a `/tmp` of its own for one that has nothing to write to.
 pub(super) fn late(tmp: bool) -> impl Iterator<Item = Mount> {
-    LATE.into_iter().chain(tmp.then_some(TMP))
+    let kernel = KERNEL.into_iter().filter(|mount| !is_mounted(mount.target));
+    kernel.chain([RUN]).chain(tmp.then_some(TMP))
+}
+
+/// Whether the folder is another file system than its parent.
+fn is_mounted(target: &str) -> bool {
+    let device = |path: &Path| rustix::fs::stat(path).map(|stat| stat.st_dev);
+    let target = Path::new(target);
+    match (device(target), target.parent().map(device)) {
+        (Ok(own), Some(Ok(parents))) => own != parents,
+        _ => false,
+    }
 }
 
 /// Mounts `mount`, making its folder where there is none.

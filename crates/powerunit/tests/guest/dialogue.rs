@@ -1,6 +1,6 @@
 //! The boot dialogue, from the guest's end.
 
-use guest_protocol::{GuestMessage, VERSION};
+use guest_protocol::{GuestMessage, Interface, Network, VERSION};
 use testkit::Sandbox;
 
 use crate::guest::{Answer, Guest, Plan};
@@ -67,6 +67,41 @@ fn a_guest_that_waits_says_when_nothing_else_is_left_to_do() {
     };
     let loaded = time("fuse: init: ") - (time("mark: ") - time("now: "));
     assert!(loaded * 1e6 < root_up as f64, "{root_up}: {console}");
+}
+
+/// What is prepared in vain is not a guest's trouble until its config asks for it.
+#[test]
+fn a_guest_that_is_prepared_settles_again() {
+    let sandbox = Sandbox::new();
+    let mut plan = initramfs();
+    let interface = Interface {
+        name: "eth0".into(),
+        mac: String::new(),
+        addresses: vec!["192.0.2.2/24".into()],
+        routes: Vec::new(),
+        mtu: None,
+    };
+    plan.config.network = Some(Network {
+        interfaces: vec![interface.clone()],
+        ..Network::default()
+    });
+    let config = Box::new(plan.config.clone());
+    let mut guest = Guest::start_with(&sandbox, &plan, move |_| {
+        Answer::Prepare(vec![interface.clone()], config.clone())
+    });
+    let mut order = Vec::new();
+    guest.wait(|message| {
+        order.push(match message {
+            GuestMessage::Hello(_) => "hello",
+            GuestMessage::Settled { .. } => "settled",
+            GuestMessage::Warning { step, .. } if step == "network" => "network",
+            GuestMessage::Ready(_) => "ready",
+            _ => return None,
+        });
+        (order.last() == Some(&"ready")).then_some(())
+    });
+    assert_eq!(order, ["hello", "settled", "settled", "network", "ready"]);
+    assert!(guest.ssh_banner().starts_with("SSH-2.0-"));
 }
 
 #[test]

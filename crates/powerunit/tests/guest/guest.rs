@@ -11,7 +11,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use guest_protocol::frame::{self, Decoder};
-use guest_protocol::{Config, Entrypoint, Exit, GuestMessage, HostMessage, Ready, Renewal, Root, VERSION};
+use guest_protocol::{
+    Config, Entrypoint, Exit, GuestMessage, HostMessage, Interface, Ready, Renewal, Root, VERSION,
+};
 use images::Task;
 use images::bundle::{Bundle, KernelStore, Source};
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -297,6 +299,8 @@ pub(crate) enum Answer {
     Config(Box<Config>),
     /// As soon as the guest has settled.
     Later(Box<Config>),
+    /// These interfaces are to be set up when the guest has settled, and the config comes when it has done so again.
+    Prepare(Vec<Interface>, Box<Config>),
     HangUpLater,
     Renew(Box<Renewal>),
     /// With the wall clock set to that.
@@ -331,11 +335,15 @@ fn converse(mut stream: UnixStream, said: &Sender<GuestMessage>, mut answer: imp
                 answered = Some(answer());
             }
             let now = match &answered {
-                Some(Answer::Later(_) | Answer::HangUpLater) => settled,
+                Some(Answer::Later(_) | Answer::Prepare(..) | Answer::HangUpLater) => settled,
                 _ => asks,
             };
             let reply = match answered.take_if(|_| now) {
                 Some(Answer::Config(config) | Answer::Later(config)) => HostMessage::Config(config),
+                Some(Answer::Prepare(interfaces, config)) => {
+                    answered = Some(Answer::Later(config));
+                    HostMessage::Prepare { interfaces }
+                }
                 Some(Answer::Refuse(reason)) => HostMessage::Refused {
                     reason: reason.into(),
                 },

@@ -34,7 +34,7 @@ fn shape(memory_mib: u32) -> Shape {
             id: "base".into(),
             read_only: true,
         }],
-        network: true,
+        interfaces: Vec::new(),
         metadata: false,
         devices: 1,
         cpu,
