@@ -8,6 +8,7 @@
 //! help        topics that are about no single command
 //! complete    answers to the shell while the user types
 //! session     a guest's command at the user's terminal
+//! input       what is typed
 //! ```
 //!
 //! The invariant: a command returns its exit code or an error; only [`run`] turns either into the end of the process,
@@ -19,6 +20,7 @@ mod complete;
 mod context;
 mod error;
 mod help;
+mod input;
 mod session;
 mod signals;
 mod terminal;

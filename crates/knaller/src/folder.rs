@@ -137,8 +137,9 @@ impl Drop for Fresh {
     }
 }
 
-/// Removes what killed processes left in a folder of folders.
-pub(crate) fn sweep(parent: &Path) {
+/// Removes what killed processes left in a folder of folders: how many there were.
+pub(crate) fn sweep(parent: &Path) -> usize {
+    let mut gone = 0;
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let ours = name
@@ -148,9 +149,10 @@ pub(crate) fn sweep(parent: &Path) {
         // One that is locked is being worked on.
         if ours && let Ok(Some(left)) = Locked::alone(&path) {
             tracing::debug!(path = %path.display(), "removing what a killed process left");
-            let _ = left.remove();
+            gone += usize::from(left.remove().is_ok());
         }
     }
+    gone
 }
 
 /// What the files in a folder take of the disk, in bytes.
@@ -233,7 +235,7 @@ mod tests {
             fs::create_dir(path(name)).unwrap();
         }
         let held = Locked::alone(&path(".new-busy")).unwrap().unwrap();
-        sweep(temp.path());
+        assert_eq!(sweep(temp.path()), 2);
         assert!(!path(".new-left").exists() && !path(".old-left").exists());
         assert!(path(".new-busy").exists() && path("web").exists());
         drop(held);

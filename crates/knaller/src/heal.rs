@@ -14,6 +14,7 @@ use crate::claim::Claim;
 use crate::knaller::Inner;
 use crate::layout::{self, Files};
 use crate::record::Record;
+use crate::system::Healed;
 use crate::{Error, Name, Paths, Result, folder, keep, leash, life, process, runtime_folder, snapshot, task};
 
 /// How long killed processes may take to be gone.
@@ -31,6 +32,27 @@ pub(crate) async fn all(inner: &Arc<Inner>) -> Result<()> {
         Ok(())
     })
     .await
+}
+
+/// As [`all`], and what was found. Blocks.
+pub(crate) fn all_told(paths: &Paths) -> Result<Vec<Healed>> {
+    let mut healed = Vec::new();
+    for name in names(paths)? {
+        match try_heal(paths, &name) {
+            Ok(found) => healed.extend(found),
+            Err(error) => healed.push(Healed::Failed {
+                name,
+                reason: chain(&error),
+            }),
+        }
+    }
+    Ok(healed)
+}
+
+/// An error with what led to it.
+fn chain(error: &Error) -> String {
+    let chain = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
+    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// Heals one machine.
@@ -67,25 +89,34 @@ fn heal(paths: &Paths, name: &Name) {
     }
 }
 
-fn try_heal(paths: &Paths, name: &Name) -> Result<()> {
+/// What of a machine had to be put right.
+fn try_heal(paths: &Paths, name: &Name) -> Result<Vec<Healed>> {
     let files = layout::files(paths, name);
     for log in [files.console(), files.vmm_log()] {
         // One that is not there yet, or no more, needs no room.
         let _ = keep::trim(&log, keep::LIMIT);
     }
+    let mut healed = Vec::new();
     let claim = match Claim::take_now(&files) {
         Ok(Some(claim)) => claim,
         // Somebody works on it, or it went meanwhile.
-        Ok(None) => return Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Ok(None) => return Ok(healed),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(healed),
         Err(error) => return Err(Error::io("lock", &files.data)(error)),
+    };
+    let told = |healed: &mut Vec<Healed>, one: Healed| {
+        tracing::info!("{one}");
+        healed.push(one);
     };
     let mut record = Record::load(&files.record())?;
     if life::is_unfinished(&files, &record) {
-        tracing::info!(%name, "a renaming was killed: finishing it");
+        let from = record.name.clone();
         life::follow(paths, name)?;
         record = Record::load(&files.record())?;
+        let name = name.clone();
+        told(&mut healed, Healed::Renamed { name, from });
     }
+    let name = name.clone();
     let files = Files {
         runtime: record.runtime.clone(),
         ..files
@@ -93,14 +124,15 @@ fn try_heal(paths: &Paths, name: &Name) -> Result<()> {
     let creating = claim.is_creating();
     if !creating && files.pausing().exists() {
         // Whoever took a snapshot was killed: the machine goes on, and its guest does when nobody answers it.
-        tracing::info!(%name, "a snapshot was given up: letting the machine go on");
         let _ = std::fs::remove_file(files.config_socket());
         if lives(&files) {
-            return snapshot::resume_forsaken(&files);
+            if snapshot::resume_forsaken(&files)? {
+                told(&mut healed, Healed::Resumed { name });
+            }
+            return Ok(healed);
         }
     }
     if creating || files.config_socket().exists() {
-        tracing::info!(%name, "a start was killed: taking it back");
         let ended = process::end(&record.instance, PATIENCE).map_err(Error::system("end processes"))?;
         if !ended {
             return Err(Error::Timeout {
@@ -110,18 +142,27 @@ fn try_heal(paths: &Paths, name: &Name) -> Result<()> {
         }
         record.remove_cgroup();
         runtime_folder::remove(&files);
-        return if creating { claim.remove() } else { Ok(()) };
+        if creating {
+            claim.remove()?;
+            told(&mut healed, Healed::NeverStarted { name });
+        } else {
+            told(&mut healed, Healed::NotStarted { name });
+        }
+        return Ok(healed);
     }
     if lives(&files) {
-        return Ok(());
+        return Ok(healed);
     }
+    let had_sockets = files.runtime.exists();
     record.remove_cgroup();
     runtime_folder::remove(&files);
     if record.spec.remove_on_exit {
-        claim.remove()
-    } else {
-        Ok(())
+        claim.remove()?;
+        told(&mut healed, Healed::Removed { name });
+    } else if had_sockets {
+        told(&mut healed, Healed::Ended { name });
     }
+    Ok(healed)
 }
 
 #[cfg(test)]

@@ -6,9 +6,9 @@ use crate::doctor::{self, Check};
 use crate::snapshot::{self, Held, Snapshots};
 use crate::template::Templates;
 use crate::{
-    Adopted, Adoption, Error, Events, Machine, MachineInfo, MachineSpec, Name, Options, Paths, RestoreSpec,
-    Result, SnapshotInfo, StartEvent, StartOptions, Supervisor, TemplateInfo, Timeline, heal, layout, life,
-    list, start, supervise, task,
+    About, Adopted, Adoption, DiskUsage, Error, Events, Healed, Machine, MachineInfo, MachineSpec, Name,
+    Options, Paths, RestoreSpec, Result, SnapshotInfo, StartEvent, StartOptions, Supervisor, TemplateInfo,
+    Timeline, heal, layout, life, list, start, supervise, system, task,
 };
 
 /// The machines of one data folder. Cheap to clone; holds no lock and no state but where things are, so that any number
@@ -158,6 +158,23 @@ impl Knaller {
     ) -> Result<T> {
         let paths = self.options().paths.clone();
         task::blocking(move |_| work(Templates::open(&paths)?)).await
+    }
+
+    /// Puts right what killed processes have left, and says what that was. VMMs that belong to no machine are ended only by
+    /// `force`.
+    pub async fn prune(&self, force: bool) -> Result<Vec<Healed>> {
+        system::prune(&self.inner, force).await
+    }
+
+    /// What takes how much of the disk, and how much of that could be free again. `all` is that of
+    /// [`Self::prune_images`] and [`Self::prune_templates`].
+    pub async fn disk_usage(&self, all: bool) -> Result<DiskUsage> {
+        system::disk_usage(&self.inner, all).await
+    }
+
+    /// What this host has for machines: programs, folders, accelerator, limits.
+    pub async fn about(&self) -> Result<About> {
+        system::about(&self.inner).await
     }
 
     /// Checks everything that a start needs.

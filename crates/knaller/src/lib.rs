@@ -87,6 +87,7 @@ mod ssh;
 mod start;
 mod stop;
 mod supervise;
+mod system;
 mod tail;
 mod task;
 mod template;
@@ -117,5 +118,6 @@ pub use spec::{
 };
 pub use start::{Side, StartEvent, StartOptions, Step, Timeline, Wait};
 pub use supervise::{Supervised, SupervisedKind, Supervisor};
+pub use system::{About, Disk, DiskUsage, Found, Healed};
 pub use template::TemplateInfo;
 pub use volume::VolumeInfo;

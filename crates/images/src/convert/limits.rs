@@ -1,5 +1,6 @@
 //! How much an image may be.
 
+use std::fmt;
 use std::str::FromStr;
 
 use crate::{layer, tar};
@@ -89,10 +90,40 @@ impl FromStr for Limits {
     }
 }
 
+impl fmt::Display for Limits {
+    /// As it is read: all of them, each in the largest unit that leaves a whole number.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let fields = [
+            ("total", self.total),
+            ("file", self.file),
+            ("entries", self.entries),
+            ("depth", self.depth),
+            ("path", self.path),
+            ("xattr", self.xattr),
+            ("ratio", self.ratio),
+            ("memory", self.memory),
+        ];
+        for (number, (name, value)) in fields.into_iter().enumerate() {
+            let comma = if number > 0 { "," } else { "" };
+            let unit = UNITS.into_iter().rev().find(|(_, bits)| {
+                let unit = 1u64 << bits;
+                value >= unit && value % unit == 0
+            });
+            match unit {
+                Some((unit, bits)) => write!(f, "{comma}{name}={}{unit}", value >> bits)?,
+                None => write!(f, "{comma}{name}={value}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Units of 1,024 and its powers: of two to this.
+const UNITS: [(&str, u32); 4] = [("K", 10), ("M", 20), ("G", 30), ("T", 40)];
+
 /// A number with a unit of 1,024 or its powers.
 fn number(text: &str) -> Option<u64> {
-    let units = [("K", 10), ("M", 20), ("G", 30), ("T", 40)];
-    let unit = units
+    let unit = UNITS
         .into_iter()
         .find_map(|(unit, bits)| Some((text.strip_suffix(unit)?, bits)));
     let (digits, bits) = unit.unwrap_or((text, 0));
@@ -128,6 +159,21 @@ impl Limits {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn text_and_back() {
+        let limits = Limits {
+            total: 5 << 40,
+            entries: 7,
+            ..Limits::default()
+        };
+        let text = limits.to_string();
+        assert!(
+            text.starts_with("total=5T,file=16G,entries=7,depth=2K,path=64K"),
+            "{text}"
+        );
+        assert_eq!(text.parse(), Ok(limits));
+    }
 
     #[test]
     fn what_sets_no_limit() {

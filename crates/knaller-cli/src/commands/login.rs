@@ -3,7 +3,7 @@
 //! The invariant: a password comes from a terminal that does not show it, or from standard input when that was asked for; never
 //! from the command line, where every user of the machine can read it.
 
-use std::io::{self, BufRead as _, IsTerminal as _, Read as _};
+use std::io::{self, IsTerminal as _};
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
@@ -12,12 +12,10 @@ use images::registry::Secret;
 use super::image::registries;
 use crate::context::Context;
 use crate::error::CommandError;
+use crate::input;
 use crate::signals::{Signal, Signals};
 use crate::terminal;
 use crate::ui::{Progress, Ui};
-
-/// Of what is typed or piped in as a name or a password; tokens are longer than passwords. Bytes.
-const MAX: u64 = 64 * 1024;
 
 /// Log in to a registry
 #[derive(Args, Debug)]
@@ -73,7 +71,7 @@ impl LoginArgs {
             Some(username) => username.clone(),
             None => {
                 ui.prompt(&format!("user at {}: ", self.registry))?;
-                without_end(&typed(signals).await?)
+                without_end(&input::line(signals).await?)
             }
         };
         if username.is_empty() || username.contains(':') {
@@ -82,11 +80,11 @@ impl LoginArgs {
             ));
         }
         let password = if self.password_stdin {
-            without_end(&waited(signals, whole_input).await?)
+            without_end(&input::whole(signals).await?)
         } else {
             let hidden = terminal::Hidden::all()?;
             ui.prompt(&format!("password of {username} (not shown): "))?;
-            let typed = typed(signals).await;
+            let typed = input::line(signals).await;
             drop(hidden);
             ui.note("");
             without_end(&typed?)
@@ -103,33 +101,4 @@ fn without_end(text: &str) -> String {
     text.strip_suffix('\n')
         .map_or(text, |text| text.strip_suffix('\r').unwrap_or(text))
         .to_owned()
-}
-
-async fn typed(signals: &mut Signals) -> Result<String, CommandError> {
-    waited(signals, || {
-        let mut line = String::new();
-        io::stdin().lock().take(MAX).read_line(&mut line)?;
-        Ok(line)
-    })
-    .await
-}
-
-fn whole_input() -> io::Result<String> {
-    let mut text = String::new();
-    io::stdin().lock().take(MAX).read_to_string(&mut text)?;
-    Ok(text)
-}
-
-/// Reads on a thread, which is left to itself if a signal comes first.
-async fn waited(
-    signals: &mut Signals,
-    read: impl FnOnce() -> io::Result<String> + Send + 'static,
-) -> Result<String, CommandError> {
-    tokio::select! {
-        read = tokio::task::spawn_blocking(read) => {
-            let read = read.map_err(|error| CommandError::host("cannot read standard input", &error))?;
-            read.map_err(|error| CommandError::host("cannot read standard input", &error))
-        }
-        signal = signals.next() => Err(CommandError::Ended(signal)),
-    }
 }

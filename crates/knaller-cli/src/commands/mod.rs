@@ -23,6 +23,7 @@ mod machine;
 mod manual;
 mod pause;
 mod proxy;
+mod prune;
 mod rename;
 mod restart;
 mod resume;
@@ -35,6 +36,7 @@ mod start;
 mod stats;
 mod stop;
 mod supervise;
+mod system;
 mod template;
 mod update;
 mod version;
@@ -77,6 +79,8 @@ pub(crate) enum Command {
     Generate(generate::GenerateArgs),
     SshConfig(ssh_config::SshConfigArgs),
     Doctor(doctor::DoctorArgs),
+    Prune(prune::PruneArgs),
+    System(system::SystemArgs),
     #[command(visible_alias = "images")]
     Image(image::ImageArgs),
     Login(login::LoginArgs),
@@ -134,6 +138,8 @@ impl Command {
             Self::Generate(command) => command.run(context).await.map(|()| 0),
             Self::SshConfig(command) => command.run(context).await.map(|()| 0),
             Self::Doctor(command) => command.run(context).await,
+            Self::Prune(command) => command.run(context).await,
+            Self::System(command) => command.run(context).await,
             Self::Image(command) => Box::pin(command.run(context)).await,
             Self::Login(command) => command.run(context).await.map(|()| 0),
             Self::Logout(command) => command.run(context).await.map(|()| 0),

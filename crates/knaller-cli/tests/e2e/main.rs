@@ -14,6 +14,7 @@ mod network;
 mod openssh;
 mod run;
 mod supervise;
+mod system;
 mod systemd;
 mod volumes;
 mod world;

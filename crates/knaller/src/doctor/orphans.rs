@@ -8,27 +8,26 @@ use crate::record::Record;
 use crate::{Options, heal, layout};
 
 pub(super) fn check(options: &Options) -> Check {
+    let orphans: Vec<String> = find(options).into_iter().map(|(pid, _)| pid).collect();
+    if orphans.is_empty() {
+        return Check::ok("orphans", "every VMM belongs to a machine");
+    }
+    let found = format!("VMMs that belong to no machine: {}", orphans.join(", "));
+    let remedy = "run: knaller prune --force";
+    Check::bad("orphans", Verdict::Warning, found, remedy)
+}
+
+/// Process ids and instance ids of the VMMs that no machine's record knows. Blocks.
+pub(crate) fn find(options: &Options) -> Vec<(String, String)> {
+    // First who runs: a machine that is started meanwhile has its record before its VMM.
+    let vmms = vmms(options);
     let names = heal::names(&options.paths).unwrap_or_default();
     let known: HashSet<String> = names
         .iter()
         .filter_map(|name| Record::load(&layout::files(&options.paths, name).record()).ok())
         .map(|record| record.instance)
         .collect();
-    let orphans: Vec<String> = vmms(options)
-        .into_iter()
-        .filter(|(_, id)| !known.contains(id))
-        .map(|(pid, _)| pid)
-        .collect();
-    if orphans.is_empty() {
-        return Check::ok("orphans", "every VMM belongs to a machine");
-    }
-    let found = format!("VMMs that belong to no machine: {}", orphans.join(", "));
-    Check::bad(
-        "orphans",
-        Verdict::Warning,
-        found,
-        format!("run: kill -9 {}", orphans.join(" ")),
-    )
+    vmms.into_iter().filter(|(_, id)| !known.contains(id)).collect()
 }
 
 /// Process ids and instance ids of the VMMs whose API socket is in the runtime folder.

@@ -74,21 +74,22 @@ impl Drop for Pause {
     }
 }
 
-/// Lets a machine go on whose pauser was killed. Blocks.
-pub(crate) fn resume_forsaken(files: &Files) -> Result<()> {
+/// Lets a machine go on whose pauser was killed; whether it was. Blocks.
+pub(crate) fn resume_forsaken(files: &Files) -> Result<bool> {
     let path = files.pausing();
     let mark = match File::open(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         mark => mark.map_err(Error::io("open", &path))?,
     };
     match mark.try_lock() {
         // Its pauser lives.
-        Err(std::fs::TryLockError::WouldBlock) => return Ok(()),
+        Err(std::fs::TryLockError::WouldBlock) => return Ok(false),
         Err(std::fs::TryLockError::Error(error)) => return Err(Error::io("lock", &path)(error)),
         Ok(()) => {}
     }
     resume(&files.api_socket()).map_err(Error::io("reach", files.api_socket()))?;
-    std::fs::remove_file(&path).map_err(Error::io("remove", &path))
+    std::fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+    Ok(true)
 }
 
 /// One request, by hand: where this is called there may be no runtime to wait in.
@@ -146,14 +147,14 @@ mod tests {
     fn a_forsaken_machine_goes_on_and_one_with_a_pauser_does_not() {
         let temp = tempfile::tempdir().unwrap();
         let files = files(&temp);
-        resume_forsaken(&files).unwrap();
+        assert!(!resume_forsaken(&files).unwrap());
         let mark = File::create(files.pausing()).unwrap();
         mark.lock().unwrap();
-        resume_forsaken(&files).unwrap();
+        assert!(!resume_forsaken(&files).unwrap());
         assert!(files.pausing().exists());
         mark.unlock().unwrap();
         let vmm = vmm(&files);
-        resume_forsaken(&files).unwrap();
+        assert!(resume_forsaken(&files).unwrap());
         let heard = vmm.join().unwrap();
         assert!(
             heard.starts_with("PATCH /vm ") && heard.ends_with(r#"{"state":"Resumed"}"#),

@@ -1,0 +1,302 @@
+//! What killed processes have left, put right and told.
+//!
+//! The invariant: nothing goes that anybody still uses, or works on. Most of it is healed at the beginning of every command
+//! (`heal`); here it is told, with what no command comes across: leftovers in the other folders, sockets without a machine,
+//! VMMs without one.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::doctor::orphans;
+use crate::knaller::Inner;
+use crate::record::Record;
+use crate::{Error, Name, Options, Paths, Result, folder, heal, layout, process, task};
+
+/// How long killed processes may take to be gone.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Something that was put right, or could not be. As text it is a sentence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Healed {
+    /// A first start was killed: there is no such machine.
+    NeverStarted {
+        name: Name,
+    },
+    /// A later start was killed: the machine lies stopped.
+    NotStarted {
+        name: Name,
+    },
+    Renamed {
+        name: Name,
+        from: Name,
+    },
+    /// Whoever made the machine stand still was killed.
+    Resumed {
+        name: Name,
+    },
+    /// It has ended, and nobody was there to take its sockets away.
+    Ended {
+        name: Name,
+    },
+    /// It has ended, and was to be removed then.
+    Removed {
+        name: Name,
+    },
+    /// Nothing could be done for this machine.
+    Failed {
+        name: Name,
+        reason: String,
+    },
+    /// What was half made or half removed in one of the folders.
+    Leftovers {
+        /// `machines`, `snapshots`, `templates` or `volumes`.
+        of: String,
+        count: usize,
+    },
+    /// Sockets that belong to no machine.
+    Sockets {
+        folder: PathBuf,
+    },
+    /// A VMM that belongs to no machine.
+    Orphan {
+        pid: String,
+        ended: bool,
+    },
+}
+
+impl fmt::Display for Healed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NeverStarted { name } => {
+                write!(
+                    f,
+                    "the first start of {name} was killed: what there was of it is removed"
+                )
+            }
+            Self::NotStarted { name } => {
+                write!(
+                    f,
+                    "a start of {name} was killed: its processes are ended, and it lies stopped"
+                )
+            }
+            Self::Renamed { name, from } => {
+                write!(f, "whoever renamed {from} was killed: it is called {name} now")
+            }
+            Self::Resumed { name } => {
+                write!(f, "whoever made {name} stand still was killed: it goes on")
+            }
+            Self::Ended { name } => write!(f, "{name} has ended: its sockets are removed"),
+            Self::Removed { name } => write!(f, "{name} has ended and was to go then: it is removed"),
+            Self::Failed { name, reason } => write!(f, "{name} cannot be put right: {reason}"),
+            Self::Leftovers { of, count } => {
+                write!(f, "{count} unfinished or half removed {of} are gone")
+            }
+            Self::Sockets { folder } => {
+                write!(f, "{} belonged to no machine and is removed", folder.display())
+            }
+            Self::Orphan { pid, ended: true } => {
+                write!(
+                    f,
+                    "the VMM with process id {pid} belonged to no machine and is ended"
+                )
+            }
+            Self::Orphan { pid, ended: false } => write!(
+                f,
+                "the VMM with process id {pid} belongs to no machine here, and runs on: --force ends it"
+            ),
+        }
+    }
+}
+
+pub(crate) async fn prune(inner: &Arc<Inner>, force: bool) -> Result<Vec<Healed>> {
+    let inner = Arc::clone(inner);
+    task::blocking(move |_| {
+        let options = &inner.options;
+        let mut healed = heal::all_told(&options.paths)?;
+        healed.extend(leftovers(&options.paths));
+        healed.extend(orphans_of(options, force)?);
+        // When those are gone to whom they may have belonged.
+        healed.extend(sockets(&options.paths)?);
+        Ok(healed)
+    })
+    .await
+}
+
+fn leftovers(paths: &Paths) -> Vec<Healed> {
+    let folders = [
+        ("machines", layout::vms(paths)),
+        ("snapshots", paths.data.join("snapshots")),
+        ("templates", paths.data.join("templates")),
+    ];
+    folders
+        .into_iter()
+        .map(|(of, folder)| (of, folder::sweep(&folder)))
+        .filter(|(_, count)| *count > 0)
+        .map(|(of, count)| Healed::Leftovers {
+            of: of.to_owned(),
+            count,
+        })
+        .collect()
+}
+
+fn orphans_of(options: &Options, force: bool) -> Result<Vec<Healed>> {
+    let mut healed = Vec::new();
+    for (pid, instance) in orphans::find(options) {
+        let ended = force && process::end(&instance, PATIENCE).map_err(Error::system("end processes"))?;
+        healed.push(Healed::Orphan { pid, ended });
+    }
+    Ok(healed)
+}
+
+/// Removes folders of sockets that no machine's record names and on which no VMM answers.
+fn sockets(paths: &Paths) -> Result<Vec<Healed>> {
+    let entries = std::fs::read_dir(&paths.runtime).map_err(Error::io("list", &paths.runtime))?;
+    let folders: Vec<PathBuf> = entries
+        .flatten()
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .filter(|entry| {
+            let name = entry.file_name();
+            name.to_str().is_some_and(|name| name.parse::<Name>().is_ok())
+        })
+        .map(|entry| entry.path())
+        .collect();
+    // After the folders: a machine that is started meanwhile has its record before its sockets.
+    let known: HashSet<PathBuf> = heal::names(paths)?
+        .iter()
+        .filter_map(|name| Record::load(&layout::files(paths, name).record()).ok())
+        .map(|record| record.runtime)
+        .collect();
+    let damaged: HashSet<PathBuf> = heal::names(paths)?
+        .iter()
+        .map(|name| layout::files(paths, name).runtime)
+        .collect();
+    let mut healed = Vec::new();
+    for folder in folders {
+        if known.contains(&folder) || damaged.contains(&folder) || answers(&folder) {
+            continue;
+        }
+        std::fs::remove_dir_all(&folder).map_err(Error::io("remove", &folder))?;
+        healed.push(Healed::Sockets { folder });
+    }
+    Ok(healed)
+}
+
+/// Whether anybody listens.
+fn answers(folder: &Path) -> bool {
+    std::os::unix::net::UnixStream::connect(folder.join("api.sock")).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+    use crate::claim::Claim;
+    use crate::{Knaller, MachineSpec, runtime_folder};
+
+    fn knaller(temp: &tempfile::TempDir) -> Knaller {
+        Knaller::with_paths(Paths {
+            data: temp.path().join("d"),
+            runtime: temp.path().join("r"),
+        })
+        .unwrap()
+    }
+
+    fn machine(knaller: &Knaller, name: &str, spec: MachineSpec) -> layout::Files {
+        let name: Name = name.parse().unwrap();
+        let files = layout::files(&knaller.options().paths, &name);
+        let record = Record::new(name, files.runtime.clone(), spec);
+        drop(Claim::create(files.clone(), &record).unwrap().unwrap());
+        runtime_folder::make(&files).unwrap();
+        files
+    }
+
+    #[tokio::test]
+    async fn what_was_left_is_told_and_only_once() {
+        let temp = tempfile::tempdir().unwrap();
+        let knaller = knaller(&temp);
+        let paths = &knaller.options().paths;
+        machine(&knaller, "never", MachineSpec::new());
+        let later = machine(&knaller, "later", MachineSpec::new());
+        std::fs::write(later.config_socket(), "").unwrap();
+        let once = machine(&knaller, "once", MachineSpec::new().remove_on_exit(true));
+        let ended = machine(&knaller, "over", MachineSpec::new());
+        for files in [&later, &once, &ended] {
+            std::fs::remove_file(files.creating()).unwrap();
+        }
+        let broken = machine(&knaller, "broken", MachineSpec::new());
+        std::fs::write(broken.record(), "{").unwrap();
+        for folder in [
+            paths.runtime.join("stray"),
+            paths.data.join("snapshots/.new-x"),
+            paths.data.join("vms/.old-y"),
+        ] {
+            std::fs::create_dir_all(folder).unwrap();
+        }
+        let healed = knaller.prune(false).await.unwrap();
+        let told: Vec<String> = healed.iter().map(ToString::to_string).collect();
+        let stray = paths.runtime.join("stray");
+        let expected = [
+            "later: its processes are ended",
+            "first start of never was killed",
+            "once has ended and was to go",
+            "over has ended: its sockets",
+            "broken cannot be put right",
+            "1 unfinished or half removed machines",
+            "1 unfinished or half removed snapshots",
+            stray.to_str().unwrap(),
+        ];
+        assert_eq!(told.len(), expected.len(), "{told:?}");
+        for (number, text) in [(0, "broken cannot"), (1, "a start of later was killed")] {
+            assert!(told[number].contains(text), "{told:?}");
+        }
+        let text = told.join("\n");
+        for part in expected.iter().skip(1) {
+            assert!(text.contains(part), "{part}: {told:?}");
+        }
+        assert!(!stray.exists() && broken.runtime.exists());
+        // What cannot be put right is told again, all else is done.
+        let again = knaller.prune(false).await.unwrap();
+        assert!(matches!(again.as_slice(), [Healed::Failed { .. }]), "{again:?}");
+        std::fs::remove_dir_all(&broken.data).unwrap();
+        let json = serde_json::to_value(&healed).unwrap();
+        assert_eq!(
+            json[1],
+            serde_json::json!({"kind": "not_started", "name": "later"})
+        );
+    }
+
+    #[tokio::test]
+    async fn a_vmm_without_a_machine_is_ended_only_by_force() {
+        let temp = tempfile::tempdir().unwrap();
+        let knaller = knaller(&temp);
+        let socket = knaller.options().paths.runtime.join("lost/api.sock");
+        let instance = uuid::Uuid::new_v4().to_string();
+        let mut vmm = Command::new("sh")
+            .args(["-c", "echo; read line", "vmm", "--api-sock"])
+            .arg(&socket)
+            .args(["--id", &instance])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // Until it has its command line.
+        std::io::Read::read_exact(vmm.stdout.as_mut().unwrap(), &mut [0]).unwrap();
+        let orphan = |ended| Healed::Orphan {
+            pid: vmm.id().to_string(),
+            ended,
+        };
+        let [spared, killed] = [orphan(false), orphan(true)];
+        assert_eq!(knaller.prune(false).await.unwrap(), [spared]);
+        assert_eq!(knaller.prune(true).await.unwrap(), [killed]);
+        assert!(!vmm.wait().unwrap().success());
+        assert_eq!(knaller.prune(true).await.unwrap(), []);
+    }
+}
