@@ -42,6 +42,7 @@ mod pack;
 mod powerunit;
 pub mod registry;
 pub mod rootfs;
+pub mod sparse_archive;
 pub mod store;
 pub mod tar;
 mod task;

@@ -14,6 +14,7 @@
 //! The invariant: a command returns its exit code or an error; only [`run`] turns either into the end of the process,
 //! and only `ui` writes to the standard streams. A reader that went away (a closed pipe) is success.
 
+mod archive;
 mod args;
 mod commands;
 mod complete;

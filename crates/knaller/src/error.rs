@@ -17,6 +17,7 @@ use images::files::{ReadError, TrustError};
 use images::is_full_disk;
 use images::oci::Platform;
 use images::registry::RegistryError;
+use images::sparse_archive::ArchiveError;
 use images::store::StoreError;
 
 pub use class::Class;
@@ -88,6 +89,10 @@ pub enum Error {
     SnapshotBusy(PathBuf),
     #[error("the snapshot {name} is damaged: {reason}")]
     SnapshotDamaged { name: Name, reason: String },
+    #[error("the snapshot {name} cannot be taken from host to host: {reason}")]
+    SnapshotNotPortable { name: Name, reason: String },
+    #[error(transparent)]
+    SnapshotArchive(Box<ArchiveError>),
     #[error("the snapshot {name} cannot be loaded here: {reason}")]
     SnapshotUnfit { name: Name, reason: String },
     #[error("there is no template whose key begins with {0}")]
@@ -322,7 +327,9 @@ impl Error {
             | Self::Rootfs(_)
             | Self::Grow(_)
             | Self::DiskCopy(_) => Class::Image,
-            Self::SnapshotDamaged { .. } => Class::Image,
+            Self::SnapshotDamaged { .. } | Self::SnapshotNotPortable { .. } | Self::SnapshotArchive(_) => {
+                Class::Image
+            }
             Self::Memory { .. } | Self::DiskFull { .. } | Self::NoSpace { .. } => Class::Resources,
             Self::VmmRefused { .. } | Self::VmmDied { .. } => Class::Vmm,
             Self::GuestPanicked { .. }

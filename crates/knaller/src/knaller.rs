@@ -1,6 +1,9 @@
 //! The door to everything.
 
+use std::io::{Read, Write};
 use std::sync::Arc;
+
+use images::Task;
 
 use crate::doctor::{self, Check};
 use crate::snapshot::{self, Held, Snapshots};
@@ -129,6 +132,24 @@ impl Knaller {
     pub async fn remove_snapshot(&self, name: &Name) -> Result<()> {
         let (paths, name) = (self.options().paths.clone(), name.clone());
         task::blocking(move |_| Snapshots::open(&paths)?.remove(&name)).await
+    }
+
+    /// Writes a snapshot to `out`: one file that [`import_snapshot`](Self::import_snapshot) reads, and `tar --zstd` too. Blocks.
+    ///
+    /// # Errors
+    /// There is none of this name, it needs a file of this host, `out` cannot be written, or `task` is called off.
+    pub fn export_snapshot(&self, name: &Name, out: impl Write, task: &Task) -> Result<()> {
+        let held = Snapshots::open(&self.options().paths)?.get(name)?;
+        snapshot::export(self.options(), &held, out, task)
+    }
+
+    /// Keeps a snapshot of another host, under the name that it has there or another. What it was taken with and on must be
+    /// had here when it is loaded: the VMM, the processor, the image of its machine. Blocks.
+    ///
+    /// # Errors
+    /// The input is damaged or none, there is one of this name, the disk is full, or `task` is called off. Nothing is kept then.
+    pub fn import_snapshot(&self, input: impl Read, name: Option<Name>, task: &Task) -> Result<SnapshotInfo> {
+        snapshot::import(self.options(), input, name, task)
     }
 
     async fn held(&self, name: &Name) -> Result<Held> {

@@ -29,6 +29,10 @@ const MAX_SOCKET_PATH: usize = 107;
 /// The name of the VMM's vsock socket in the runtime folder.
 pub(crate) const VSOCK: &str = "vsock.sock";
 
+/// A machine's own disk: over an image's root file system, or a copy of the file that was given.
+pub(crate) const OVERLAY: &str = "overlay.ext4";
+pub(crate) const ROOTFS: &str = "rootfs.ext4";
+
 /// One machine's files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Files {
@@ -50,11 +54,11 @@ impl Files {
     }
 
     pub(crate) fn overlay(&self) -> PathBuf {
-        self.data.join("overlay.ext4")
+        self.data.join(OVERLAY)
     }
 
     pub(crate) fn rootfs(&self) -> PathBuf {
-        self.data.join("rootfs.ext4")
+        self.data.join(ROOTFS)
     }
 
     pub(crate) fn console(&self) -> PathBuf {

@@ -13,6 +13,7 @@ mod login;
 mod network;
 mod openssh;
 mod run;
+mod snapshots;
 mod supervise;
 mod system;
 mod systemd;

@@ -9,6 +9,7 @@ use images::import::ImportError;
 use images::overlay::OverlayError;
 use images::registry::{RegistryError, TransferError};
 use images::rootfs::{GrowError, RootfsError};
+use images::sparse_archive::ArchiveError;
 use images::store::StoreError;
 
 use super::Error;
@@ -36,6 +37,15 @@ impl From<StageError> for Error {
                 path,
                 source,
             },
+        }
+    }
+}
+
+impl From<ArchiveError> for Error {
+    fn from(error: ArchiveError) -> Self {
+        match error {
+            ArchiveError::File { action, path, source } => Self::Io { action, path, source },
+            other => Self::SnapshotArchive(Box::new(other)),
         }
     }
 }

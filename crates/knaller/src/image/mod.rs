@@ -42,7 +42,13 @@ fn builtin(options: &Options, kept: Option<&str>, task: &Task) -> Result<Base> {
     let data = &options.paths.data;
     let disk = match kept {
         None => builtin_image(data, task)?,
-        Some(id) => find_image(data, id).ok_or_else(|| Error::NoImage(id.to_owned()))?,
+        Some(id) => match find_image(data, id) {
+            Some(disk) => disk,
+            // Of a snapshot of another host, on which no machine of the built-in image was started yet.
+            None => Some(builtin_image(data, task)?)
+                .filter(|disk| disk.id == id)
+                .ok_or_else(|| Error::NoImage(id.to_owned()))?,
+        },
     };
     Ok(Base {
         disk,

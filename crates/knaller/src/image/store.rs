@@ -12,6 +12,7 @@ use images::registry::{self, Registries};
 use images::store::{Adding, Collected, Image, Prune, Removed, Store};
 
 use crate::knaller::Inner;
+use crate::snapshot::Snapshots;
 use crate::{Error, Knaller, Result, heal, list, task};
 
 /// What happens to an image on its way.
@@ -126,14 +127,14 @@ impl Knaller {
         task::blocking(move |_| Ok(store.prune(what, |image| users(&inner, image))?)).await
     }
 
-    /// The machines that were made of an image, by name.
+    /// The machines that were made of an image, by name, and the snapshots of such.
     #[must_use]
     pub fn image_users(&self, image: &Digest) -> Vec<String> {
         users(&self.inner, image)
     }
 }
 
-/// The machines whose disks lie over an image. One whose record cannot be read counts: nobody knows what it needs.
+/// The machines and snapshots whose disks lie over an image. One whose record cannot be read counts: nobody knows what it needs.
 fn users(inner: &Arc<Inner>, image: &Digest) -> Vec<String> {
     let id = image.to_string();
     let names = heal::names(&inner.options.paths).unwrap_or_default();
@@ -141,5 +142,10 @@ fn users(inner: &Arc<Inner>, image: &Digest) -> Vec<String> {
         Ok((_, record)) => record.image.as_ref() == Some(&id),
         Err(error) => !matches!(error, Error::NotFound(_)),
     });
-    uses.map(|name| name.to_string()).collect()
+    let machines = uses.map(|name| name.to_string());
+    let snapshots = Snapshots::open(&inner.options.paths).and_then(|snapshots| snapshots.of_image(&id));
+    let snapshots = snapshots.unwrap_or_default();
+    machines
+        .chain(snapshots.into_iter().map(|name| format!("snapshot {name}")))
+        .collect()
 }

@@ -7,7 +7,9 @@ use std::path::Path;
 use images::oci::Digest;
 use serde::{Deserialize, Serialize};
 
+use super::checksum;
 use crate::record::Record;
+use crate::template::Program;
 use crate::{Error, Name, Result};
 
 /// The form of the file.
@@ -33,8 +35,20 @@ pub(crate) struct Description {
     pub(crate) cpu: String,
     /// How long the machine stood still for it, in milliseconds.
     pub(crate) paused_ms: u64,
+    /// What the machine's overlay lies over; the guest has pages of it in its memory.
+    #[serde(default)]
+    pub(crate) base: Option<BaseFile>,
     /// Each file's size and checksum, by its name.
     pub(crate) files: BTreeMap<String, Kept>,
+}
+
+/// The root file system of a machine's image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct BaseFile {
+    /// Which file that is on this host.
+    pub(crate) file: Program,
+    /// Of what is in it, once the snapshot has been on another host.
+    pub(crate) checksum: Option<Digest>,
 }
 
 /// A file of a snapshot.
@@ -55,6 +69,7 @@ impl Description {
             vmm_version,
             cpu,
             paused_ms: 0,
+            base: None,
             files: BTreeMap::new(),
         }
     }
@@ -82,8 +97,33 @@ impl Description {
     }
 
     pub(super) fn save(&self, folder: &Path) -> Result<()> {
-        let json = serde_json::to_vec_pretty(self)
-            .map_err(|error| Error::system("describe a snapshot")(error.into()))?;
-        crate::record::write_private(&folder.join(FILE), &json)
+        crate::record::write_private(&folder.join(FILE), &self.to_json()?)
+    }
+
+    pub(super) fn to_json(&self) -> Result<Vec<u8>> {
+        serde_json::to_vec_pretty(self).map_err(|error| Error::system("describe a snapshot")(error.into()))
+    }
+
+    /// Refuses files in `folder` that are not what was kept.
+    pub(super) fn verify(&self, folder: &Path) -> Result<()> {
+        for (name, kept) in &self.files {
+            let path = folder.join(name);
+            let damaged = |reason: String| Error::SnapshotDamaged {
+                name: self.name.clone(),
+                reason,
+            };
+            let size = path
+                .metadata()
+                .map_err(|error| damaged(format!("{name}: {error}")))?
+                .len();
+            if size != kept.size {
+                return Err(damaged(format!("{name} has {size} bytes and had {}", kept.size)));
+            }
+            let checksum = checksum::of(&path).map_err(Error::io("read", &path))?;
+            if checksum != kept.checksum {
+                return Err(damaged(format!("{name} is not what was kept")));
+            }
+        }
+        Ok(())
     }
 }

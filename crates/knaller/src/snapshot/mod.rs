@@ -11,6 +11,7 @@
 //! DATA/snapshots/.new-NAME/           one in the making, locked by its maker
 //! ```
 
+mod archive;
 mod checksum;
 mod description;
 mod frozen;
@@ -19,6 +20,7 @@ mod restore;
 mod store;
 mod take;
 
+pub(crate) use archive::{export, import};
 pub(crate) use frozen::Frozen;
 pub(crate) use pause::resume_forsaken;
 pub use restore::RestoreSpec;

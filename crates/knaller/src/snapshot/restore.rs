@@ -6,6 +6,7 @@ use std::sync::Arc;
 use images::Task;
 use images::rootfs::Rootfs;
 
+use super::archive;
 use super::store::Held;
 use crate::knaller::Inner;
 use crate::layout::Files;
@@ -105,6 +106,14 @@ async fn fit(inner: &Arc<Inner>, held: &Held) -> std::result::Result<(), String>
     let (cpu, _) = template::host().map_err(|error| error.to_string())?;
     if description.cpu != cpu {
         return Err("it was taken on another processor".to_owned());
+    }
+    let (options, mut of) = (inner.options.clone(), description.clone());
+    let settled = task::blocking(move |task| match of.base {
+        Some(_) => of.settle_base(&archive::base_of(&options, &of.record, task)?),
+        None => Ok(true),
+    });
+    if !settled.await.map_err(|error| error.to_string())? {
+        return Err("the root file system of its image was made anew since".to_owned());
     }
     let (options, wish) = (inner.options.clone(), description.record.spec.vmm);
     let vmm = task::blocking(move |_| crate::vmm::choose(wish, &options)).await;

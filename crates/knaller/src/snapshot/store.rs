@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::checksum;
 use super::description::Description;
 use crate::folder::{self, Locked};
 use crate::{Error, Name, Paths, Result};
@@ -88,6 +87,15 @@ impl Snapshots {
         self.place(self.folder.join(uuid::Uuid::new_v4().to_string()))
     }
 
+    /// Gives a place without a name one.
+    pub(super) fn named(&self, fresh: Fresh, name: &Name) -> Result<Fresh> {
+        let named = self.folder.join(name.as_str());
+        if named.exists() {
+            return Err(Error::SnapshotExists(name.clone()));
+        }
+        Ok(Fresh { name: named, ..fresh })
+    }
+
     fn place(&self, name: PathBuf) -> Result<Fresh> {
         let last = name.file_name().unwrap_or_default().to_string_lossy();
         let made = folder::Fresh::make(&self.folder, &last);
@@ -128,6 +136,13 @@ impl Snapshots {
             .collect();
         all.sort_by(|one, other| one.name.cmp(&other.name));
         Ok(all)
+    }
+
+    /// Those that need an image. One that is damaged is of no use to anybody, and needs none.
+    pub(crate) fn of_image(&self, image: &str) -> Result<Vec<Name>> {
+        let all = self.list()?.into_iter();
+        let of = all.filter(|info| info.image.as_deref() == Some(image));
+        Ok(of.map(|info| info.name).collect())
     }
 
     pub(crate) fn remove(&self, name: &Name) -> Result<()> {
@@ -177,25 +192,7 @@ impl Held {
 
     /// Refuses files that are not what was kept.
     pub(super) fn verify(&self) -> Result<()> {
-        for (name, kept) in &self.description.files {
-            let path = self.folder().join(name);
-            let damaged = |reason: String| Error::SnapshotDamaged {
-                name: self.description.name.clone(),
-                reason,
-            };
-            let size = path
-                .metadata()
-                .map_err(|error| damaged(format!("{name}: {error}")))?
-                .len();
-            if size != kept.size {
-                return Err(damaged(format!("{name} has {size} bytes and had {}", kept.size)));
-            }
-            let checksum = checksum::of(&path).map_err(Error::io("read", &path))?;
-            if checksum != kept.checksum {
-                return Err(damaged(format!("{name} is not what was kept")));
-            }
-        }
-        Ok(())
+        self.description.verify(self.folder())
     }
 }
 

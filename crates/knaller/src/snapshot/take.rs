@@ -12,8 +12,9 @@ use firecracker_api::Client;
 use firecracker_api::models::{SnapshotCreateParams, SnapshotType};
 use images::rootfs::Rootfs;
 
+use super::archive;
 use super::checksum;
-use super::description::{Description, Kept};
+use super::description::{BaseFile, Description, Kept};
 use super::frozen::Frozen;
 use super::pause::Pause;
 use super::restore::{Clone, clone_of};
@@ -164,6 +165,15 @@ async fn capture(
     copy_disks(inner, files, record, fresh).await?;
     let paused = pause.end(&client, &record.vmm).await?;
     frozen.end().await?;
+    if record.image.is_some() {
+        let (options, record) = (inner.options.clone(), record.clone());
+        description.base = task::blocking(move |task| {
+            let path = archive::base_of(&options, &record, task)?;
+            let file = template::Program::at(&path).map_err(Error::io("look at", &path))?;
+            Ok(Some(BaseFile { file, checksum: None }))
+        })
+        .await?;
+    }
     description.paused_ms = u64::try_from(paused.as_millis()).unwrap_or(u64::MAX);
     let memory = fresh.folder().join("memory");
     task::blocking(move |_| {

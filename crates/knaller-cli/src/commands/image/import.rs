@@ -1,6 +1,5 @@
 //! `knaller image import`.
 
-use std::io::{self, IsTerminal as _, Read};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
@@ -8,10 +7,10 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, ValueHint};
 use images::import::{self, Daemon, ImportError, Source};
 use images::oci::{Platform, Reference};
-use rustix::event::{PollFd, PollFlags, poll};
 
 use super::own_name;
 use super::watch::{Deed, Watch};
+use crate::archive::Stdin;
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::signals::{Signal, Signals};
@@ -109,7 +108,7 @@ fn told(error: knaller::Error, source: &str) -> CommandError {
 /// What a word stands for. The handle lets go whoever waits for standard input.
 fn source(text: &str) -> Result<(Source, Option<OwnedFd>), CommandError> {
     if text == "-" {
-        let (input, leash) = Input::new()?;
+        let (input, leash) = Stdin::new("docker save app:1 | knaller image import -")?;
         return Ok((Source::Stream(Box::new(input)), Some(leash)));
     }
     let runtime = || std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
@@ -125,43 +124,5 @@ fn source(text: &str) -> Result<(Source, Option<OwnedFd>), CommandError> {
         Some((_, "")) => Err(CommandError::usage(format!("{text} names no image"))),
         Some((daemon, name)) => Ok((Source::Daemon(daemon, name.to_owned()), None)),
         None => Ok((Source::Path(text.into()), None)),
-    }
-}
-
-/// Standard input, which nobody waits for any more once the other end of `leash` is gone.
-struct Input {
-    leash: OwnedFd,
-}
-
-impl Input {
-    fn new() -> Result<(Self, OwnedFd), CommandError> {
-        if io::stdin().is_terminal() {
-            let message = "standard input is a terminal, and no archive comes from there";
-            return Err(CommandError::usage(message)
-                .hint("pipe one in: `docker save app:1 | knaller image import -`"));
-        }
-        let (leash, held) = rustix::pipe::pipe().map_err(io::Error::from)?;
-        Ok((Self { leash }, held))
-    }
-}
-
-impl Read for Input {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let stdin = io::stdin();
-        loop {
-            let mut both = [
-                PollFd::new(&stdin, PollFlags::IN),
-                PollFd::new(&self.leash, PollFlags::IN),
-            ];
-            match poll(&mut both, None) {
-                Err(rustix::io::Errno::INTR) => continue,
-                polled => polled?,
-            };
-            let [_, leash] = &both;
-            if !leash.revents().is_empty() {
-                return Err(io::Error::other("called off"));
-            }
-            return stdin.lock().read(buffer);
-        }
     }
 }

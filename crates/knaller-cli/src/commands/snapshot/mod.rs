@@ -1,6 +1,8 @@
 //! `knaller snapshot`: machines kept as they are in one moment.
 
 mod create;
+mod export;
+mod import;
 mod inspect;
 mod list;
 mod rm;
@@ -27,6 +29,8 @@ enum SnapshotCommand {
     #[command(visible_alias = "ls")]
     List(list::ListArgs),
     Inspect(inspect::InspectArgs),
+    Export(export::ExportArgs),
+    Import(import::ImportArgs),
     Rm(rm::RmArgs),
 }
 
@@ -36,6 +40,8 @@ impl SnapshotArgs {
             SnapshotCommand::Create(command) => command.run(context).await,
             SnapshotCommand::List(command) => command.run(context).await,
             SnapshotCommand::Inspect(command) => command.run(context).await,
+            SnapshotCommand::Export(command) => command.run(context).await,
+            SnapshotCommand::Import(command) => command.run(context).await,
             SnapshotCommand::Rm(command) => command.run(context).await,
         }
     }

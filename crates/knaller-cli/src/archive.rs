@@ -1,0 +1,165 @@
+//! Archives: what is written to a file or to standard output, and what is read from one or from standard input.
+//!
+//! The invariant: a file that is written has its name only once it is there whole.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, IsTerminal as _, Read, Write};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+
+use images::Task;
+use rustix::event::{PollFd, PollFlags, poll};
+use tokio::sync::mpsc;
+
+use crate::error::CommandError;
+use crate::signals::{Signal, Signals};
+use crate::ui::{Steps, Ui};
+
+/// Written at a time.
+const BUFFER: usize = 256 * 1024;
+
+/// Where an archive goes.
+#[derive(Debug)]
+pub(crate) enum Output {
+    Stdout,
+    File(PathBuf),
+}
+
+impl Output {
+    /// `-` is standard output, which must be none that a person reads.
+    pub(crate) fn at(path: PathBuf) -> Result<Self, CommandError> {
+        if path != Path::new("-") {
+            return Ok(Self::File(path));
+        }
+        if io::stdout().is_terminal() {
+            let message = "standard output is a terminal, and an archive is nothing to read";
+            return Err(CommandError::usage(message).hint("name a file with --output, or pipe it on"));
+        }
+        Ok(Self::Stdout)
+    }
+
+    /// Has `work` write the archive of `what`, shows its steps, and calls it off when a signal comes.
+    pub(crate) async fn write(
+        self,
+        ui: Ui,
+        what: &str,
+        doing: &str,
+        work: impl FnOnce(&mut dyn Write, &Task) -> Result<(), CommandError> + Send + 'static,
+    ) -> Result<(), CommandError> {
+        let mut signals = Signals::watch(&Signal::ENDINGS)?;
+        let (report, mut told) = mpsc::unbounded_channel();
+        let task = Task::watched(move |step| {
+            // Nobody watches any more: the work is being called off.
+            let _ = report.send(step);
+        });
+        let (to_stdout, place) = match &self {
+            Self::Stdout => (true, None),
+            Self::File(path) => (false, Some(path.display().to_string())),
+        };
+        let watched = task.clone();
+        let mut written = pin!(tokio::task::spawn_blocking(move || match self {
+            Self::Stdout => buffered(io::stdout(), &watched, work),
+            Self::File(path) => write_file(&path, &watched, work),
+        }));
+        let mut steps = Steps::start(ui, doing);
+        let mut ended = None;
+        let written = loop {
+            tokio::select! {
+                biased;
+                signal = signals.next(), if ended.is_none() => {
+                    // It ends at its next step. One that waits for a reader that does not read is left to its end.
+                    task.cancel();
+                    ended = Some(signal);
+                    if to_stdout {
+                        break Ok(Ok(()));
+                    }
+                }
+                Some(step) = told.recv() => steps.note(step),
+                written = &mut written => break written,
+            }
+        };
+        if let Some(signal) = ended {
+            return Err(CommandError::Ended(signal));
+        }
+        written.map_err(|error| CommandError::host("the work on the archive ended early", &error))??;
+        steps.finish();
+        if let Some(place) = place {
+            ui.note(format_args!("{what} is in {place}"));
+        }
+        Ok(())
+    }
+}
+
+fn buffered(
+    out: impl Write,
+    task: &Task,
+    work: impl FnOnce(&mut dyn Write, &Task) -> Result<(), CommandError>,
+) -> Result<(), CommandError> {
+    let mut out = BufWriter::with_capacity(BUFFER, out);
+    work(&mut out, task)?;
+    Ok(out.flush()?)
+}
+
+fn write_file(
+    path: &Path,
+    task: &Task,
+    work: impl FnOnce(&mut dyn Write, &Task) -> Result<(), CommandError>,
+) -> Result<(), CommandError> {
+    let broken = |error: &io::Error| CommandError::host(format!("cannot write {}", path.display()), error);
+    let name = path
+        .file_name()
+        .ok_or_else(|| CommandError::usage(format!("{} names no file", path.display())))?;
+    let mut part = name.to_owned();
+    part.push(format!(".part-{}", std::process::id()));
+    let part = path.with_file_name(part);
+    let file = File::create_new(&part).map_err(|error| broken(&error))?;
+    let written = buffered(&file, task, work).and_then(|()| {
+        let named = file.sync_all().and_then(|()| fs::rename(&part, path));
+        named.map_err(|error| broken(&error))
+    });
+    if written.is_err() {
+        // What is left of it is of no use, and whoever reads the error knows of the path.
+        let _ = fs::remove_file(&part);
+    }
+    written
+}
+
+/// Standard input, which nobody waits for any more once the other end of `leash` is gone.
+#[derive(Debug)]
+pub(crate) struct Stdin {
+    leash: OwnedFd,
+}
+
+impl Stdin {
+    /// `example` is a command that pipes an archive in.
+    pub(crate) fn new(example: &str) -> Result<(Self, OwnedFd), CommandError> {
+        if io::stdin().is_terminal() {
+            let message = "standard input is a terminal, and no archive comes from there";
+            return Err(CommandError::usage(message).hint(format!("pipe one in: `{example}`")));
+        }
+        let (leash, held) = rustix::pipe::pipe().map_err(io::Error::from)?;
+        Ok((Self { leash }, held))
+    }
+}
+
+impl Read for Stdin {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let stdin = io::stdin();
+        loop {
+            let mut both = [
+                PollFd::new(&stdin, PollFlags::IN),
+                PollFd::new(&self.leash, PollFlags::IN),
+            ];
+            match poll(&mut both, None) {
+                Err(rustix::io::Errno::INTR) => continue,
+                polled => polled?,
+            };
+            let [_, leash] = &both;
+            if !leash.revents().is_empty() {
+                return Err(io::Error::other("called off"));
+            }
+            return stdin.lock().read(buffer);
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! A snapshot as one file, to be taken to another host.
+//!
+//! The invariant: what comes in is looked at as if a stranger had made it. It has the files that a snapshot has, with the checksums
+//! that it says, and a machine of it has no file of this host that its user did not name.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::Path;
+
+use images::{Task, sparse_archive};
+use rustix::fs::MemfdFlags;
+
+use super::checksum;
+use super::description::{Description, FILE};
+use super::restore::volume_file;
+use super::store::{Held, SnapshotInfo, Snapshots};
+use crate::layout;
+use crate::template::Program;
+use crate::{Error, Kernel, Name, Options, Result, Root, image};
+
+/// Writes a snapshot to `out`, its description first. Blocks.
+pub(crate) fn export(options: &Options, held: &Held, out: impl Write, task: &Task) -> Result<()> {
+    let mut description = held.description.clone();
+    check(&description)?;
+    held.verify()?;
+    if let Some(base) = &mut description.base {
+        let path = base_of(options, &description.record, task)?;
+        base.checksum = Some(checksum::of(&path).map_err(Error::io("read", &path))?);
+    }
+    let mut files = vec![(FILE.to_owned(), in_memory(&description.to_json()?)?)];
+    for name in description.files.keys() {
+        let path = held.folder().join(name);
+        let file = File::open(&path).map_err(Error::io("open", &path))?;
+        files.push((name.clone(), file));
+    }
+    Ok(sparse_archive::write(files, out, task)?)
+}
+
+/// Keeps what [`export`] has written, under the name that it has or another. Blocks.
+pub(crate) fn import(
+    options: &Options,
+    input: impl Read,
+    name: Option<Name>,
+    task: &Task,
+) -> Result<SnapshotInfo> {
+    let snapshots = Snapshots::open(&options.paths)?;
+    let fresh = snapshots.nameless()?;
+    let names: BTreeSet<String> = sparse_archive::read(input, fresh.folder(), task)?
+        .into_iter()
+        .collect();
+    if !names.contains(FILE) {
+        return Err(sparse_archive::ArchiveError::Lacks(FILE).into());
+    }
+    let mut description = Description::load(fresh.folder())?;
+    if let Some(name) = name {
+        description.name = name;
+    }
+    let fresh = snapshots.named(fresh, &description.name)?;
+    check(&description)?;
+    let damaged = |reason: String| Error::SnapshotDamaged {
+        name: description.name.clone(),
+        reason,
+    };
+    if let Some(other) = names
+        .iter()
+        .find(|name| *name != FILE && !description.files.contains_key(*name))
+    {
+        return Err(damaged(format!("{other} does not belong there")));
+    }
+    description.verify(fresh.folder())?;
+    description.record.spec.validate()?;
+    // Where that kernel was on another host says nothing here.
+    if let Kernel::Path(_) = description.record.spec.kernel {
+        description.record.spec.kernel = Kernel::Id(description.record.kernel.clone());
+    }
+    if let Ok(path) = base_of(options, &description.record, task) {
+        description.settle_base(&path)?;
+    }
+    fresh.finish(&description)
+}
+
+/// Refuses a snapshot that needs a file of the host it was taken on, or has others than a snapshot has.
+fn check(description: &Description) -> Result<()> {
+    let spec = &description.record.spec;
+    let has = |name: &str| description.files.contains_key(name);
+    let refused = |reason: String| Error::SnapshotNotPortable {
+        name: description.name.clone(),
+        reason,
+    };
+    let mut known: BTreeSet<String> = ["state", "memory"].map(str::to_owned).into();
+    known.extend(match spec.root {
+        Root::Initramfs => None,
+        Root::Builtin | Root::Image(_) => Some(layout::OVERLAY.to_owned()),
+        Root::File(_) => Some(layout::ROOTFS.to_owned()),
+    });
+    for (number, volume) in spec.volumes.iter().enumerate() {
+        let file = volume_file(number);
+        if volume.read_only && !has(&file) {
+            return Err(refused(format!(
+                "it reads a volume of this host, at {}",
+                volume.path
+            )));
+        }
+        known.insert(file);
+    }
+    if let Some(missing) = known.iter().find(|name| !has(name)) {
+        return Err(refused(format!("it has no {missing}")));
+    }
+    match description.files.keys().find(|name| !known.contains(*name)) {
+        Some(other) => Err(refused(format!("{other} is no file of such a machine"))),
+        None => Ok(()),
+    }
+}
+
+/// The root file system that a machine's overlay lies over.
+pub(super) fn base_of(
+    options: &Options,
+    record: &crate::record::Record,
+    task: &Task,
+) -> Result<std::path::PathBuf> {
+    let base = image::base(options, &record.spec.root, record.image.as_deref(), task)?;
+    let named = record.image.clone().unwrap_or_default();
+    Ok(base.ok_or(Error::NoImage(named))?.disk.path)
+}
+
+/// A file that has no name.
+fn in_memory(bytes: &[u8]) -> Result<File> {
+    let failed = || Error::system("make a file in memory");
+    let file = rustix::fs::memfd_create(c"snapshot", MemfdFlags::CLOEXEC);
+    let mut file = File::from(file.map_err(|error| failed()(error.into()))?);
+    file.write_all(bytes).map_err(failed())?;
+    std::io::Seek::rewind(&mut file).map_err(failed())?;
+    Ok(file)
+}
+
+impl Description {
+    /// Whether `path` is the root file system that the guest knows: the very file, or one with the same in it. Says in the first
+    /// case that it is for good.
+    pub(super) fn settle_base(&mut self, path: &Path) -> Result<bool> {
+        let Some(base) = &mut self.base else {
+            return Ok(true);
+        };
+        let now = Program::at(path).map_err(Error::io("look at", path))?;
+        if base.file == now {
+            return Ok(true);
+        }
+        let Some(checksum) = &base.checksum else {
+            return Ok(false);
+        };
+        let same = checksum::of(path).map_err(Error::io("read", path))? == *checksum;
+        if same {
+            base.file = now;
+        }
+        Ok(same)
+    }
+}
