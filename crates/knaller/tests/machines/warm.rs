@@ -36,7 +36,10 @@ async fn the_second_of_a_shape_is_thawed_and_is_nobody_else() {
         // Its own disk, and the whole of it.
         said(&machine, "echo mine > /root/file && sync").await;
         assert!(drawn.insert(own(&machine).await));
-        // The clock is the host's, though the guest slept.
+        // The clock is the host's, though the guest slept, and keeps its pace, however busy the host is.
+        let source = "cat /sys/devices/system/clocksource/clocksource0/current_clocksource";
+        let source = said(&machine, source).await;
+        assert!(["tsc", "kvm-clock"].contains(&source.as_str()), "{source}");
         let guest: i64 = said(&machine, "date +%s").await.parse().unwrap();
         let host = std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)

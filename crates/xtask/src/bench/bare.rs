@@ -128,7 +128,7 @@ impl Bare {
         let [accel, cpu] = ground.accel;
         let mut arguments = ground.arguments.clone();
         if accel == "tcg" {
-            let _ = write!(arguments, " tsc_early_khz={}", tsc_khz()?);
+            let _ = write!(arguments, " tsc_early_khz={} tsc=reliable", tsc_khz()?);
         }
         let machine = "-M microvm,acpi=on,rtc=on -m 256 -smp 1 -nodefaults -no-user-config -no-reboot -display none \
                        -global virtio-mmio.force-legacy=false -device i8042 -serial stdio";
