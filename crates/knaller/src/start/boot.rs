@@ -456,13 +456,16 @@ impl Start<'_> {
         place.signs.start();
         configure::go(client).await.map_err(refused)?;
         self.clock.host("boot", since);
-        match dialogue::settled(place.listener, &self.clock, &way::interfaces(&self.means)).await {
-            Ok(None) => {}
-            Ok(Some(end)) => return self.ended(place, Ok(end)).await,
+        let guest = match dialogue::settled(place.listener, &self.clock, &way::interfaces(&self.means)).await
+        {
+            Ok(Ok(guest)) => guest,
+            Ok(Err(end)) => return self.ended(place, Ok(end)).await,
             Err(error) => return self.ended(place, Err(error)).await,
-        }
+        };
         let since = self.clock.now();
-        match way::keep(client, maker).await {
+        let kept = way::keep(client, maker).await;
+        drop(guest);
+        match kept {
             Ok(()) => {
                 place.signs.keep();
                 self.clock.host("keep", since);

@@ -35,12 +35,14 @@ pub(super) enum End {
 }
 
 /// Waits until the guest has come to ask and has said that nothing else will happen in it, has it set up `interfaces`, and
-/// waits until it has said so again: the moment to keep it. Its connection does not outlive that; it asks anew.
+/// waits until it has said so again: the moment to keep it. Whoever keeps it hangs up once it is paused. A guest that still ran
+/// would ask anew at once, and Firecracker, which breaks the connections of a guest when it keeps it, would break that one too,
+/// after its question was heard.
 pub(super) async fn settled(
     listener: &UnixListener,
     clock: &Clock<'_>,
     interfaces: &[Interface],
-) -> io::Result<Option<End>> {
+) -> io::Result<Result<Conversation, End>> {
     let prepare = HostMessage::Prepare {
         interfaces: interfaces.to_vec(),
     };
@@ -48,7 +50,7 @@ pub(super) async fn settled(
     loop {
         let (mut guest, hello) = match asked(listener).await? {
             Ok(Come { guest, hello }) => (guest, hello),
-            Err(end) => return Ok(Some(end)),
+            Err(end) => return Ok(Err(end)),
         };
         note_arrival(clock, &hello);
         let prepared = async {
@@ -60,7 +62,7 @@ pub(super) async fn settled(
         match prepared.await {
             Ok(()) => {
                 clock.guest("prepared", Duration::ZERO);
-                return Ok(None);
+                return Ok(Ok(guest));
             }
             Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(error),
             Err(error) => tracing::debug!(%error, "the guest hung up before it had settled"),
@@ -206,7 +208,8 @@ fn refusal(reason: String) -> io::Result<Vec<u8>> {
     frame::encode(&HostMessage::Refused { reason }).map_err(io::Error::other)
 }
 
-struct Conversation {
+/// A connection of the guest's, which ends when this is dropped.
+pub(super) struct Conversation {
     stream: UnixStream,
     decoder: Decoder,
 }
