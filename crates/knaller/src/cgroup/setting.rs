@@ -51,17 +51,23 @@ pub(super) fn of(limits: &Limits) -> Vec<Setting> {
     settings
 }
 
-/// What takes each limit away: the values of a new group.
+/// What takes each limit away.
 pub(super) fn none() -> Vec<Setting> {
     vec![
         setting("cpu", "cpu.max", format!("max {PERIOD_US}")),
         setting("cpu", "cpu.weight", "100".to_owned()),
-        // An empty write is none: the kernel sees no call.
-        setting("cpuset", "cpuset.cpus", "\n".to_owned()),
+        setting("cpuset", "cpuset.cpus", all_cpus()),
         setting("memory", "memory.max", "max".to_owned()),
         setting("memory", "memory.oom.group", "0".to_owned()),
         setting("pids", "pids.max", "max".to_owned()),
     ]
+}
+
+/// Every CPU that the host could have, of which a group uses what the one above it has. An empty list, which a new group has,
+/// the kernel takes from none that has processes: where all CPUs are not known, the limit stays and that is said.
+fn all_cpus() -> String {
+    let possible = std::fs::read_to_string("/sys/devices/system/cpu/possible");
+    possible.unwrap_or_else(|_| "\n".to_owned())
 }
 
 /// The controllers that these need.

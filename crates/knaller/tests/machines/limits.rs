@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::time::Instant;
 
 use firecracker_api::models::FullVmConfiguration;
-use knaller::{Change, ExecRequest, Limits, Machine, Rate, StartOptions, StopOptions, Update};
+use knaller::{Change, ExecRequest, Exit, Limits, Machine, Rate, StartOptions, StopOptions, Update};
 use testkit::{ControlGroup, control_group_of};
 
 use crate::support::{Bed, PATIENCE, end, run, said, small};
@@ -205,6 +205,7 @@ async fn a_control_group_limits_and_goes_with_the_machine() {
 
     let mut update = Update::default();
     update.cpu_quota = Change::Remove;
+    update.cpu_set = Change::Remove;
     update.pids = Change::Set(300);
     let updated = machine.update(update).await.unwrap();
     assert_eq!(updated.now, ["limits of the processes"]);
@@ -214,7 +215,31 @@ async fn a_control_group_limits_and_goes_with_the_machine() {
         ("max 100000", "300")
     );
     assert_eq!(said("cpu.weight"), "50");
+    let all = std::fs::read_to_string(group.folder().join("cpuset.cpus.effective")).unwrap();
+    assert_eq!(said("cpuset.cpus.effective"), all.trim());
     machine.stop(StopOptions::default()).await.unwrap();
+    assert!(!own.exists());
+    machine.remove().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_machine_that_takes_more_memory_than_it_may_is_ended() {
+    const NAME: &str = "a_machine_that_takes_more_memory_than_it_may_is_ended";
+    if !ControlGroup::can("memory") {
+        return testkit::skip(NAME, "cgroup v2 with the controller memory");
+    }
+    let Some(group) = ControlGroup::new() else {
+        return testkit::skip(NAME, "cgroup v2 that may be written to");
+    };
+    let bed = Bed::with(|options| options.cgroup = Some(group.folder().to_owned()));
+    let mut limits = Limits::default();
+    // All that the guest has, and so nothing for the VMM.
+    limits.memory_max_mib = Some(256);
+    let machine = bed.start(small("greedy").memory_mib(256).limits(limits)).await;
+    let own = control_group_of(machine.info().await.unwrap().pid.unwrap()).unwrap();
+    let fill = "mkdir /fill && mount -t tmpfs -o size=250m none /fill && dd if=/dev/zero of=/fill/x bs=1M";
+    let filled = machine.output(ExecRequest::line(fill)).await;
+    assert_eq!(machine.wait().await.unwrap(), Exit::Lost, "{filled:?}");
     assert!(!own.exists());
     machine.remove().await.unwrap();
 }
@@ -245,9 +270,11 @@ async fn read(machine: &Machine) -> (u64, u64, f64) {
 /// Reads from the guest's own disk: how many bytes came in how many requests and seconds, as the guest's kernel counts them.
 async fn read_some(machine: &Machine, amount: u64) -> (u64, u64, f64) {
     let blocks = amount >> 16;
+    // The clock is read first and last, so that what the reading itself takes is not left out.
     let line = format!(
-        "echo 3 > /proc/sys/vm/drop_caches; show() {{ echo $(cat /sys/block/vdb/stat) $(cat /proc/uptime); }}; \
-         show; dd if=/dev/vdb of=/dev/null bs=64k count={blocks} skip=128 2>/dev/null; show"
+        "echo 3 > /proc/sys/vm/drop_caches; read since _ < /proc/uptime; read before < /sys/block/vdb/stat; \
+         dd if=/dev/vdb of=/dev/null bs=64k count={blocks} skip=128 2>/dev/null; \
+         read after < /sys/block/vdb/stat; read until _ < /proc/uptime; echo $before $since; echo $after $until"
     );
     let told = said(machine, &line).await;
     let numbers = |line: &str| -> Vec<f64> {
@@ -256,9 +283,9 @@ async fn read_some(machine: &Machine, amount: u64) -> (u64, u64, f64) {
             .collect()
     };
     let looks: Vec<Vec<f64>> = told.lines().map(numbers).collect();
-    // Documentation/block/stat.rst: read I/Os, read merges, read sectors. The time since boot is the last but one word.
+    // Documentation/block/stat.rst: read I/Os, read merges, read sectors. The time since boot is the last word.
     let grown = |field: usize| looks[1][field] - looks[0][field];
-    let uptime = looks[0].len() - 2;
+    let uptime = looks[0].len() - 1;
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counters")]
     let count = |field: usize| grown(field) as u64;
     (count(2) * 512, count(0), grown(uptime))
