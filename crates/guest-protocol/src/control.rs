@@ -13,6 +13,12 @@ pub const MAX_LINE: usize = 64 * 1024;
 pub enum Request {
     /// How is the guest? Answered by [`Reply::Status`].
     Status,
+    /// What runs in the guest? Answered by [`Reply::Processes`]: programs, without the kernel's own threads.
+    Processes {
+        /// Those with a higher id than this, for the rest of a long list.
+        #[serde(default)]
+        after: u32,
+    },
     /// End in order: stop signal, grace, SIGKILL, sync, unmount, power off. Answered by [`Reply::Stopping`] at once.
     Shutdown {
         /// Overrides the config's grace.
@@ -48,6 +54,7 @@ fn default_patience() -> u64 {
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Reply {
     Status(Status),
+    Processes(Processes),
     Stopping,
     Frozen(Frozen),
     Done,
@@ -89,6 +96,38 @@ pub struct Status {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
 }
+
+/// Processes of the guest, in the order of their ids.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Processes {
+    pub list: Vec<Process>,
+    /// There are more than a line holds: ask for those after the last of these.
+    pub more: bool,
+}
+
+/// One process of the guest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    pub pid: u32,
+    /// 0 where it was started by the kernel.
+    pub parent: u32,
+    /// Its user's name, or number where the guest has no name for it.
+    pub user: String,
+    /// As the kernel has it (proc_pid_stat(5)): `R` runs, `S` and `D` wait, `T` is stopped, `Z` has ended.
+    pub state: char,
+    /// CPU time, user and system, milliseconds.
+    pub cpu_ms: u64,
+    /// Resident memory, KiB; what it shares with others counts whole.
+    pub memory_kib: u64,
+    /// When it began, on the clock of [`Status::uptime_us`].
+    pub started_us: u64,
+    /// The words it was started with, blanks between them, cut off after [`MAX_COMMAND`] bytes; its name in brackets where it has
+    /// none. What is no UTF-8 is replaced.
+    pub command: String,
+}
+
+/// How much of a command line is told, in bytes.
+pub const MAX_COMMAND: usize = 1024;
 
 /// What the checks of [`crate::Health`] have shown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -99,6 +99,8 @@ pub enum Error {
     NoTemplate(String),
     #[error("there are several templates whose keys begin with {0}")]
     ManyTemplates(String),
+    #[error("no template was taken: {reason}")]
+    NoTemplateKept { reason: String },
     #[error("a machine is being made from the template {0} just now")]
     TemplateInUse(String),
     #[error("the volume {volume} is in use by {}", users.join(", "))]
@@ -277,6 +279,7 @@ impl Error {
             | Self::SnapshotExists(_)
             | Self::SnapshotBusy(_)
             | Self::SnapshotUnfit { .. }
+            | Self::NoTemplateKept { .. }
             | Self::TemplateInUse(_) => Class::Conflict,
             Self::PortTaken { .. } | Self::PortReserved { .. } | Self::NotOurAddress { .. } => Class::Port,
             Self::ProgramMissing { .. }
@@ -374,7 +377,7 @@ impl Error {
             Self::SnapshotExists(name) => format!("take another name, or remove it: knaller snapshot rm {name}"),
             Self::SnapshotUnfit { .. } => "--cold-fallback boots its disks instead".to_owned(),
             Self::SnapshotDamaged { .. } => "take it anew".to_owned(),
-            Self::SnapshotBusy(_) | Self::TemplateInUse(_) => "try again in a moment".to_owned(),
+            Self::SnapshotBusy(_) | Self::TemplateInUse(_) | Self::NoTemplateKept { .. } => "try again in a moment".to_owned(),
             Self::NoVolume(_) => "`knaller volume ls` shows what there is".to_owned(),
             Self::PortTaken { by: Some(name), .. } => {
                 format!("take another port, or 0 for a free one, or stop {name} with `knaller stop {name}`")

@@ -1,9 +1,9 @@
-//! Which machines are meant, where they are not called by name.
+//! Which machines, and other things that can be listed, are meant, where they are not called by name.
 
 use std::fmt;
 use std::str::FromStr;
 
-use crate::{MachineInfo, Root};
+use crate::{MachineInfo, Root, SnapshotInfo, TemplateInfo, VolumeInfo};
 
 /// One condition, as `label=tier=front`, `label=tier`, `name=web`, `state=running`, `image=debian:12` or `vmm=sparkler`.
 ///
@@ -44,6 +44,102 @@ impl Key {
     }
 }
 
+/// Something that filters look at. What it does not have meets no filter.
+pub trait Filtered {
+    /// Whether `part` is in a name of it.
+    fn is_called(&self, part: &str) -> bool;
+
+    fn label(&self, name: &str) -> Option<&str> {
+        let _ = name;
+        None
+    }
+
+    /// A word: a machine's state, or `used` and `unused`.
+    fn state(&self) -> Option<&str> {
+        None
+    }
+
+    fn is_of_image(&self, image: &str) -> bool {
+        let _ = image;
+        false
+    }
+
+    fn vmm(&self) -> Option<&str> {
+        None
+    }
+}
+
+impl Filtered for MachineInfo {
+    fn is_called(&self, part: &str) -> bool {
+        self.name.as_str().contains(part)
+    }
+
+    fn label(&self, name: &str) -> Option<&str> {
+        self.spec.labels.get(name).map(String::as_str)
+    }
+
+    fn state(&self) -> Option<&str> {
+        Some(self.state.as_str())
+    }
+
+    fn is_of_image(&self, image: &str) -> bool {
+        match &self.spec.root {
+            Root::Image(name) => name == image,
+            Root::Builtin => image == "builtin",
+            Root::Initramfs => image == "initramfs",
+            Root::File(path) => path.as_os_str() == image,
+        }
+    }
+
+    fn vmm(&self) -> Option<&str> {
+        Some(&self.vmm)
+    }
+}
+
+impl Filtered for SnapshotInfo {
+    fn is_called(&self, part: &str) -> bool {
+        self.name.as_str().contains(part)
+    }
+
+    /// Those of the machine that it was taken of.
+    fn label(&self, name: &str) -> Option<&str> {
+        self.labels.get(name).map(String::as_str)
+    }
+
+    /// By its id, or how that begins.
+    fn is_of_image(&self, image: &str) -> bool {
+        self.image.as_deref().is_some_and(|id| id.starts_with(image))
+    }
+
+    fn vmm(&self) -> Option<&str> {
+        Some(&self.vmm)
+    }
+}
+
+impl Filtered for VolumeInfo {
+    fn is_called(&self, part: &str) -> bool {
+        self.name.as_str().contains(part)
+    }
+
+    fn state(&self) -> Option<&str> {
+        Some(if self.users.is_empty() { "unused" } else { "used" })
+    }
+}
+
+impl Filtered for TemplateInfo {
+    fn is_called(&self, part: &str) -> bool {
+        self.key.contains(part)
+    }
+
+    fn state(&self) -> Option<&str> {
+        Some(if self.stale { "stale" } else { "fresh" })
+    }
+
+    fn vmm(&self) -> Option<&str> {
+        Some(&self.vmm)
+    }
+}
+
 /// Why a text is no filter.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no filter: write label=NAME[=VALUE], name=PART, state=STATE, image=IMAGE or vmm=VMM")]
@@ -75,36 +171,37 @@ impl fmt::Display for Filter {
 }
 
 impl Filter {
-    /// Whether a machine meets this condition.
+    /// What it looks at: `label`, `name`, `state`, `image` or `vmm`.
     #[must_use]
-    pub fn matches(&self, machine: &MachineInfo) -> bool {
+    pub fn key(&self) -> &'static str {
+        self.key.as_str()
+    }
+
+    /// Whether a machine, or another thing, meets this condition.
+    #[must_use]
+    pub fn matches(&self, thing: &impl Filtered) -> bool {
         let value = self.value.as_str();
         match self.key {
             Key::Label => match value.split_once('=') {
-                Some((name, wanted)) => machine.spec.labels.get(name).is_some_and(|label| label == wanted),
-                None => machine.spec.labels.contains_key(value),
+                Some((name, wanted)) => thing.label(name) == Some(wanted),
+                None => thing.label(value).is_some(),
             },
-            Key::Name => machine.name.as_str().contains(value),
-            Key::State => machine.state.as_str() == value,
-            Key::Image => match &machine.spec.root {
-                Root::Image(image) => image == value,
-                Root::Builtin => value == "builtin",
-                Root::Initramfs => value == "initramfs",
-                Root::File(path) => path.as_os_str() == value,
-            },
-            Key::Vmm => machine.vmm == value,
+            Key::Name => thing.is_called(value),
+            Key::State => thing.state() == Some(value),
+            Key::Image => thing.is_of_image(value),
+            Key::Vmm => thing.vmm() == Some(value),
         }
     }
 
-    /// Whether a machine meets all of the labels among `filters`, and of every other kind one.
+    /// Whether a machine, or another thing, meets all of the labels among `filters`, and of every other kind one.
     #[must_use]
-    pub fn all_match(filters: &[Self], machine: &MachineInfo) -> bool {
+    pub fn all_match(filters: &[Self], thing: &impl Filtered) -> bool {
         Key::ALL.into_iter().all(|key| {
             let mut of_kind = filters.iter().filter(|filter| filter.key == key).peekable();
             match key {
                 _ if of_kind.peek().is_none() => true,
-                Key::Label => of_kind.all(|filter| filter.matches(machine)),
-                _ => of_kind.any(|filter| filter.matches(machine)),
+                Key::Label => of_kind.all(|filter| filter.matches(thing)),
+                _ => of_kind.any(|filter| filter.matches(thing)),
             }
         })
     }

@@ -7,7 +7,7 @@ use images::Task;
 
 use crate::doctor::{self, Check};
 use crate::snapshot::{self, Held, Snapshots};
-use crate::template::Templates;
+use crate::template::{self, Templates};
 use crate::{
     About, Adopted, Adoption, DiskUsage, Error, Events, Healed, Machine, MachineInfo, MachineSpec, Name,
     Options, Paths, RestoreSpec, Result, SnapshotInfo, StartEvent, StartOptions, Supervisor, TemplateInfo,
@@ -160,6 +160,16 @@ impl Knaller {
     /// What was kept for warm starts, used last first.
     pub async fn templates(&self) -> Result<Vec<TemplateInfo>> {
         self.templates_do(|templates| templates.list()).await
+    }
+
+    /// Takes a template for machines of this spec's shape ahead of their first start, unless there is one: the template, and
+    /// whether it is new. No machine stays.
+    pub async fn make_template(
+        &self,
+        spec: MachineSpec,
+        observer: &mut (dyn FnMut(StartEvent) + Send),
+    ) -> Result<(TemplateInfo, bool)> {
+        Box::pin(template::make(&self.inner, spec, observer)).await
     }
 
     /// Removes the template whose key begins so, and gives its key. Machines made of it live on; the next of its shape boots.

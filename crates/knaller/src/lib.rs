@@ -100,7 +100,7 @@ pub use copy::{CopyEvent, CopyOptions};
 pub use error::{Class, Error, Result};
 pub use exec::{Command, ExecExit, ExecRequest, Output, Pty, Session, SessionEvent, SessionInput};
 pub use exit::Exit;
-pub use filter::{Filter, InvalidFilter};
+pub use filter::{Filter, Filtered, InvalidFilter};
 pub use forwarding::Forwarding;
 pub use image::{ImageEvent, ImageObserver};
 pub use info::{MachineInfo, State};

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use guest_protocol::control::Status;
+use guest_protocol::control::{Process, Status};
 use serde::{Deserialize, Serialize};
 use tokio::net::UnixStream;
 
@@ -18,7 +18,8 @@ use crate::logs::{LogSource, Logs};
 use crate::ssh::{config, control};
 use crate::{
     Error, ExecExit, Exit, MachineInfo, Name, RestoreSpec, Result, SnapshotOptions, StartEvent, StartOptions,
-    Stats, Taken, Timeline, Update, Updated, heal, image, life, list, snapshot, start, stop, task, vsock,
+    State, Stats, Taken, Timeline, Update, Updated, heal, image, life, list, snapshot, start, stop, task,
+    vsock,
 };
 
 /// The most bytes of each stream that [`Machine::output`] keeps.
@@ -38,7 +39,9 @@ pub struct StopOptions {
 pub enum StopOutcome {
     /// The guest's init shut it down, as asked.
     Orderly,
-    /// The init could not be asked, and Ctrl-Alt-Del did it.
+    /// The same, but its command did not end within its grace, and the init killed it.
+    CommandKilled,
+    /// The init could not be asked, and powered off when Ctrl-Alt-Del was pressed.
     CtrlAltDel,
     /// Neither helped: the VMM was killed.
     Killed,
@@ -261,6 +264,17 @@ impl Machine {
     /// What it uses, as the host sees it and as the guest says.
     pub async fn stats(&self) -> Result<Stats> {
         life::stats(&self.inner, &self.name).await
+    }
+
+    /// What runs in it: programs, without the guest kernel's own threads. The guest's init tells, whatever the image has.
+    pub async fn processes(&self) -> Result<Vec<Process>> {
+        let files = self.running()?;
+        let (_, record) = list::load(&self.inner, &self.name)?;
+        match list::ask(&files, &record).await.state {
+            // It would say nothing.
+            State::Paused => Err(Error::Paused(self.name.clone())),
+            _ => control::processes(&files, &record).await,
+        }
     }
 
     /// The guest's own figures: memory, load, disk.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use firecracker_api::Client;
 use firecracker_api::models::{ActionType, VmState};
 use guest_protocol::console;
+use rustix::process::Signal;
 
 use crate::claim::Claim;
 use crate::knaller::Inner;
@@ -46,8 +47,20 @@ pub(crate) async fn stop(inner: &Arc<Inner>, name: &Name, options: StopOptions) 
         end(&record).await?;
     }
     released(&files, &record).await;
+    // Before it may go as a whole.
+    let exit = how(&tail::of(&files.console()), record.tells);
     heal::one(inner, name).await?;
-    Ok(outcome.unwrap_or(StopOutcome::Killed))
+    Ok(match outcome {
+        Some(StopOutcome::Orderly) if was_killed(&exit) => StopOutcome::CommandKilled,
+        Some(outcome) => outcome,
+        None => StopOutcome::Killed,
+    })
+}
+
+/// Whether the command's end was a SIGKILL: the init's own when the grace is over.
+fn was_killed(exit: &Exit) -> bool {
+    let kill = u8::try_from(Signal::KILL.as_raw()).ok();
+    matches!(exit, Exit::Command(guest_protocol::Exit::Signal(signal)) if Some(*signal) == kill)
 }
 
 /// Tries the polite ways; `None` if neither helped.

@@ -24,6 +24,7 @@ pub mod listen;
 pub mod machine;
 mod mount_table;
 mod processes;
+mod ps;
 mod report;
 mod signals;
 pub mod ssh;

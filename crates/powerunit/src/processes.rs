@@ -3,7 +3,7 @@
 use std::path::Path;
 
 /// `PF_KTHREAD` of linux/sched.h: a thread of the kernel's own.
-const KERNEL_THREAD: u32 = 0x0020_0000;
+pub(crate) const KERNEL_THREAD: u32 = 0x0020_0000;
 
 /// A process that can be ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -27,7 +27,7 @@ use crate::health::Health;
 use crate::link::{Notice, Word};
 use crate::listen::Listener;
 use crate::machine::{Call, Handle, Root};
-use crate::{figures, interrupt, ssh, sys};
+use crate::{figures, interrupt, ps, ssh, sys};
 
 /// How long sessions whose programs have just been ended have to tell their clients so, before the machine goes off.
 const LINGER: Duration = Duration::from_millis(50);
@@ -260,6 +260,7 @@ impl View {
                 status.health = self.health.seen();
                 Reply::Status(status)
             }
+            Request::Processes { after } => Reply::Processes(ps::after(after)),
             Request::SetClock { clock_ns } => match clock::set(clock_ns) {
                 Ok(()) => Reply::Done,
                 Err(e) => failed(&format!("cannot set the clock: {e}")),

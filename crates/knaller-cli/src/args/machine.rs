@@ -4,6 +4,7 @@ use clap::Args;
 use clap_complete::engine::ArgValueCandidates;
 use knaller::{Filter, MachineInfo, Name, State};
 
+use super::filter;
 use crate::complete;
 use crate::context::Context;
 use crate::error::CommandError;
@@ -35,8 +36,7 @@ pub(crate) struct MachineArgs {
     #[arg(short, long, conflicts_with_all = ["names", "named"])]
     all: bool,
 
-    /// Those that meet this: label=NAME[=VALUE], name=PART, state=STATE, image=IMAGE, vmm=VMM
-    #[arg(long = "filter", value_name = "FILTER", conflicts_with_all = ["names", "named", "all"])]
+    #[arg(long = "filter", value_name = "FILTER", help = filter::MACHINES, conflicts_with_all = ["names", "named", "all"])]
     filters: Vec<Filter>,
 }
 

@@ -1,10 +1,13 @@
 //! `knaller events`.
 
+use std::collections::HashMap;
+
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
-use knaller::{Event, EventKind, Exit};
+use knaller::{Event, EventKind, Exit, MachineInfo, Name};
 use serde::Serialize;
 
+use crate::args::filter::FilterArgs;
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::signals::{Signal, Signals};
@@ -16,6 +19,9 @@ What is told is the difference between two looks at all machines: of what comes 
 outcome. As JSON it is one object a line: time_ns, name, instance, event (created, starting, running, paused, resumed, \
 unresponsive, stopped, renamed, removed), and with some of them exit or from.")]
 pub(crate) struct EventsArgs {
+    #[command(flatten)]
+    filter: FilterArgs,
+
     /// Write it as this
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t)]
     output: Lines,
@@ -46,13 +52,50 @@ impl EventsArgs {
     pub(crate) async fn run(self, context: Context) -> Result<u8, CommandError> {
         let mut signals = Signals::watch(&Signal::ENDINGS)?;
         let mut events = context.knaller.events().await?;
+        let mut known = Known::new(&context, self.filter).await?;
         loop {
             let event = tokio::select! {
                 event = events.next() => event?,
                 signal = signals.next() => return Err(CommandError::Ended(signal)),
             };
-            context.ui.print(&self.output.line(&event, text)?)?;
+            if known.is_meant(&context, &event).await {
+                context.ui.print(&self.output.line(&event, text)?)?;
+            }
         }
+    }
+}
+
+/// The machines as they were last: of one that is gone nothing else tells whether it was meant.
+struct Known {
+    filter: FilterArgs,
+    machines: HashMap<Name, MachineInfo>,
+}
+
+impl Known {
+    async fn new(context: &Context, filter: FilterArgs) -> Result<Self, CommandError> {
+        let mut machines = HashMap::new();
+        if !filter.filters.is_empty() {
+            let listed = context.knaller.list().await?;
+            machines.extend(listed.into_iter().map(|machine| (machine.name.clone(), machine)));
+        }
+        Ok(Self { filter, machines })
+    }
+
+    async fn is_meant(&mut self, context: &Context, event: &Event) -> bool {
+        if self.filter.filters.is_empty() {
+            return true;
+        }
+        if let Ok(machine) = context.knaller.get(event.name.as_str()).await
+            && let Ok(now) = machine.info().await
+        {
+            self.machines.insert(event.name.clone(), now);
+        }
+        let known = self.machines.get(&event.name);
+        let meant = known.is_some_and(|machine| self.filter.take(machine));
+        if event.kind == EventKind::Removed {
+            self.machines.remove(&event.name);
+        }
+        meant
     }
 }
 

@@ -1,9 +1,10 @@
 //! `knaller list`.
 
 use clap::Args;
-use knaller::{Filter, MachineInfo, State};
+use knaller::{MachineInfo, State};
 
 use super::machine::MachineView;
+use crate::args::filter::FilterArgs;
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::ui::{Format, OutputArgs};
@@ -15,9 +16,8 @@ pub(crate) struct ListArgs {
     #[arg(short, long)]
     running: bool,
 
-    /// Those that meet this: label=NAME[=VALUE], name=PART, state=STATE, image=IMAGE, vmm=VMM
-    #[arg(short, long = "filter", value_name = "FILTER")]
-    filters: Vec<Filter>,
+    #[command(flatten)]
+    filter: FilterArgs,
 
     #[command(flatten)]
     output: OutputArgs,
@@ -29,7 +29,7 @@ impl ListArgs {
         let wanted = machines
             .into_iter()
             .filter(|machine| !self.running || machine.state != State::Stopped)
-            .filter(|machine| Filter::all_match(&self.filters, machine));
+            .filter(|machine| self.filter.take(machine));
         show(&context, wanted, self.output.output)
     }
 }

@@ -24,6 +24,7 @@ mod manual;
 mod pause;
 mod proxy;
 mod prune;
+mod ps;
 mod rename;
 mod restart;
 mod resume;
@@ -72,6 +73,7 @@ pub(crate) enum Command {
     Logs(logs::LogsArgs),
     Events(events::EventsArgs),
     Stats(stats::StatsArgs),
+    Ps(ps::PsArgs),
     Inspect(inspect::InspectArgs),
     Forward(forward::ForwardArgs),
     Wait(wait::WaitArgs),
@@ -131,6 +133,7 @@ impl Command {
             Self::Logs(command) => command.run(context).await.map(|()| 0),
             Self::Events(command) => command.run(context).await,
             Self::Stats(command) => command.run(context).await.map(|()| 0),
+            Self::Ps(command) => command.run(context).await.map(|()| 0),
             Self::Inspect(command) => command.run(context).await.map(|()| 0),
             Self::Forward(command) => command.run(context).await,
             Self::Wait(command) => command.run(context).await,

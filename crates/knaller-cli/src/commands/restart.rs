@@ -18,7 +18,13 @@ pub(crate) struct RestartArgs {
     machines: MachineArgs,
 
     /// Seconds a machine's command has to end; else what `start` was told
-    #[arg(short, long, visible_alias = "time", value_name = "SECONDS")]
+    #[arg(
+        short,
+        long,
+        visible_alias = "time",
+        visible_short_alias = 't',
+        value_name = "SECONDS"
+    )]
     grace: Option<u64>,
 }
 

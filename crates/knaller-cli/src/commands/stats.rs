@@ -9,6 +9,7 @@ use futures_util::future::join_all;
 use knaller::{Name, State, Stats};
 use serde::Serialize;
 
+use crate::args::filter::FilterArgs;
 use crate::complete;
 use crate::context::Context;
 use crate::error::CommandError;
@@ -29,8 +30,11 @@ CPU is of one of the host's: a machine with two CPUs can take 200 %. MEMORY is w
 figure behind it. DISK and NET are what went in and out since the machine started. As JSON it is one array for each look.")]
 pub(crate) struct StatsArgs {
     /// The machines' names; all that run if there is none
-    #[arg(value_name = "NAME", add = ArgValueCandidates::new(complete::machines))]
+    #[arg(value_name = "NAME", conflicts_with = "filters", add = ArgValueCandidates::new(complete::machines))]
     names: Vec<Name>,
+
+    #[command(flatten)]
+    filter: FilterArgs,
 
     /// One look, and an end
     #[arg(long)]
@@ -74,7 +78,9 @@ impl StatsArgs {
     async fn look(&self, context: &Context) -> Result<BTreeMap<Name, Stats>, CommandError> {
         let names = if self.names.is_empty() {
             let machines = context.knaller.list().await?.into_iter();
-            let running = machines.filter(|info| matches!(info.state, State::Running | State::Paused));
+            let running = machines.filter(|info| {
+                matches!(info.state, State::Running | State::Paused) && self.filter.take(info)
+            });
             running.map(|info| info.name).collect()
         } else {
             self.names.clone()

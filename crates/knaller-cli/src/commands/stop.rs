@@ -14,14 +14,20 @@ use crate::ui::warning;
 /// Stop machines in order
 #[derive(Args, Debug)]
 #[command(after_help = "\
-The machine's command gets its stop signal and has a while to end; then its disks are written out and it powers off. \
-A guest that does not answer is ended by force, and that is said.")]
+The machine's command gets its stop signal and has a while to end; then it is killed, the disks are written out, and the machine powers \
+off. A guest whose init does not answer gets Ctrl-Alt-Del, and one that does not heed that is killed. Which it was is said.")]
 pub(crate) struct StopArgs {
     #[command(flatten)]
     machines: MachineArgs,
 
     /// Seconds the machine's command has to end; else what `start` was told
-    #[arg(short, long, visible_alias = "time", value_name = "SECONDS")]
+    #[arg(
+        short,
+        long,
+        visible_alias = "time",
+        visible_short_alias = 't',
+        value_name = "SECONDS"
+    )]
     grace: Option<u64>,
 }
 
@@ -42,8 +48,13 @@ impl StopArgs {
 /// How a machine was stopped, as a line.
 pub(crate) fn told(name: &Name, outcome: StopOutcome) -> String {
     match outcome {
-        StopOutcome::Orderly => format!("{name} has stopped"),
-        StopOutcome::CtrlAltDel => format!("{name} has stopped, by Ctrl-Alt-Del"),
+        StopOutcome::Orderly => format!("{name} has stopped in order"),
+        StopOutcome::CommandKilled => warning(format_args!(
+            "{name} has stopped, but its command did not end in its time and was killed"
+        )),
+        StopOutcome::CtrlAltDel => warning(format_args!(
+            "{name} was powered off by Ctrl-Alt-Del, since its init could not be asked"
+        )),
         StopOutcome::Killed => warning(format_args!(
             "{name} did not stop when asked and was killed; its disk may lack what it wrote last"
         )),

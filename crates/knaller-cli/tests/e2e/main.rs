@@ -4,6 +4,7 @@
 mod commit;
 mod errors;
 mod faults;
+mod filters;
 mod image_command;
 mod images;
 mod lan;
@@ -12,6 +13,7 @@ mod limits;
 mod login;
 mod network;
 mod openssh;
+mod processes;
 mod run;
 mod snapshots;
 mod supervise;

@@ -23,7 +23,7 @@ fn start(world: &World) {
 /// Stops it, and gives its disk, which is in order: systemd did what it was asked for, without another reminder.
 fn stop(world: &World) -> PathBuf {
     let ran = world.run(&["stop", "sysd"]);
-    assert!(ran.stderr.ends_with("sysd has stopped\n"), "{ran}");
+    assert!(ran.stderr.ends_with("sysd has stopped in order\n"), "{ran}");
     let disk = world.sandbox.data().join("knaller/vms/sysd/rootfs.ext4");
     let checked = run(Command::new("e2fsck").arg("-n").arg(&disk)).ok();
     assert!(

@@ -1,5 +1,6 @@
 //! The snapshots of a data folder.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -53,6 +54,8 @@ pub struct SnapshotInfo {
     pub kernel: String,
     /// The base image's id, where the machine had an overlay over one.
     pub image: Option<String>,
+    /// The machine's.
+    pub labels: BTreeMap<String, String>,
     pub cpus: u8,
     pub memory_mib: u32,
     /// How long the machine stood still for it, in milliseconds.
@@ -247,6 +250,7 @@ fn info(folder: &Path, description: Description) -> SnapshotInfo {
         vmm_version: description.vmm_version,
         kernel: record.kernel,
         image: record.image,
+        labels: record.spec.labels,
         cpus: record.spec.cpus,
         memory_mib: record.spec.memory_mib,
         paused_ms: description.paused_ms,

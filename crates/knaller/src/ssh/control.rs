@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use guest_protocol::CONTROL_SUBSYSTEM;
-use guest_protocol::control::{Frozen, MAX_LINE, Reply, Request, Status};
+use guest_protocol::control::{Frozen, MAX_LINE, Process, Reply, Request, Status};
 use russh::ChannelStream;
 use russh::client::Msg;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
@@ -15,6 +15,9 @@ use crate::{Error, Name, Result};
 
 /// How much of an answer that makes no sense a person is shown, in characters.
 const MAX_SHOWN: usize = 200;
+
+/// The most processes that are asked for: as many as Linux has ids on a 64-bit machine (`PID_MAX_LIMIT`).
+const MAX_PROCESSES: usize = 4 << 20;
 
 /// Asks for an orderly end; returns when the init has said that it is about to.
 pub(crate) async fn shutdown(files: &Files, record: &Record, grace: Duration) -> Result<()> {
@@ -31,6 +34,26 @@ pub(crate) async fn status(files: &Files, record: &Record) -> Result<Status> {
     match control.ask(&Request::Status).await? {
         Reply::Status(status) => Ok(status),
         other => Err(control.unexpected(&other)),
+    }
+}
+
+/// All programs that run in the guest.
+pub(crate) async fn processes(files: &Files, record: &Record) -> Result<Vec<Process>> {
+    let mut control = Control::open(files, record).await?;
+    let mut all: Vec<Process> = Vec::new();
+    loop {
+        let after = all.last().map_or(0, |last| last.pid);
+        let answer = match control.ask(&Request::Processes { after }).await? {
+            Reply::Processes(answer) => answer,
+            other => return Err(control.unexpected(&other)),
+        };
+        // A guest may answer anything: but not for ever.
+        let goes_on = answer.list.iter().all(|process| process.pid > after);
+        all.extend(answer.list);
+        let further = all.last().is_some_and(|last| last.pid > after);
+        if !(answer.more && goes_on && further && all.len() < MAX_PROCESSES) {
+            return Ok(all);
+        }
     }
 }
 

@@ -14,9 +14,11 @@
 //! Nothing here is synced to the disk: a [`Shape`] names the boot of the host, so what a power cut may have torn is never
 //! looked at again.
 
+mod make;
 mod shape;
 mod store;
 
+pub(crate) use make::make;
 pub(crate) use shape::{Drive, Program, Shape, host};
 pub use store::TemplateInfo;
 pub(crate) use store::{Found, Maker, Template, Templates};

@@ -10,6 +10,7 @@ mod life;
 mod limits;
 mod network;
 mod snapshots;
+mod stopping;
 mod supervision;
 mod support;
 mod user;

@@ -103,3 +103,17 @@ async fn a_cold_start_thaws_nothing_and_keeps_nothing() {
     assert!(bed.knaller.templates().await.unwrap().is_empty());
     end(&machine).await;
 }
+
+#[tokio::test]
+async fn a_template_can_be_taken_ahead_of_time() {
+    let bed = Bed::new();
+    let (taken, fresh) = bed.knaller.make_template(small("x"), &mut |_| {}).await.unwrap();
+    assert!(fresh && taken.memory_mib == 128 && !taken.stale, "{taken:?}");
+    assert!(bed.knaller.list().await.unwrap().is_empty());
+    let (again, fresh) = bed.knaller.make_template(small("x"), &mut |_| {}).await.unwrap();
+    assert!(!fresh && again.key == taken.key, "{again:?}");
+    assert_eq!(bed.knaller.templates().await.unwrap().len(), 1);
+    let machine = bed.start(small("first")).await;
+    assert!(machine.info().await.unwrap().warm);
+    end(&machine).await;
+}

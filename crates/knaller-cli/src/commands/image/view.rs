@@ -1,10 +1,12 @@
 //! An image as every list and inspection shows it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use images::oci::{Digest, Reference};
 use images::store::Listed as ListedImage;
 use jiff::Timestamp;
+use knaller::Filtered;
 use serde::Serialize;
 
 use crate::ui::Listed;
@@ -27,6 +29,8 @@ pub(super) struct ImageView {
     pub(super) unique: u64,
     /// Machines that are made of it.
     pub(super) used_by: Vec<String>,
+    /// What its configuration says of it.
+    labels: BTreeMap<String, String>,
     /// All its names, or its id: what other commands take.
     #[serde(skip)]
     called: String,
@@ -58,11 +62,26 @@ impl ImageView {
             size: listed.sizes.total(),
             unique: listed.sizes.unique(),
             used_by: users(&image.digest),
+            labels: image.config.run.labels.clone(),
             called,
             short_id,
             short_names: image.names.iter().map(short).collect(),
             names,
         }
+    }
+}
+
+impl Filtered for ImageView {
+    fn is_called(&self, part: &str) -> bool {
+        self.names.iter().any(|name| name.contains(part))
+    }
+
+    fn label(&self, name: &str) -> Option<&str> {
+        self.labels.get(name).map(String::as_str)
+    }
+
+    fn state(&self) -> Option<&str> {
+        Some(if self.used_by.is_empty() { "unused" } else { "used" })
     }
 }
 

@@ -1,8 +1,10 @@
 //! `knaller snapshot list`.
 
 use clap::Args;
+use knaller::Filter;
 
 use super::view::SnapshotView;
+use crate::args::filter;
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::ui::OutputArgs;
@@ -10,6 +12,10 @@ use crate::ui::OutputArgs;
 /// List the snapshots
 #[derive(Args, Debug)]
 pub(crate) struct ListArgs {
+    /// Those that meet this: name=PART, label=NAME[=VALUE] of the machine, image=ID, vmm=VMM
+    #[arg(short, long = "filter", value_name = "FILTER", value_parser = filter::on(&["name", "label", "image", "vmm"]))]
+    filters: Vec<Filter>,
+
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -17,7 +23,10 @@ pub(crate) struct ListArgs {
 impl ListArgs {
     pub(crate) async fn run(self, context: Context) -> Result<(), CommandError> {
         let snapshots = context.knaller.snapshots().await?;
-        let views: Vec<SnapshotView> = snapshots.into_iter().map(SnapshotView).collect();
+        let wanted = snapshots
+            .into_iter()
+            .filter(|snapshot| Filter::all_match(&self.filters, snapshot));
+        let views: Vec<SnapshotView> = wanted.map(SnapshotView).collect();
         context.ui.list(
             &views,
             self.output.output,

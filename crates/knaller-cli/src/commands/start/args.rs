@@ -107,8 +107,9 @@ pub(crate) struct StartArgs {
     limits: LimitOptions,
 }
 
+/// What machines must have in common to be thawed of one guest.
 #[derive(Args, Debug)]
-pub(in crate::commands) struct MachineOptions {
+pub(in crate::commands) struct ShapeOptions {
     /// Virtual CPUs
     #[arg(short, long, value_name = "N", default_value_t = 1)]
     cpus: u8,
@@ -117,14 +118,6 @@ pub(in crate::commands) struct MachineOptions {
     #[arg(short, long, visible_alias = "mem", value_name = "SIZE", default_value = "256M", value_parser = size::mebibytes)]
     memory: u32,
 
-    /// The machine's own disk space: 2G [default: 8G; a raw file keeps its size]
-    #[arg(long, value_name = "SIZE", value_parser = size::mebibytes)]
-    disk: Option<u32>,
-
-    /// Mount a further disk: a volume's name, made if it is new, or a raw ext4 file's path
-    #[arg(short = 'V', long = "volume", value_name = "NAME|FILE:FOLDER[:ro]")]
-    volumes: Vec<Volume>,
-
     /// The kernel: its id, version or name, or a kernel file
     #[arg(long, value_name = "KERNEL", value_hint = ValueHint::FilePath, add = ArgValueCandidates::new(complete::kernels))]
     kernel: Option<String>,
@@ -132,6 +125,20 @@ pub(in crate::commands) struct MachineOptions {
     /// What runs the machine
     #[arg(long, value_name = "VMM", value_enum, default_value_t)]
     vmm: VmmChoice,
+}
+
+#[derive(Args, Debug)]
+pub(in crate::commands) struct MachineOptions {
+    #[command(flatten)]
+    shape: ShapeOptions,
+
+    /// The machine's own disk space: 2G [default: 8G; a raw file keeps its size]
+    #[arg(long, value_name = "SIZE", value_parser = size::mebibytes)]
+    disk: Option<u32>,
+
+    /// Mount a further disk: a volume's name, made if it is new, or a raw ext4 file's path
+    #[arg(short = 'V', long = "volume", value_name = "NAME|FILE:FOLDER[:ro]")]
+    volumes: Vec<Volume>,
 
     /// Boot the kernel, even where a guest was kept that could be thawed, and keep none
     #[arg(long)]
@@ -240,7 +247,7 @@ enum InitChoice {
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
-enum NetworkChoice {
+pub(in crate::commands) enum NetworkChoice {
     /// User-mode networking, no privileges needed
     #[default]
     Pasta,
@@ -281,23 +288,27 @@ pub(in crate::commands) fn root(image: &str) -> Root {
     }
 }
 
+impl From<NetworkChoice> for Network {
+    fn from(choice: NetworkChoice) -> Self {
+        match choice {
+            NetworkChoice::Pasta => Self::Pasta,
+            NetworkChoice::None => Self::None,
+        }
+    }
+}
+
 impl NetworkOptions {
     pub(in crate::commands) fn apply(&self, spec: &mut MachineSpec) {
-        spec.network = match self.network {
-            NetworkChoice::Pasta => Network::Pasta,
-            NetworkChoice::None => Network::None,
-        };
+        spec.network = self.network.into();
         spec.forwards.clone_from(&self.publish);
         spec.publish_all = self.publish_all;
     }
 }
 
-impl MachineOptions {
+impl ShapeOptions {
     pub(in crate::commands) fn apply(&self, spec: &mut MachineSpec) {
         spec.cpus = self.cpus;
         spec.memory_mib = self.memory;
-        spec.disk_mib = self.disk.map(u64::from);
-        spec.volumes.clone_from(&self.volumes);
         spec.kernel = match &self.kernel {
             None => Kernel::Default,
             Some(path) if path.contains('/') || Path::new(path).is_file() => Kernel::Path(path.into()),
@@ -308,6 +319,14 @@ impl MachineOptions {
             VmmChoice::Firecracker => Vmm::Firecracker,
             VmmChoice::Sparkler => Vmm::Sparkler,
         };
+    }
+}
+
+impl MachineOptions {
+    pub(in crate::commands) fn apply(&self, spec: &mut MachineSpec) {
+        self.shape.apply(spec);
+        spec.disk_mib = self.disk.map(u64::from);
+        spec.volumes.clone_from(&self.volumes);
         spec.boot_timeout_ms = self.boot_timeout.saturating_mul(1000);
         spec.labels = self.labels.iter().cloned().collect();
     }

@@ -15,7 +15,9 @@ use knaller::{
 use tokio::sync::oneshot;
 
 pub(crate) use args::StartArgs;
-pub(super) use args::{GuestOptions, MachineOptions, NetworkOptions, pair, root};
+pub(super) use args::{
+    GuestOptions, MachineOptions, NetworkChoice, NetworkOptions, ShapeOptions, pair, root,
+};
 
 use crate::context::Context;
 use crate::error::CommandError;

@@ -2,9 +2,10 @@
 
 use clap::Args;
 use jiff::Timestamp;
-use knaller::TemplateInfo;
+use knaller::{Filter, TemplateInfo};
 use serde::Serialize;
 
+use crate::args::filter;
 use crate::commands::machine::since;
 use crate::context::Context;
 use crate::error::CommandError;
@@ -17,6 +18,10 @@ const SHORT: usize = 12;
 /// List the templates, those used last first
 #[derive(Args, Debug)]
 pub(crate) struct ListArgs {
+    /// Those that meet this: name=PART of the key, state=fresh or state=stale, vmm=VMM
+    #[arg(short, long = "filter", value_name = "FILTER", value_parser = filter::on(&["name", "state", "vmm"]))]
+    filters: Vec<Filter>,
+
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -24,7 +29,10 @@ pub(crate) struct ListArgs {
 impl ListArgs {
     pub(crate) async fn run(self, context: Context) -> Result<(), CommandError> {
         let templates = context.knaller.templates().await?;
-        let views: Vec<TemplateView> = templates.into_iter().map(TemplateView).collect();
+        let wanted = templates
+            .into_iter()
+            .filter(|template| Filter::all_match(&self.filters, template));
+        let views: Vec<TemplateView> = wanted.map(TemplateView).collect();
         context.ui.list(
             &views,
             self.output.output,
@@ -36,7 +44,7 @@ impl ListArgs {
 /// A template as the list shows it.
 #[derive(Debug, Serialize)]
 #[serde(transparent)]
-struct TemplateView(TemplateInfo);
+pub(super) struct TemplateView(pub(super) TemplateInfo);
 
 impl Listed for TemplateView {
     const COLUMNS: &'static [Column] = &[

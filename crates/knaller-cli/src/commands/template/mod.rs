@@ -1,6 +1,7 @@
 //! `knaller template`: guests that were kept for warm starts.
 
 mod list;
+mod make;
 mod prune;
 mod rm;
 
@@ -9,7 +10,7 @@ use clap::{Args, Subcommand};
 use crate::context::Context;
 use crate::error::CommandError;
 
-/// List and remove what is kept for warm starts
+/// List, take and remove what is kept for warm starts
 #[derive(Args, Debug)]
 #[command(after_help = "\
 The first start of a shape (kernel, VMM, CPUs, memory, number of disks) keeps its guest as it is before it learns what machine it \
@@ -25,6 +26,7 @@ pub(crate) struct TemplateArgs {
 enum TemplateCommand {
     #[command(visible_alias = "ls")]
     List(list::ListArgs),
+    Make(make::MakeArgs),
     Rm(rm::RmArgs),
     Prune(prune::PruneArgs),
 }
@@ -33,6 +35,7 @@ impl TemplateArgs {
     pub(crate) async fn run(self, context: Context) -> Result<(), CommandError> {
         match self.command {
             TemplateCommand::List(command) => command.run(context).await,
+            TemplateCommand::Make(command) => Box::pin(command.run(context)).await,
             TemplateCommand::Rm(command) => command.run(context).await,
             TemplateCommand::Prune(command) => command.run(context).await,
         }

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use knaller::VolumeInfo;
+use knaller::{Filter, VolumeInfo};
 use serde::Serialize;
 
+use crate::args::filter;
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::ui::table::{Cell, Column, Tone};
@@ -14,6 +15,10 @@ use crate::ui::{Listed, OutputArgs, human};
 /// List the volumes
 #[derive(Args, Debug)]
 pub(crate) struct ListArgs {
+    /// Those that meet this: name=PART, state=used or state=unused
+    #[arg(short, long = "filter", value_name = "FILTER", value_parser = filter::on(&["name", "state"]))]
+    filters: Vec<Filter>,
+
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -21,7 +26,10 @@ pub(crate) struct ListArgs {
 impl ListArgs {
     pub(crate) async fn run(self, context: Context) -> Result<(), CommandError> {
         let volumes = context.knaller.volumes().await?;
-        let views: Vec<VolumeView> = volumes.into_iter().map(VolumeView::from).collect();
+        let wanted = volumes
+            .into_iter()
+            .filter(|volume| Filter::all_match(&self.filters, volume));
+        let views: Vec<VolumeView> = wanted.map(VolumeView::from).collect();
         context.ui.list(
             &views,
             self.output.output,
