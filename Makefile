@@ -1,10 +1,10 @@
 # The only entry points a person must know. Each sets the machine up by itself (dev/setup) and says what it does.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench fuzz soak-boot setup build install clean advisories
+.PHONY: help demo test test-firecracker check bench fuzz soak-boot setup build install clean advisories
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## build an image, pull it from a local registry, start it, reach it over SSH and HTTP, remove it
 	@dev/setup demo
@@ -13,6 +13,10 @@ demo: ## build an image, pull it from a local registry, start it, reach it over 
 test: ## every test, with real microVMs; a summary of suites, times and skipped tests at the end
 	@dev/setup test
 	@cargo xtask test
+
+test-firecracker: ## the tests that a real Firecracker must pass, with emulated KVM where there is none (FIRECRACKER=path)
+	@dev/setup firecracker
+	@cargo xtask test-firecracker
 
 check: ## formatting, clippy, docs, licences and bans, unused dependencies, fuzz targets build
 	@dev/setup check

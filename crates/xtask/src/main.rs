@@ -10,6 +10,7 @@ mod build;
 mod check;
 mod command;
 mod demo;
+mod firecracker;
 mod fuzz;
 mod images;
 mod soak;
@@ -39,6 +40,8 @@ enum Xtask {
         #[arg(last = true)]
         arguments: Vec<String>,
     },
+    /// The tests that a real Firecracker must pass; names select suites.
+    TestFirecracker { suites: Vec<String> },
     /// The main job, unattended.
     Demo,
     /// Makes the images of tests, demo and benchmarks, or those named, and says how long each took.
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
         Xtask::Install { prefix } => build::install(&prefix),
         Xtask::Check => check::run(),
         Xtask::Test { suites, arguments } => suites::run_suites(&suites, &arguments),
+        Xtask::TestFirecracker { suites } => firecracker::run_all(&suites),
         Xtask::Demo => demo::run_all(),
         Xtask::Images { names } => images::make(&names),
         Xtask::Bench { parts } => bench::run(&parts),

@@ -3,6 +3,7 @@
 //! A test that needs what a machine may not have calls `testkit::skip`, which adds a line to the file named by
 //! [`SKIPPED`]; so a skipped test is seen here by name and is never mistaken for one that passed.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -10,16 +11,16 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
-use crate::build;
 use crate::command::{cargo, output, root, run, step, target};
+use crate::{build, firecracker};
 
 /// The environment variable that names the file of skipped tests.
-const SKIPPED: &str = "PITWALL_SKIPPED";
+pub(crate) const SKIPPED: &str = "PITWALL_SKIPPED";
 
 /// One test executable.
-struct Suite {
-    name: String,
-    command: Command,
+pub(crate) struct Suite {
+    pub(crate) name: String,
+    pub(crate) command: Command,
 }
 
 /// What came of a suite.
@@ -53,33 +54,47 @@ struct Profile {
     test: bool,
 }
 
-pub(crate) fn run_suites(selected: &[String], arguments: &[String]) -> Result<()> {
-    let init = build::guest()?;
-    let suites = step("building the tests", || {
-        run(&mut cargo(&["build", "--quiet", "--workspace", "--bins"]))?;
-        executables()
-    })?;
-    let skipped = target().join("skipped-tests");
-    let _ = std::fs::remove_file(&skipped);
-    let mut outcomes = Vec::new();
-    for suite in suites.into_iter().chain([documentation()]) {
-        if !selected.is_empty() && !selected.iter().any(|wanted| suite.name.contains(wanted.as_str())) {
-            continue;
-        }
-        outcomes.push(execute(suite, arguments, &init, &skipped)?);
-    }
-    summary(&outcomes, &std::fs::read_to_string(&skipped).unwrap_or_default())
+/// Suites that run one after another, and what came of them.
+pub(crate) struct Run {
+    init: PathBuf,
+    skipped: PathBuf,
+    outcomes: Vec<Outcome>,
 }
 
-fn executables() -> Result<Vec<Suite>> {
-    let lines = output(&mut cargo(&[
-        "test",
-        "--workspace",
-        "--all-features",
-        "--no-run",
-        "--quiet",
-        "--message-format=json",
-    ]))?;
+pub(crate) fn run_suites(selected: &[String], arguments: &[String]) -> Result<()> {
+    let mut run = Run::begin()?;
+    let wanted =
+        |name: &str| selected.is_empty() || selected.iter().any(|wanted| name.contains(wanted.as_str()));
+    for suite in build(&["--workspace"])?.into_iter().chain([documentation()]) {
+        if wanted(&suite.name) {
+            run.execute(suite, arguments)?;
+        }
+    }
+    if wanted(firecracker::SUITE) {
+        firecracker::with_the_others(&mut run)?;
+    }
+    run.end()
+}
+
+/// Builds the tests of these packages and the programs that they run.
+pub(crate) fn build(packages: &[&str]) -> Result<Vec<Suite>> {
+    step("building the tests", || {
+        run(&mut cargo(&["build", "--quiet", "--workspace", "--bins"]))?;
+        executables(packages)
+    })
+}
+
+fn executables(packages: &[&str]) -> Result<Vec<Suite>> {
+    let lines = output(
+        cargo(&[
+            "test",
+            "--all-features",
+            "--no-run",
+            "--quiet",
+            "--message-format=json",
+        ])
+        .args(packages),
+    )?;
     let mut suites = Vec::new();
     for line in lines.lines().filter(|line| line.starts_with('{')) {
         let artifact: Artifact = serde_json::from_str(line).context("cargo printed an unknown message")?;
@@ -120,36 +135,72 @@ fn documentation() -> Suite {
     }
 }
 
-fn execute(
-    mut suite: Suite,
-    arguments: &[String],
-    init: &std::path::Path,
-    skipped: &std::path::Path,
-) -> Result<Outcome> {
-    println!("==> {}", suite.name);
-    let start = Instant::now();
-    let binaries = target().join("debug");
-    let mut child = suite
-        .command
-        .args(arguments)
-        .env("KNALLER_POWERUNIT", init)
-        .env("KNALLER_NETNS", binaries.join("knaller-netns"))
-        .env("SPARKLER", binaries.join("sparkler"))
-        .env("KNALLER", binaries.join("knaller"))
-        .env("PITWALL_ROOT", root())
-        .env(SKIPPED, skipped)
-        .stdout(Stdio::piped())
-        .spawn()
-        .with_context(|| format!("cannot start {}", suite.name))?;
-    let (passed, failed) = relay(child.stdout.take().context("no output")?)?;
-    let status = child.wait()?;
-    Ok(Outcome {
-        name: suite.name,
-        passed,
-        failed,
-        took: start.elapsed(),
-        good: status.success(),
-    })
+impl Run {
+    pub(crate) fn begin() -> Result<Self> {
+        let skipped = target().join("skipped-tests");
+        let _ = std::fs::remove_file(&skipped);
+        Ok(Self {
+            init: build::guest()?,
+            skipped,
+            outcomes: Vec::new(),
+        })
+    }
+
+    pub(crate) fn execute(&mut self, mut suite: Suite, arguments: &[String]) -> Result<()> {
+        println!("==> {}", suite.name);
+        let start = Instant::now();
+        let binaries = target().join("debug");
+        // What the suite has of its own comes before.
+        let own: Vec<_> = suite
+            .command
+            .get_envs()
+            .map(|(name, _)| name.to_owned())
+            .collect();
+        for (name, value) in [
+            ("KNALLER_POWERUNIT", self.init.clone()),
+            ("KNALLER_NETNS", binaries.join("knaller-netns")),
+            ("SPARKLER", binaries.join("sparkler")),
+            ("KNALLER", binaries.join("knaller")),
+            ("PITWALL_ROOT", root()),
+            (SKIPPED, self.skipped.clone()),
+        ] {
+            if !own.iter().any(|own| own == name) {
+                suite.command.env(name, value);
+            }
+        }
+        let mut child = suite
+            .command
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot start {}", suite.name))?;
+        let (passed, failed) = relay(child.stdout.take().context("no output")?)?;
+        let status = child.wait()?;
+        self.outcomes.push(Outcome {
+            name: suite.name,
+            passed,
+            failed,
+            took: start.elapsed(),
+            good: status.success(),
+        });
+        Ok(())
+    }
+
+    /// Adds lines to those of the skipped tests.
+    pub(crate) fn skip(&self, lines: &str) -> Result<()> {
+        let file = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&self.skipped);
+        file.and_then(|mut file| file.write_all(lines.as_bytes()))
+            .with_context(|| format!("cannot write {}", self.skipped.display()))
+    }
+
+    /// Sums up; a suite that failed is an error.
+    pub(crate) fn end(self) -> Result<()> {
+        let skipped = std::fs::read_to_string(&self.skipped).unwrap_or_default();
+        summary(&self.outcomes, &skipped)
+    }
 }
 
 /// Shows a suite's output as it comes, and counts by its closing lines.

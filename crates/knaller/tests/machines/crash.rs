@@ -3,9 +3,9 @@
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 
-use knaller::{StartEvent, StartOptions, State};
+use knaller::{StartEvent, StartOptions, State, Vmm};
 
-use crate::support::{Bed, PATIENCE, bare, small};
+use crate::support::{Bed, PATIENCE, bare, small, vmm};
 
 /// Steps of both sides, in the order in which a start has them.
 const STEPS: [&str; 8] = [
@@ -91,12 +91,16 @@ async fn a_command_killed_at_any_step_is_healed_by_the_next() {
 async fn a_machine_whose_process_is_killed_is_stopped() {
     let bed = Bed::new();
     let machine = bed.start(small("hit")).await;
-    for victim in ["pasta", "sparkler", "qemu"] {
+    let mut victims = vec!["pasta", "vmm"];
+    if vmm() == Vmm::Sparkler {
+        victims.push("qemu");
+    }
+    for victim in victims {
         let info = machine.info().await.unwrap();
         let vmm = info.pid.unwrap();
         let pid = match victim {
             "pasta" => parent(vmm),
-            "sparkler" => vmm,
+            "vmm" => vmm,
             _ => child(vmm),
         };
         let pid = rustix::process::Pid::from_raw(pid.try_into().unwrap()).unwrap();

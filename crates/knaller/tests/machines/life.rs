@@ -1,8 +1,8 @@
 //! From start to removal.
 
-use knaller::{Error, Exit, LogSource, Network, Side, StartEvent, State, StopOptions, StopOutcome};
+use knaller::{Error, Exit, LogSource, Network, Side, StartEvent, State, StopOptions, StopOutcome, Vmm};
 
-use crate::support::{Bed, bare, end, said, small};
+use crate::support::{Bed, bare, end, said, small, vmm};
 
 #[tokio::test]
 async fn a_machine_is_started_stopped_started_again_and_removed() {
@@ -34,7 +34,11 @@ async fn a_machine_is_started_stopped_started_again_and_removed() {
     let listed = bed.knaller.list().await.unwrap();
     assert_eq!(listed.len(), 1);
     let info = machine.info().await.unwrap();
-    assert_eq!((info.state, info.vmm.as_str()), (State::Running, "sparkler"));
+    let expected = match vmm() {
+        Vmm::Firecracker => "firecracker",
+        _ => "sparkler",
+    };
+    assert_eq!((info.state, info.vmm.as_str()), (State::Running, expected));
     assert_eq!(info, listed[0]);
     // The process that the API's socket belongs to is the VMM of this boot.
     let line = std::fs::read(format!("/proc/{}/cmdline", info.pid.unwrap())).unwrap();

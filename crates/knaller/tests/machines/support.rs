@@ -9,7 +9,7 @@ use images::Task;
 use images::bundle::{KernelStore, Source};
 use knaller::{
     ExecRequest, Knaller, Machine, MachineSpec, Options, Output, Paths, Result, Root, StartEvent,
-    StartOptions,
+    StartOptions, Vmm,
 };
 use testkit::Sandbox;
 
@@ -73,6 +73,7 @@ fn options(sandbox: &Sandbox) -> Options {
         runtime: sandbox.runtime().join("knaller"),
     };
     let mut options = Options::new(paths);
+    options.programs.firecracker = std::env::var_os("FIRECRACKER").map(PathBuf::from);
     options.programs.sparkler = Some(testkit::sparkler());
     options.programs.powerunit = Some(testkit::powerunit());
     options.programs.netns = Some(env!("CARGO_BIN_EXE_knaller-netns").into());
@@ -108,9 +109,18 @@ pub(crate) fn give_kernels(data: &Path) {
     assert!(linked.success());
 }
 
+/// The VMM that runs the tests' machines: sparkler, unless `$PITWALL_VMM` is `firecracker`.
+pub(crate) fn vmm() -> Vmm {
+    match std::env::var("PITWALL_VMM").as_deref() {
+        Ok("firecracker") => Vmm::Firecracker,
+        _ => Vmm::Sparkler,
+    }
+}
+
 /// A machine with nothing but the init: quick to start.
 pub(crate) fn bare(name: &str) -> MachineSpec {
     MachineSpec::new()
+        .vmm(vmm())
         .name(name.parse().unwrap())
         .root(Root::Initramfs)
         .memory_mib(128)

@@ -54,7 +54,7 @@ fn vsock_paths(files: &Files) -> Vec<Step> {
     let at = |path: &str| put("/vsock", json!({"guest_cid": 3, "uds_path": path}));
     let binding = "Vsock config error: Cannot create backend for vsock device: Error binding to the host-side Unix socket:";
     vec![
-        at(&files.kernel).fault(format!("{binding} Address already in use (os error 98)")),
+        at(&files.drive).fault(format!("{binding} Address already in use (os error 98)")),
         at(&format!("{}/contract-missing/v", files.folder))
             .fault(format!("{binding} No such file or directory (os error 2)")),
         at(&format!("{}/{}", files.folder, "v".repeat(108)))
