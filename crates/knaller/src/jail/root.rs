@@ -1,0 +1,138 @@
+//! The root of a jail: an empty file system in memory with the plan's files bound into it. The invariant: a path inside is
+//! the same file as outside or is not there; and nothing is writable, runnable or a device but what the plan says so of.
+//!
+//! ```text
+//! host's root            the working folder is covered by an empty tmpfs,
+//!   └ …/runtime/NAME     which becomes the root; the host's is then in /old,
+//!       └ tmpfs          where the folder that was covered is itself again
+//!           └ old
+//! ```
+//!
+//! What is bound is looked up before that: links in paths lead through the host's root.
+
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{StatVfsMountFlags, statvfs};
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, mount_remount, unmount,
+};
+use rustix::process::{chdir, pivot_root};
+
+use super::{Access, Entry, Error, Plan};
+
+/// Where the host's root is while the new one is filled.
+const OLD: &str = "/old";
+
+/// Flags of a mount that stay when it is changed: a user namespace may not take them off (mount_namespaces(7)).
+const KEPT: [(StatVfsMountFlags, MountFlags); 7] = [
+    (StatVfsMountFlags::RDONLY, MountFlags::RDONLY),
+    (StatVfsMountFlags::NOSUID, MountFlags::NOSUID),
+    (StatVfsMountFlags::NODEV, MountFlags::NODEV),
+    (StatVfsMountFlags::NOEXEC, MountFlags::NOEXEC),
+    (StatVfsMountFlags::NOATIME, MountFlags::NOATIME),
+    (StatVfsMountFlags::NODIRATIME, MountFlags::NODIRATIME),
+    (StatVfsMountFlags::RELATIME, MountFlags::RELATIME),
+];
+
+/// Makes the plan's root this process's.
+pub(super) fn build(plan: &Plan) -> Result<(), Error> {
+    let mut found = Vec::new();
+    for entry in &plan.entries {
+        found.extend(find(entry).map_err(failed(&entry.path))?);
+    }
+    // Nothing that is mounted in here is to be seen outside.
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+        .map_err(Error::step("part its mounts from the host's"))?;
+    change(&plan.home).map_err(Error::step("change its root"))?;
+    for (entry, source) in found {
+        bind(entry, &source).map_err(failed(&entry.path))?;
+    }
+    own_proc()?;
+    close().map_err(Error::step("leave the host's root"))?;
+    chdir(&plan.home).map_err(Error::step("enter its working folder"))
+}
+
+fn failed(path: &Path) -> impl FnOnce(io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| Error::Entry { path, source }
+}
+
+/// What an entry's path leads to; `None` for a device that is not there.
+fn find(entry: &Entry) -> io::Result<Option<(&Entry, PathBuf)>> {
+    let plain = |part| matches!(part, Component::RootDir | Component::Normal(_));
+    if !entry.path.is_absolute() || !entry.path.components().all(plain) {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "the path is not absolute, or has ..",
+        ));
+    }
+    match entry.path.canonicalize() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && entry.access == Access::Device => Ok(None),
+        source => Ok(Some((entry, source?))),
+    }
+}
+
+/// An empty root, with the host's in /old.
+fn change(home: &Path) -> io::Result<()> {
+    let flags = MountFlags::NOSUID | MountFlags::NODEV;
+    mount("tmpfs", home, "tmpfs", flags, c"mode=0755,size=1m,nr_inodes=16k")?;
+    chdir(home)?;
+    let old = OLD.trim_start_matches('/');
+    fs::create_dir(old)?;
+    pivot_root(".", old)?;
+    Ok(chdir("/")?)
+}
+
+fn bind(entry: &Entry, source: &Path) -> io::Result<()> {
+    let source = Path::new(OLD).join(source.strip_prefix("/").unwrap_or(source));
+    if source.is_dir() {
+        fs::create_dir_all(&entry.path)?;
+    } else {
+        fs::create_dir_all(entry.path.parent().unwrap_or(Path::new("/")))?;
+        make_file(&entry.path)?;
+    }
+    mount_bind(&source, &entry.path)?;
+    let mut flags = MountFlags::NOSUID | MountFlags::BIND | flags(entry.access);
+    let has = statvfs(&entry.path)?.f_flag;
+    for (kept, flag) in KEPT {
+        if has.contains(kept) {
+            flags |= flag;
+        }
+    }
+    Ok(mount_remount(&entry.path, flags, "")?)
+}
+
+/// For a file to be bound over. One that is there was bound as part of a folder, or the plan has it twice.
+fn make_file(path: &Path) -> io::Result<()> {
+    match OpenOptions::new().write(true).create_new(true).mode(0o400).open(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn flags(access: Access) -> MountFlags {
+    match access {
+        Access::Read => MountFlags::RDONLY | MountFlags::NODEV | MountFlags::NOEXEC,
+        Access::Run => MountFlags::RDONLY | MountFlags::NODEV,
+        Access::Write | Access::Sockets | Access::Files => MountFlags::NODEV | MountFlags::NOEXEC,
+        Access::Device => MountFlags::NOEXEC,
+    }
+}
+
+/// Of its own processes, and without all that is not about processes (proc(5), `subset=pid`): no /proc/sys, whose files ask
+/// for root's number and not for its capabilities.
+fn own_proc() -> Result<(), Error> {
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    fs::create_dir("/proc").map_err(Error::Proc)?;
+    mount("proc", "/proc", "proc", flags, c"subset=pid").map_err(|error| Error::Proc(error.into()))
+}
+
+fn close() -> io::Result<()> {
+    unmount(OLD, UnmountFlags::DETACH)?;
+    fs::remove_dir(OLD)?;
+    let flags = MountFlags::BIND | MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV;
+    Ok(mount_remount("/", flags, "")?)
+}
