@@ -1,7 +1,7 @@
 //! System calls that no VMM makes, refused (seccomp(2)). The invariant: this is the outermost of the filters, for what the
 //! kernel offers to anybody; a VMM adds its own, which only allows what it needs (Firecracker's, QEMU's `-sandbox`).
 //!
-//! It is the only thing that keeps root's machines from user namespaces: see [`super::namespaces`].
+//! It is the only thing that keeps root's machines from user namespaces: see `namespaces`.
 
 use std::collections::BTreeMap;
 
@@ -72,7 +72,10 @@ fn refused() -> Result<BTreeMap<c_long, Vec<SeccompRule>>, seccompiler::Error> {
     Ok(rules)
 }
 
-fn program(rules: BTreeMap<c_long, Vec<SeccompRule>>, number: libc::c_int) -> Result<BpfProgram, seccompiler::Error> {
+fn program(
+    rules: BTreeMap<c_long, Vec<SeccompRule>>,
+    number: libc::c_int,
+) -> Result<BpfProgram, seccompiler::Error> {
     let here = std::env::consts::ARCH.try_into()?;
     let refuse = SeccompAction::Errno(number.cast_unsigned());
     Ok(SeccompFilter::new(rules, SeccompAction::Allow, refuse, here)?.try_into()?)

@@ -7,13 +7,13 @@
 //!
 //! | layer | what it takes away |
 //! |---|---|
-//! | mount namespace ([`root`]) | every file but those of the plan; writing to all but the machine's own |
-//! | PID, IPC and UTS namespaces ([`namespaces`]) | other processes, their shared memory, the host's name |
+//! | mount namespace (`root`) | every file but those of the plan; writing to all but the machine's own |
+//! | PID, IPC and UTS namespaces (`namespaces`) | other processes, their shared memory, the host's name |
 //! | network namespace (pasta's, or an empty one) | the host's loopback and abstract sockets |
 //! | no capabilities, no new privileges, no user namespaces | the ways back |
-//! | limits ([`limits`]) | processes and descriptors without end, core dumps of a guest's memory |
-//! | a filter of system calls ([`calls`]) | what of the kernel no VMM needs |
-//! | landlock ([`rules`]), where the kernel has it | the same files once more; TCP; signals to others |
+//! | limits (`limits`) | processes and descriptors without end, core dumps of a guest's memory |
+//! | a filter of system calls (`calls`) | what of the kernel no VMM needs |
+//! | landlock (`rules`), where the kernel has it | the same files once more; TCP; signals to others |
 //!
 //! The names are those of outside because the API speaks of paths: what the VMM is told, what it answers and what it writes
 //! into snapshots is the same with and without a jail.
@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 
 mod calls;
 mod limits;
+mod loads;
 mod namespaces;
 mod root;
 mod rules;

@@ -107,7 +107,12 @@ fn bind(entry: &Entry, source: &Path) -> io::Result<()> {
 
 /// For a file to be bound over. One that is there was bound as part of a folder, or the plan has it twice.
 fn make_file(path: &Path) -> io::Result<()> {
-    match OpenOptions::new().write(true).create_new(true).mode(0o400).open(path) {
+    match OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o400)
+        .open(path)
+    {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
         _ => Ok(()),
     }

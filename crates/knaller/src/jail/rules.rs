@@ -6,8 +6,9 @@ use std::io;
 use std::path::Path;
 
 use landlock::{
-    ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible as _, PathBeneath, PathFd, PathFdError,
-    Ruleset, RulesetAttr as _, RulesetCreated, RulesetCreatedAttr as _, RulesetError, Scope, make_bitflags,
+    ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible as _, PathBeneath, PathFd,
+    PathFdError, Ruleset, RulesetAttr as _, RulesetCreated, RulesetCreatedAttr as _, RulesetError, Scope,
+    make_bitflags,
 };
 
 use super::{Access, Error, Plan};
@@ -21,14 +22,23 @@ pub(super) fn apply(plan: &Plan) -> Result<(), Error> {
     let mut rules = ruleset()?;
     // Of /proc: the memory of its children, and its own.
     let of_all = [("/", everywhere), ("/proc", AccessFs::WriteFile.into())];
-    let of_plan = plan.entries.iter().map(|entry| (entry.path.as_path(), beyond_reading(entry.access)));
-    for (path, allowed) in of_all.map(|(path, allowed)| (Path::new(path), allowed)).into_iter().chain(of_plan) {
+    let of_plan = plan
+        .entries
+        .iter()
+        .map(|entry| (entry.path.as_path(), beyond_reading(entry.access)));
+    for (path, allowed) in of_all
+        .map(|(path, allowed)| (Path::new(path), allowed))
+        .into_iter()
+        .chain(of_plan)
+    {
         // A device may not be there.
         if allowed.is_empty() || !path.exists() {
             continue;
         }
         let opened = PathFd::new(path).map_err(|error| failed(path, error))?;
-        rules = rules.add_rule(PathBeneath::new(opened, allowed)).map_err(RulesetError::from)?;
+        rules = rules
+            .add_rule(PathBeneath::new(opened, allowed))
+            .map_err(RulesetError::from)?;
     }
     rules.restrict_self().map_err(RulesetError::from)?;
     Ok(())
