@@ -131,6 +131,8 @@ pub enum Error {
     Network { reason: String },
     #[error("there can be no control group for the machine: {reason}")]
     Cgroup { reason: String, remedy: String },
+    #[error("the jail could not be made: {reason}")]
+    Jail { reason: String },
 
     #[error("there is no kernel yet")]
     NoKernel,
@@ -285,7 +287,8 @@ impl Error {
             Self::ProgramMissing { .. }
             | Self::UserNamespaces { .. }
             | Self::Network { .. }
-            | Self::Cgroup { .. } => Class::Missing,
+            | Self::Cgroup { .. }
+            | Self::Jail { .. } => Class::Missing,
             Self::Kernel(error) if error.is_absence() => Class::NotFound,
             Self::Store(error) if error.is_absence() => Class::NotFound,
             Self::Import(error) if error.is_absence() => Class::NotFound,
@@ -391,6 +394,7 @@ impl Error {
             Self::ProgramMissing { .. } | Self::Network { .. } => {
                 "`knaller doctor` checks what a start needs and names the remedy".to_owned()
             }
+            Self::Jail { .. } => "`knaller doctor` checks what a jail needs; --no-jail starts a trusted guest without one".to_owned(),
             Self::DiskFull { .. } | Self::NoSpace { .. } => MORE_ROOM.to_owned(),
             Self::Convert(error) if is_full_disk(&**error) => MORE_ROOM.to_owned(),
             Self::Convert(_) | Self::Import(_) | Self::Commit(_) => format!(

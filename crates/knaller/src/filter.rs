@@ -222,6 +222,7 @@ mod tests {
             warm: false,
             instance: String::new(),
             vmm: "sparkler".into(),
+            jail: None,
             vmm_version: None,
             pid: None,
             created: 0,

@@ -131,6 +131,7 @@ fn try_heal(paths: &Paths, name: &Name) -> Result<Vec<Healed>> {
             }
             return Ok(healed);
         }
+        let _ = std::fs::remove_file(files.pausing());
     }
     if creating || files.config_socket().exists() {
         let ended = process::end(&record.instance, PATIENCE).map_err(Error::system("end processes"))?;

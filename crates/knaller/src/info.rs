@@ -34,6 +34,13 @@ impl State {
     }
 }
 
+/// What confines a machine's VMM.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JailInfo {
+    /// The parts of a jail that the host did not have when the machine was started, in words.
+    pub without: Vec<String>,
+}
+
 /// A machine as it is now.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MachineInfo {
@@ -45,6 +52,8 @@ pub struct MachineInfo {
     pub instance: String,
     /// The VMM that runs it, or ran it last: `firecracker`, `sparkler`.
     pub vmm: String,
+    /// The jail of its VMM; none if it has, or had, none.
+    pub jail: Option<JailInfo>,
     /// As the VMM says it, while one answers.
     pub vmm_version: Option<String>,
     /// The VMM's process id, while it runs.

@@ -1,5 +1,6 @@
 //! Which file of a machine is where. The invariant: what is in the data folder is intent and disks, what is in the runtime
-//! folder is sockets; neither says whether the machine runs.
+//! folder is sockets; neither says whether the machine runs. A VMM can make what it likes in the runtime folder and in
+//! `handover`: nothing in them is believed for its name.
 //!
 //! ```text
 //! DATA/vms/NAME/      vm.json      what was asked for (see `record`)
@@ -8,10 +9,11 @@
 //!                     overlay.ext4 or rootfs.ext4
 //!                     console.log  vmm.log     the end of each: see `keep`
 //!                     host_key     client_key     known_hosts
+//!                     pausing      only while the machine stands still for a command
+//!                     handover/    what the VMM writes for us to take: see `handover`
 //! RUNTIME/NAME/       api.sock     the VMM's
 //!                     vsock.sock   the VMM's
 //!                     drive-ID     links to the disks, by which the VMM has them
-//!                     pausing      only while the machine stands still for a command
 //!                     vsock.sock_1024   ours, only while a start goes on
 //! RUNTIME/ports.lock  see `network::ports`
 //! RUNTIME/supervisors see `supervise`
@@ -65,6 +67,10 @@ impl Files {
         self.data.join("console.log")
     }
 
+    pub(crate) fn handover(&self) -> PathBuf {
+        self.data.join("handover")
+    }
+
     pub(crate) fn vmm_log(&self) -> PathBuf {
         self.data.join("vmm.log")
     }
@@ -91,7 +97,7 @@ impl Files {
 
     /// Says that the machine stands still for somebody: see `snapshot::pause`.
     pub(crate) fn pausing(&self) -> PathBuf {
-        self.runtime.join("pausing")
+        self.data.join("pausing")
     }
 
     /// Where Firecracker connects to when the guest dials the host's port (docs/vsock.md: `uds_path_PORT`).

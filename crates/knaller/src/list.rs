@@ -15,7 +15,7 @@ use crate::layout::{self, Files};
 use crate::network::addresses;
 use crate::record::Record;
 use crate::ssh::control;
-use crate::{Error, MachineInfo, Name, Network, Result, State, heal};
+use crate::{Error, JailInfo, MachineInfo, Name, Network, Result, State, heal};
 
 /// How many machines are asked at once: each takes two files of the caller's.
 const AT_ONCE: usize = 128;
@@ -59,6 +59,9 @@ pub(crate) async fn one(inner: &Arc<Inner>, name: &Name) -> Result<MachineInfo> 
         warm: record.warm,
         instance: record.instance,
         vmm: record.vmm,
+        jail: record.jail.map(|jail| JailInfo {
+            without: jail.without,
+        }),
         vmm_version: answer.version,
         pid: answer.pid,
         created: record.created,

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup::Group;
+use crate::layout::Files;
 use crate::{Error, Forward, MachineSpec, Name, Result};
 
 /// The form of the file.
@@ -48,6 +49,9 @@ pub(crate) struct Record {
     /// The control group of this boot's processes, where the spec asks for one.
     #[serde(default)]
     pub(crate) cgroup: Option<Group>,
+    /// The jail of this boot's VMM.
+    #[serde(default)]
+    pub(crate) jail: Option<Jailed>,
     /// When this boot began, by a clock that nobody sets. None if the kernel does not tell.
     #[serde(default)]
     pub(crate) moment: Option<Moment>,
@@ -55,6 +59,24 @@ pub(crate) struct Record {
     #[serde(default)]
     pub(crate) restarts: u32,
     pub(crate) spec: MachineSpec,
+}
+
+/// What is known of a jail.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Jailed {
+    /// The folder in which the VMM makes files, as the jail has it, whatever the machine is called by now.
+    folder: PathBuf,
+    /// The parts of it that this host did not have, in words.
+    pub(crate) without: Vec<String>,
+}
+
+impl Jailed {
+    pub(crate) fn new(folder: PathBuf) -> Self {
+        Self {
+            folder,
+            without: Vec::new(),
+        }
+    }
 }
 
 /// A moment in the life of the host. Of two of one boot of it, it is plain which was first, whatever its clock was set to.
@@ -100,6 +122,7 @@ impl Record {
             cgroup: None,
             moment: Moment::now(),
             restarts: 0,
+            jail: None,
             spec,
         }
     }
@@ -125,6 +148,12 @@ impl Record {
             restarts: self.restarts,
             ..Self::new(self.name, runtime, self.spec)
         }
+    }
+
+    /// [`Files::handover`] as the VMM is to be told it.
+    pub(crate) fn handover(&self, files: &Files) -> PathBuf {
+        let own = self.jail.as_ref().map(|jail| jail.folder.clone());
+        own.unwrap_or_else(|| files.handover())
     }
 
     pub(crate) fn load(path: &Path) -> Result<Self> {

@@ -97,7 +97,14 @@ pub(crate) async fn kill(inner: &Arc<Inner>, name: &Name) -> Result<()> {
 
 /// Says that somebody wants this boot to end: no supervisor is to take the end for a failure.
 fn halt(files: &Files, record: &Record) -> Result<()> {
-    record::write_private(&files.halted(), record.instance.as_bytes())
+    match record::write_private(&files.halted(), record.instance.as_bytes()) {
+        // Ending machines is how room is made.
+        Err(error @ (Error::DiskFull { .. } | Error::NoSpace { .. })) => {
+            tracing::warn!(name = %record.name, %error, "a supervisor may start the machine again");
+            Ok(())
+        }
+        written => written,
+    }
 }
 
 /// Whether somebody wanted this boot to end.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use guest_protocol::Exit;
 use guest_protocol::control::{Check, CheckResult, Health, HealthState};
 use jiff::Timestamp;
-use knaller::{Forward, MachineInfo, MachineSpec, Protocol, Restart, Root, State};
+use knaller::{Forward, JailInfo, MachineInfo, MachineSpec, Protocol, Restart, Root, State};
 use serde::Serialize;
 
 use crate::ui::human;
@@ -33,6 +33,8 @@ pub(crate) struct MachineView {
     addresses: Vec<String>,
     vmm: String,
     vmm_version: Option<String>,
+    /// What the VMM's jail is without; null without a jail.
+    jail: Option<JailInfo>,
     pid: Option<u32>,
     created: Timestamp,
     /// When the last boot began.
@@ -127,6 +129,7 @@ impl MachineView {
             addresses: info.addresses.iter().map(ToString::to_string).collect(),
             vmm: info.vmm,
             vmm_version: info.vmm_version,
+            jail: info.jail,
             pid: info.pid,
             created: timestamp(info.created),
             started: timestamp(info.started),
@@ -160,6 +163,14 @@ impl MachineView {
             (policy, 0) => policy.to_string(),
             (policy, 1) => format!("{policy}, once so far"),
             (policy, times) => format!("{policy}, {times} times so far"),
+        }
+    }
+
+    fn jail_cell(&self) -> Cell {
+        match &self.jail {
+            None => Cell::new("none", Tone::Warning),
+            Some(jail) if jail.without.is_empty() => "on".into(),
+            Some(jail) => format!("on, without {}", jail.without.join("; without ")).into(),
         }
     }
 
@@ -235,6 +246,7 @@ impl Inspected for MachineView {
             ("ports", self.ports().into()),
             ("addresses", self.addresses.join(", ").into()),
             ("vmm", vmm.into()),
+            ("jail", self.jail_cell()),
             (
                 "pid",
                 self.pid.map_or_else(String::new, |pid| pid.to_string()).into(),

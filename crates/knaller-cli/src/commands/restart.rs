@@ -36,10 +36,12 @@ impl RestartArgs {
         let names = self.machines.existing(&context).await?;
         each(&context, names, "restarting", async |name| {
             let mut warnings = String::new();
-            let mut observer = |event| {
-                if let StartEvent::Warning { step, message } = event {
-                    warnings = format!("; its guest went on without {step}: {message}");
+            let mut observer = |event| match event {
+                StartEvent::Warning { step, message } => {
+                    warnings += &format!("; its guest went on without {step}: {message}");
                 }
+                StartEvent::Exposed { message } => warnings += &format!("; {message}"),
+                _ => {}
             };
             let machine = context.machine(name).await?;
             let timeline = machine

@@ -11,6 +11,7 @@ use crate::{Error, Result, task};
 mod bootable;
 mod fix;
 mod host;
+mod jail;
 pub(crate) mod namespaces;
 mod network;
 pub(crate) mod orphans;
@@ -88,6 +89,10 @@ pub(crate) async fn run(inner: &Arc<Inner>) -> Vec<Check> {
         })
     };
     let mut checks = looked.await.unwrap_or_default();
+    let helper = |c: &&Check| c.id == "knaller-netns" && c.verdict == Verdict::Failed;
+    if !checks.iter().any(|c| helper(&c)) {
+        checks.push(jail::trial(&inner.options).await);
+    }
     // What hangs together is tried only if each part is there: otherwise it would say the same again.
     let parts = ["pasta", "nft", "knaller-netns", "tun", "user-namespaces", "route"];
     let whole = checks

@@ -12,8 +12,11 @@ use seccompiler::{
 
 use super::Error;
 
-/// Namespaces and mounts, other processes' memory, the kernel's own programs, keys and modules, files by handle.
-const REFUSED: [c_long; 34] = [
+/// Namespaces and mounts, other processes' memory, the kernel's own programs, keys and modules, files by handle; and links:
+/// in the folders that it shares with knaller a VMM makes files and sockets, and nothing that leads elsewhere.
+const REFUSED: [c_long; 36] = [
+    libc::SYS_symlinkat,
+    libc::SYS_linkat,
     libc::SYS_unshare,
     libc::SYS_setns,
     libc::SYS_mount,
@@ -50,6 +53,12 @@ const REFUSED: [c_long; 34] = [
     libc::SYS_quotactl,
 ];
 
+/// The older forms of some, where there are any.
+#[cfg(target_arch = "x86_64")]
+const OLDER: [c_long; 2] = [libc::SYS_symlink, libc::SYS_link];
+#[cfg(not(target_arch = "x86_64"))]
+const OLDER: [c_long; 0] = [];
+
 /// Refuses them from here on, to this process and all that it becomes or starts. Needs no privilege, but that none can be
 /// gained any more.
 pub(super) fn refuse() -> Result<(), Error> {
@@ -65,7 +74,8 @@ fn install() -> Result<(), seccompiler::Error> {
 }
 
 fn refused() -> Result<BTreeMap<c_long, Vec<SeccompRule>>, seccompiler::Error> {
-    let mut rules: BTreeMap<_, _> = REFUSED.iter().map(|call| (*call, Vec::new())).collect();
+    let calls = REFUSED.iter().chain(&OLDER);
+    let mut rules: BTreeMap<_, _> = calls.map(|call| (*call, Vec::new())).collect();
     let user = u64::from(libc::CLONE_NEWUSER.cast_unsigned());
     let asks = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(user), user)?;
     rules.insert(libc::SYS_clone, vec![SeccompRule::new(vec![asks])?]);

@@ -1,19 +1,22 @@
 //! What a program needs of the file system to run at all. The invariant: the program's own loader is asked, which alone knows
-//! where it looks; a program without one (Firecracker is linked statically) needs itself.
+//! where it looks; a program without one (Firecracker is linked statically) needs itself. Of a script that is its shell: what
+//! it calls is its own affair.
 
+use std::ffi::OsStr;
 use std::fs::File;
-use std::io;
+use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-
-use std::ffi::OsStr;
 
 use object::elf::{FileHeader64, PT_INTERP};
 use object::read::ReadCache;
 use object::read::elf::{FileHeader as _, ProgramHeader as _};
 
 use super::{Access, Entry};
+
+/// The longest first line of a script that the kernel reads (Linux: `BINPRM_BUF_SIZE`).
+const MAX_LINE: u64 = 256;
 
 /// The loader's index of libraries: without it they are looked for in its default folders alone (ld.so(8)).
 const INDEX: &str = "/etc/ld.so.cache";
@@ -25,6 +28,10 @@ pub(crate) fn of(program: &Path) -> io::Result<Vec<Entry>> {
         access: Access::Run,
     };
     let mut entries = vec![run(program.to_owned())];
+    if let Some(shell) = shell(program)? {
+        entries.extend(of(&shell)?);
+        return Ok(entries);
+    }
     let Some(loader) = loader(program)? else {
         return Ok(entries);
     };
@@ -37,6 +44,22 @@ pub(crate) fn of(program: &Path) -> io::Result<Vec<Entry>> {
         });
     }
     Ok(entries)
+}
+
+/// The program that a script names in its first line (execve(2)), unless that is a script again.
+fn shell(program: &Path) -> io::Result<Option<PathBuf>> {
+    let mut line = Vec::new();
+    BufReader::new(File::open(program)?.take(MAX_LINE)).read_until(b'\n', &mut line)?;
+    let Some(line) = line.strip_prefix(b"#!") else {
+        return Ok(None);
+    };
+    let mut words = line.trim_ascii().split(|byte| byte.is_ascii_whitespace());
+    let shell = Path::new(OsStr::from_bytes(words.next().unwrap_or_default())).to_owned();
+    if shell != program && loader(&shell).is_ok() {
+        return Ok(Some(shell));
+    }
+    let text = format!("{}, which it names, is no program", shell.display());
+    Err(io::Error::new(io::ErrorKind::InvalidData, text))
 }
 
 /// What the kernel starts in the program's place, with the program.
@@ -123,5 +146,12 @@ mod tests {
         );
         assert!(needed.iter().all(|entry| entry.path.exists()));
         assert!(of(Path::new("/etc/passwd")).is_err());
+        let folder = tempfile::tempdir().unwrap();
+        let script = folder.path().join("script");
+        std::fs::write(&script, "#!/bin/busybox sh\necho\n").unwrap();
+        let needed: Vec<_> = of(&script).unwrap().into_iter().map(|entry| entry.path).collect();
+        assert_eq!(needed, [script.clone(), "/bin/busybox".into()]);
+        std::fs::write(&script, format!("#!{}\n", script.display())).unwrap();
+        assert!(of(&script).is_err());
     }
 }

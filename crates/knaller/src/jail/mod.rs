@@ -32,12 +32,18 @@ mod namespaces;
 mod root;
 mod rules;
 
+pub(crate) use loads::of as loads;
 pub(crate) use namespaces::apart;
+
+/// Before each line of the log that tells of a part of the jail that is not there.
+pub(crate) const WITHOUT: &str = "knaller: the jail is without ";
 
 /// What a jailed program has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
+    /// Whether it has a user namespace of its own.
+    pub users: bool,
     /// Its working folder, one of the entries.
     pub home: PathBuf,
     /// All that it sees, beside its own processes in /proc.
@@ -90,17 +96,23 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
-    /// A fresh /proc is refused where parts of the present one are covered, as in most containers.
-    #[error(
-        "cannot mount its own /proc: {0} (inside a container let it see all of /proc: podman and docker have --security-opt systempaths=unconfined)"
-    )]
-    Proc(#[source] io::Error),
     /// Landlock is there and refuses.
     #[error("landlock: {0}")]
     Rules(#[from] landlock::RulesetError),
     /// The filter of system calls cannot be set.
     #[error("cannot refuse system calls: {0}")]
     Calls(#[source] seccompiler::Error),
+}
+
+impl Plan {
+    /// For whoever runs this process: root's machines have no user namespace.
+    pub(crate) fn new(home: PathBuf, entries: Vec<Entry>) -> Self {
+        Self {
+            users: !rustix::process::geteuid().is_root(),
+            home,
+            entries,
+        }
+    }
 }
 
 impl Error {
@@ -115,17 +127,36 @@ impl Error {
 /// Puts this process into the jail. It must be the first of its PID namespace, have one thread and every capability over
 /// its namespaces, which it keeps until it gives them up; [`shut`] is for afterwards.
 ///
+/// Gives what this kernel or its surroundings do not have for it, in words.
+///
 /// # Errors
 /// What could not be made; the process is then in no state to go on.
-pub(crate) fn enter(plan: &Plan) -> Result<(), Error> {
+pub(crate) fn enter(plan: &Plan) -> Result<Vec<String>, Error> {
     namespaces::complete()?;
-    namespaces::allow_no_more()?;
-    root::build(plan)?;
-    limits::set()
+    if plan.users {
+        namespaces::allow_no_more()?;
+    }
+    let without = root::build(plan)?;
+    limits::set()?;
+    Ok(without)
 }
 
-/// The last step, when the capabilities are gone: what landlock forbids stays forbidden whatever happens.
-pub(crate) fn shut(plan: &Plan) -> Result<(), Error> {
-    rules::apply(plan)?;
-    calls::refuse()
+/// The last step, when the capabilities are gone: what landlock forbids stays forbidden whatever happens. Gives the same as
+/// [`enter`].
+///
+/// # Errors
+/// As [`enter`].
+pub(crate) fn shut(plan: &Plan) -> Result<Option<String>, Error> {
+    let without = rules::apply(plan)?;
+    calls::refuse()?;
+    Ok(without)
+}
+
+/// What a jail was said to be without in the log of its VMM, up to now. That is for people to know: whoever has taken over
+/// the VMM writes there what it likes.
+pub(crate) fn told(log: &str) -> Vec<String> {
+    log.lines()
+        .filter_map(|line| line.strip_prefix(WITHOUT))
+        .map(str::to_owned)
+        .collect()
 }

@@ -74,23 +74,24 @@ pub(super) fn complete() -> Result<(), Error> {
     rustix::system::sethostname(HOST_NAME).map_err(Error::step("name its host"))
 }
 
-/// Forbids user namespaces inside this one, with which a good part of the kernel's faults begins. In the host's own, which
-/// root's machines are in, that would forbid it to everybody: there the missing capabilities do.
+/// Forbids user namespaces inside this one, with which a good part of the kernel's faults begins. In one that is not the
+/// jail's alone that would forbid it to everybody: there the missing capabilities do.
 pub(super) fn allow_no_more() -> Result<(), Error> {
-    let forbid = || -> io::Result<()> {
-        if of_host(&fs::read_to_string("/proc/self/uid_map")?) {
-            return Ok(());
-        }
-        let switch = fs::OpenOptions::new()
-            .write(true)
-            .open("/proc/sys/user/max_user_namespaces");
-        switch?.write_all(b"0")
-    };
-    forbid().map_err(Error::step("forbid user namespaces in it"))
+    let switch = fs::OpenOptions::new()
+        .write(true)
+        .open("/proc/sys/user/max_user_namespaces");
+    switch
+        .and_then(|mut switch| switch.write_all(b"0"))
+        .map_err(Error::step("forbid user namespaces in it"))
+}
+
+/// Whether this process is in the host's own user namespace.
+pub(super) fn of_host() -> io::Result<bool> {
+    Ok(maps_all(&fs::read_to_string("/proc/self/uid_map")?))
 }
 
 /// Whether every user is there and is itself: user_namespaces(7), "the initial user namespace".
-fn of_host(map: &str) -> bool {
+fn maps_all(map: &str) -> bool {
     let fields: Vec<_> = map.split_ascii_whitespace().collect();
     fields == ["0", "0", "4294967295"]
 }
@@ -101,8 +102,8 @@ mod tests {
 
     #[test]
     fn the_hosts_own_namespace_is_known_by_its_map() {
-        assert!(of_host("         0          0 4294967295\n"));
-        assert!(!of_host("         0       1000          1\n"));
-        assert!(!of_host("0 0 65536\n0 0 4294967295\n"));
+        assert!(maps_all("         0          0 4294967295\n"));
+        assert!(!maps_all("         0       1000          1\n"));
+        assert!(!maps_all("0 0 65536\n0 0 4294967295\n"));
     }
 }

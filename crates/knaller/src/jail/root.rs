@@ -16,15 +16,21 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{StatVfsMountFlags, statvfs};
+use rustix::io::Errno;
 use rustix::mount::{
-    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, mount_remount, unmount,
+    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_bind_recursive, mount_change,
+    mount_remount, unmount,
 };
 use rustix::process::{chdir, pivot_root};
 
-use super::{Access, Entry, Error, Plan};
+use super::{Access, Entry, Error, Plan, namespaces};
 
 /// Where the host's root is while the new one is filled.
 const OLD: &str = "/old";
+
+/// Why /proc is not its own.
+const COVERED: &str = "a /proc of its own, since parts of the host's are covered here (podman and docker have --security-opt \
+                       systempaths=unconfined): it sees which processes there are";
 
 /// Flags of a mount that stay when it is changed: a user namespace may not take them off (mount_namespaces(7)).
 const KEPT: [(StatVfsMountFlags, MountFlags); 7] = [
@@ -37,12 +43,13 @@ const KEPT: [(StatVfsMountFlags, MountFlags); 7] = [
     (StatVfsMountFlags::RELATIME, MountFlags::RELATIME),
 ];
 
-/// Makes the plan's root this process's.
-pub(super) fn build(plan: &Plan) -> Result<(), Error> {
+/// Makes the plan's root this process's. Gives what of it cannot be had here.
+pub(super) fn build(plan: &Plan) -> Result<Vec<String>, Error> {
     let mut found = Vec::new();
     for entry in &plan.entries {
         found.extend(find(entry).map_err(failed(&entry.path))?);
     }
+    let of_host = namespaces::of_host().map_err(Error::step("read its user's map"))?;
     // Nothing that is mounted in here is to be seen outside.
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .map_err(Error::step("part its mounts from the host's"))?;
@@ -50,9 +57,10 @@ pub(super) fn build(plan: &Plan) -> Result<(), Error> {
     for (entry, source) in found {
         bind(entry, &source).map_err(failed(&entry.path))?;
     }
-    own_proc()?;
+    let without = proc(of_host).map_err(Error::step("mount /proc"))?;
     close().map_err(Error::step("leave the host's root"))?;
-    chdir(&plan.home).map_err(Error::step("enter its working folder"))
+    chdir(&plan.home).map_err(Error::step("enter its working folder"))?;
+    Ok(without.into_iter().collect())
 }
 
 fn failed(path: &Path) -> impl FnOnce(io::Error) -> Error {
@@ -129,10 +137,20 @@ fn flags(access: Access) -> MountFlags {
 
 /// Of its own processes, and without all that is not about processes (proc(5), `subset=pid`): no /proc/sys, whose files ask
 /// for root's number and not for its capabilities.
-fn own_proc() -> Result<(), Error> {
+///
+/// A fresh one is refused to a user namespace where parts of the present one are covered, as in most containers. Then it is
+/// the present one, which shows the command lines of processes that can neither be signalled nor traced from in here. The
+/// host's own root is never refused.
+fn proc(of_host: bool) -> io::Result<Option<String>> {
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    fs::create_dir("/proc").map_err(Error::Proc)?;
-    mount("proc", "/proc", "proc", flags, c"subset=pid").map_err(|error| Error::Proc(error.into()))
+    fs::create_dir("/proc")?;
+    match mount("proc", "/proc", "proc", flags, c"subset=pid") {
+        Err(Errno::PERM) if !of_host => {
+            mount_bind_recursive(Path::new(OLD).join("proc"), "/proc")?;
+            Ok(Some(COVERED.to_owned()))
+        }
+        mounted => Ok(mounted.map(|()| None)?),
+    }
 }
 
 fn close() -> io::Result<()> {

@@ -6,9 +6,9 @@ use std::io;
 use std::path::Path;
 
 use landlock::{
-    ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible as _, PathBeneath, PathFd,
-    PathFdError, Ruleset, RulesetAttr as _, RulesetCreated, RulesetCreatedAttr as _, RulesetError, Scope,
-    make_bitflags,
+    ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible as _, LandlockStatus,
+    PathBeneath, PathFd, PathFdError, Ruleset, RulesetAttr as _, RulesetCreated, RulesetCreatedAttr as _,
+    RulesetError, Scope, make_bitflags,
 };
 
 use super::{Access, Error, Plan};
@@ -16,8 +16,9 @@ use super::{Access, Error, Plan};
 /// The newest interface that is asked for; older kernels do what they can of it.
 const NEWEST: ABI = ABI::V6;
 
-/// Restricts this process for good. Needs no privilege, but that none can be gained any more.
-pub(super) fn apply(plan: &Plan) -> Result<(), Error> {
+/// Restricts this process for good. Needs no privilege, but that none can be gained any more. Gives what of it this kernel
+/// does not have.
+pub(super) fn apply(plan: &Plan) -> Result<Option<String>, Error> {
     let everywhere = make_bitflags!(AccessFs::{ReadFile | ReadDir | Execute});
     let mut rules = ruleset()?;
     // Of /proc: the memory of its children, and its own.
@@ -36,12 +37,26 @@ pub(super) fn apply(plan: &Plan) -> Result<(), Error> {
             continue;
         }
         let opened = PathFd::new(path).map_err(|error| failed(path, error))?;
-        rules = rules
-            .add_rule(PathBeneath::new(opened, allowed))
-            .map_err(RulesetError::from)?;
+        rules = rules.add_rule(PathBeneath::new(opened, allowed))?;
     }
-    rules.restrict_self().map_err(RulesetError::from)?;
-    Ok(())
+    let done = rules.restrict_self()?;
+    Ok(lacking(done.landlock))
+}
+
+fn lacking(kernel: LandlockStatus) -> Option<String> {
+    match kernel {
+        LandlockStatus::NotImplemented => Some(
+            "landlock, which this kernel does not have (Linux 5.13, CONFIG_SECURITY_LANDLOCK)".to_owned(),
+        ),
+        LandlockStatus::NotEnabled => {
+            Some("landlock, which is switched off (landlock in lsm= of the kernel's command line)".to_owned())
+        }
+        LandlockStatus::Available { effective_abi, .. } if effective_abi < NEWEST => Some(format!(
+            "landlock's newer rules: this kernel has version {} of {}",
+            effective_abi as i32, NEWEST as i32
+        )),
+        LandlockStatus::Available { .. } => None,
+    }
 }
 
 fn ruleset() -> Result<RulesetCreated, RulesetError> {

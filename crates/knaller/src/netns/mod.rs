@@ -1,5 +1,4 @@
-//! What happens inside a machine's network namespace before its VMM runs there: `knaller-netns` calls this, pasta calls
-//! `knaller-netns`, and nothing of either stays but the VMM that it becomes.
+//! What happens inside a machine's network namespace before its VMM runs there: see `helper`.
 //!
 //! ```text
 //! outside   host -> pasta -> eth0 (pasta's own, constant addresses)
@@ -10,25 +9,19 @@
 //! No shell, `ip` or `sysctl`: the TAP by ioctl, addresses and routes by netlink, switches by /proc/sys, and the rules by
 //! one call of `nft` with JSON, which takes less than 5 ms.
 
-use std::convert::Infallible;
-use std::ffi::OsString;
-use std::io;
 use std::net::IpAddr;
-use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use crate::Protocol;
 
-mod confine;
 mod link;
 mod nat;
 mod switches;
 mod tap;
 
-/// What the starting process says to the helper: one argument, JSON.
+/// What the starting process says of it to the helper.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
@@ -69,24 +62,15 @@ impl Error {
     }
 }
 
-/// Sets the namespace up, gives up every privilege and becomes `program`.
+/// Sets the namespace up. Nothing needs undoing, since it goes with its last process.
 ///
 /// # Errors
-/// Only returns if something failed; nothing needs undoing, since the namespace goes with its last process.
-pub fn run(plan: &Plan, program: &Path, arguments: &[OsString]) -> Result<Infallible, Error> {
-    // The VMM is of no use without pasta, so it ends with it.
-    confine::die_with_parent().map_err(|e| Error::new("parent-death signal")(&e))?;
+/// Which step failed, and why.
+pub(crate) fn set_up(plan: &Plan) -> Result<(), Error> {
     let tap = tap::create(crate::network::addresses::TAP).map_err(|e| Error::new("TAP device")(&e))?;
     link::configure(plan.ipv6)?;
     nat::apply(plan)?;
     switches::turn(plan.ipv6).map_err(|e| Error::new("forwarding")(&e))?;
     drop(tap);
-    // pasta of 2023-03 leaves the sockets open on which it listens for the forwards.
-    crate::inherit::standard_files_only().map_err(|e| Error::new("open files")(&e))?;
-    confine::give_up_privileges().map_err(|e| Error::new("privileges")(&e))?;
-    let refused: io::Error = Command::new(program).args(arguments).exec();
-    Err(Error {
-        step: "VMM",
-        reason: format!("cannot run {}: {refused}", program.display()),
-    })
+    Ok(())
 }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use super::addresses::{NAMESPACE_V4, NAMESPACE_V6, NETMASK_V4, PASTA_V4, PASTA_V6};
 use super::routes::{self, Routes};
 use super::{dns, own};
+use crate::helper::Orders;
 use crate::netns::{Plan, Port};
 use crate::{Error, Forward, Options, Protocol, Result};
 
@@ -41,8 +42,8 @@ impl Pasta {
         })
     }
 
-    /// The arguments with which pasta runs the helper, and the helper `vmm`.
-    pub(crate) fn arguments(&self, vmm: &[OsString]) -> Result<Vec<OsString>> {
+    /// The arguments with which pasta runs the helper, and the helper `vmm`, in a jail or not.
+    pub(crate) fn arguments(&self, vmm: &[OsString], jail: bool) -> Result<Vec<OsString>> {
         let mut arguments: Vec<OsString> = [
             // In the foreground, so that its process is ours to wait for, and silent unless something is wrong.
             "--foreground",
@@ -102,29 +103,30 @@ impl Pasta {
                 arguments.extend([flag.into(), "none".into()]);
             }
         }
-        arguments.extend(["--".into(), self.helper.clone().into(), self.plan()?.into()]);
+        let orders = Orders {
+            network: Some(self.plan()),
+            jail,
+        };
+        arguments.extend(["--".into(), self.helper.clone().into(), orders.argument()?]);
         arguments.extend_from_slice(vmm);
         Ok(arguments)
     }
 
-    fn plan(&self) -> Result<String> {
+    fn plan(&self) -> Plan {
         let port = |forward: &Forward| Port {
             protocol: forward.protocol,
             port: forward.host_port,
             guest_port: forward.guest_port,
         };
         let ports = self.forwards.iter().map(port).collect();
-        let plan = Plan {
+        Plan {
             ports,
             ipv6: self.ipv6,
             host: self.closed(),
             nft: self.nft.clone(),
-        };
-        serde_json::to_string(&plan).map_err(|e| Error::system("write the network's plan")(e.into()))
+        }
     }
-}
 
-impl Pasta {
     /// The host's addresses that a guest may not reach: all but those of its name servers.
     fn closed(&self) -> Vec<IpAddr> {
         let servers = dns::of_host(self.ipv6).servers;
@@ -170,8 +172,13 @@ pub(crate) fn complaint(log: &str, forwards: &[Forward]) -> Option<Error> {
             return Some(crate::doctor::namespaces::forbidden(line));
         }
         let (_, reason) = line.split_once("knaller-netns: ")?;
-        Some(Error::Network {
-            reason: reason.to_owned(),
+        Some(match reason.strip_prefix("jail: ") {
+            Some(reason) => Error::Jail {
+                reason: reason.to_owned(),
+            },
+            None => Error::Network {
+                reason: reason.to_owned(),
+            },
         })
     })
 }
@@ -222,7 +229,7 @@ mod tests {
     }
 
     fn line(pasta: &Pasta) -> String {
-        let words = pasta.arguments(&["vmm".into(), "--id".into()]).unwrap();
+        let words = pasta.arguments(&["vmm".into(), "--id".into()], true).unwrap();
         words
             .iter()
             .map(|word| word.to_str().unwrap())
@@ -240,7 +247,10 @@ mod tests {
         assert!(text.contains(" --udp-ports ::1/5353 "), "{text}");
         let udp = r#"{"protocol":"udp","port":5353,"guest_port":53}],"ipv6":true,"#;
         assert!(text.contains(udp), "{text}");
-        assert!(text.ends_with(r#""nft":"/sbin/nft"} vmm --id"#), "{text}");
+        assert!(
+            text.ends_with(r#""nft":"/sbin/nft"},"jail":true} vmm --id"#),
+            "{text}"
+        );
         assert!(!text.contains("runas"));
         let root = Pasta {
             root: true,
@@ -284,6 +294,11 @@ mod tests {
         assert_eq!(
             helper.to_string(),
             "the network could not be set up: packet rules: no nft"
+        );
+        let jail = complaint("knaller-netns: jail: cannot mount /proc: x\n", &[]).unwrap();
+        assert_eq!(
+            jail.to_string(),
+            "the jail could not be made: cannot mount /proc: x"
         );
         assert!(matches!(
             complaint("Couldn't create user namespace: No space left on device\n", &[]),

@@ -123,7 +123,7 @@ mod tests {
 
     fn files(temp: &tempfile::TempDir) -> Files {
         Files {
-            data: temp.path().join("d"),
+            data: temp.path().to_owned(),
             runtime: temp.path().to_owned(),
         }
     }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::description::Description;
 use crate::folder::{self, Locked};
+use crate::handover::{MEMORY, STATE};
 use crate::{Error, Name, Paths, Result};
 
 /// The snapshots of one data folder.
@@ -182,11 +183,11 @@ impl Held {
     }
 
     pub(crate) fn state(&self) -> PathBuf {
-        self.folder().join("state")
+        self.folder().join(STATE)
     }
 
     pub(crate) fn memory(&self) -> PathBuf {
-        self.folder().join("memory")
+        self.folder().join(MEMORY)
     }
 
     pub(crate) fn info(&self) -> SnapshotInfo {

@@ -20,6 +20,7 @@ use super::pause::Pause;
 use super::restore::{Clone, clone_of};
 use super::store::{Fresh, SnapshotInfo, Snapshots};
 use crate::claim::Claim;
+use crate::handover::{self, MEMORY, STATE};
 use crate::knaller::Inner;
 use crate::layout::{self, Files};
 use crate::record::Record;
@@ -156,12 +157,24 @@ async fn capture(
     let frozen = Frozen::begin(client.clone(), files, record).await?;
     let warnings = frozen.warnings.clone();
     let pause = Pause::begin(&client, files, &record.vmm).await?;
+    handover::clear(files)?;
+    let folder = record.handover(files);
     let params = SnapshotCreateParams {
         snapshot_type: SnapshotType::Full,
-        snapshot_path: fresh.folder().join("state"),
-        mem_file_path: fresh.folder().join("memory"),
+        snapshot_path: folder.join(STATE),
+        mem_file_path: folder.join(MEMORY),
     };
-    client.put_snapshot_create(&params).await.map_err(refused)?;
+    let written = client.put_snapshot_create(&params).await.map_err(refused);
+    let (own, to) = (files.clone(), fresh.folder().to_owned());
+    let taken = match written {
+        Ok(()) => task::blocking(move |_| handover::take(&own, &to)).await,
+        Err(error) => Err(error),
+    };
+    if taken.is_err() {
+        // Half a guest takes room that the machine may need.
+        handover::clear(files)?;
+    }
+    taken?;
     copy_disks(inner, files, record, fresh).await?;
     let paused = pause.end(&client, &record.vmm).await?;
     frozen.end().await?;
@@ -175,7 +188,7 @@ async fn capture(
         .await?;
     }
     description.paused_ms = u64::try_from(paused.as_millis()).unwrap_or(u64::MAX);
-    let memory = fresh.folder().join("memory");
+    let memory = fresh.folder().join(MEMORY);
     task::blocking(move |_| {
         let file = std::fs::OpenOptions::new().read(true).write(true).open(&memory);
         file.and_then(|file| holes::dig(&file))

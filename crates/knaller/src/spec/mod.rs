@@ -86,6 +86,9 @@ pub struct MachineSpec {
     /// Whether `~/.ssh/authorized_keys` of the guest's users is honoured as well.
     pub user_keys: bool,
     pub vmm: Vmm,
+    /// Whether the VMM is confined to the machine's own files, so that a guest that takes it over has gained little. It is but
+    /// for debugging the VMM.
+    pub jail: bool,
     /// Served to the guest by the VMM at 169.254.169.254 (MMDS version 2). Needs a network.
     pub metadata: Option<serde_json::Value>,
     /// What it may take of its host.
@@ -181,6 +184,7 @@ impl Default for MachineSpec {
             ssh_keys: Vec::new(),
             user_keys: true,
             vmm: Vmm::default(),
+            jail: true,
             metadata: None,
             limits: Limits::default(),
             slice: None,
@@ -297,6 +301,13 @@ impl MachineSpec {
     #[must_use]
     pub fn vmm(mut self, vmm: Vmm) -> Self {
         self.vmm = vmm;
+        self
+    }
+
+    /// Runs the VMM with the user's own rights.
+    #[must_use]
+    pub fn without_jail(mut self) -> Self {
+        self.jail = false;
         self
     }
 

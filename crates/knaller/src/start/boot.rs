@@ -11,13 +11,15 @@ use firecracker_api::Client;
 use guest_protocol::HostMessage;
 use images::oci::RunConfig;
 use tokio::net::UnixListener;
-use tokio::process::Child;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::clock::Clock;
 use super::dialogue::{self, End};
 use super::disks::{self, Disks};
 use super::failure::{self, Post};
+use super::first::First;
+use super::gate::Gate;
+use super::inside::Inside;
 use super::keys::{self, Keys};
 use super::launch::Launch;
 use super::means::Means;
@@ -25,17 +27,18 @@ use super::undo::Undo;
 use super::way::{self, Way};
 use super::{StartEvent, StartOptions, Timeline, api, configure, guest, limits};
 use crate::claim::Claim;
-use crate::image;
+use crate::handover;
 use crate::knaller::Inner;
 use crate::layout::Files;
 use crate::network::pasta::Pasta;
 use crate::network::ports::{self, Reserved};
-use crate::record::Record;
+use crate::record::{Jailed, Record};
 use crate::snapshot::Held;
 use crate::template::{Maker, Template};
 use crate::volume::{self, Hold};
 use crate::watch::Watch;
 use crate::{Error, Result, list, runtime_folder, tail, task};
+use crate::{image, jail};
 
 /// How long the processes have to end after one of them was found not to answer, before that is blamed instead.
 const AFTERMATH: Duration = Duration::from_secs(2);
@@ -117,6 +120,14 @@ impl Start<'_> {
             instance: record.instance.clone(),
         };
         self.clock.tell(claimed);
+        if !record.spec.jail {
+            let message = format!(
+                "{} runs without a jail: a guest that breaks out of its VMM has all of this user's rights",
+                record.name
+            );
+            tracing::warn!("{message}");
+            self.clock.tell(StartEvent::Exposed { message });
+        }
         let mut way = if let Some(held) = &self.from {
             Way::Restored(Arc::clone(held))
         } else if self.options.cold {
@@ -198,6 +209,7 @@ impl Start<'_> {
         signs: &Signs,
     ) -> Result<()> {
         runtime_folder::make(files)?;
+        handover::make(files)?;
         let mut ports = self.reserve(record).await?;
         record.vmm = self.means.vmm.name.to_owned();
         record.warm = way.is_warm();
@@ -208,6 +220,7 @@ impl Start<'_> {
         record.image = self.means.base.as_ref().map(|base| base.disk.id.clone());
         record.tells = image::tells(&record.spec, &self.run());
         record.checked = image::health(&record.spec, &self.run()).is_some();
+        record.jail = self.means.jail.as_ref().map(|_| Jailed::new(files.handover()));
         record.ipv6 = self.means.pasta.as_ref().is_some_and(|pasta| pasta.ipv6);
         if let Some(ports) = &ports {
             record.forwards.clone_from(&ports.forwards);
@@ -234,13 +247,14 @@ impl Start<'_> {
             instance: &record.instance,
             pasta: pasta.as_ref(),
             options: &self.inner.options,
+            jail: self.means.jail.as_deref(),
         };
         let since = self.clock.now();
         undo.processes_of(&record.instance);
         if let Some(ports) = &mut ports {
             ports.let_go();
         }
-        let mut child = launch.spawn()?;
+        let (mut first, gate) = launch.spawn().await?;
         self.clock.host("spawn", since);
         let place = Place {
             files,
@@ -249,7 +263,7 @@ impl Start<'_> {
             way,
             signs,
         };
-        let work = self.work(&place, record, ports);
+        let work = self.work(&place, record, ports, gate);
         let post = |status: ExitStatus| {
             let started = signs.started();
             Post {
@@ -263,15 +277,34 @@ impl Start<'_> {
         let trouble = tokio::select! {
             biased;
             done = work => match done {
-                Ok(()) => return Ok(()),
+                Ok(()) => return self.without(files, record),
                 Err(trouble) => trouble,
             },
-            status = child.wait() => Trouble::Certain(post(status.map_err(Error::system("wait for the VMM"))?)),
+            status = first.wait() => Trouble::Certain(post(status.map_err(Error::system("wait for the VMM"))?)),
         };
         Err(match trouble {
             Trouble::Certain(error) => error,
-            Trouble::Apparent(error) => ended_meanwhile(&mut child).await.map_or(error, post),
+            Trouble::Apparent(error) => ended_meanwhile(&mut first).await.map_or(error, post),
         })
+    }
+
+    /// Notes what the machine's jail turned out to be without.
+    fn without(&self, files: &Files, record: &mut Record) -> Result<()> {
+        let Some(jail) = &mut record.jail else {
+            return Ok(());
+        };
+        jail.without = jail::told(&tail::of(&files.vmm_log()));
+        if jail.without.is_empty() {
+            return Ok(());
+        }
+        let message = format!(
+            "the jail of {} is without {}",
+            record.name,
+            jail.without.join("; without ")
+        );
+        tracing::warn!("{message}");
+        self.clock.tell(StartEvent::Exposed { message });
+        record.save(&files.record())
     }
 
     async fn reserve(&self, record: &Record) -> Result<Option<Reserved>> {
@@ -314,6 +347,7 @@ impl Start<'_> {
         place: &Place<'_>,
         record: &Record,
         ports: Option<Reserved>,
+        gate: Option<Gate>,
     ) -> std::result::Result<(), Trouble> {
         let after = Duration::from_millis(record.spec.boot_timeout_ms);
         let deadline = Instant::now() + after;
@@ -322,7 +356,7 @@ impl Start<'_> {
             answered.unwrap_or_else(|_| Err(self.silence(place, after).into()))
         };
         let material = async {
-            let made = timeout_at(deadline, self.material(place.files, record)).await;
+            let made = timeout_at(deadline, self.material(place, record, gate)).await;
             let what = || format!("making the disks and keys of {}", record.name);
             made.map_err(|_| Error::Timeout { what: what(), after })?
         };
@@ -409,10 +443,7 @@ impl Start<'_> {
             return Ok(client);
         }
         if let Way::Warm(template) = place.way {
-            disks::link(
-                place.files,
-                &way::blanks(&self.inner.options.paths, &record.spec)?,
-            )?;
+            disks::link(place.files, &way::blanks(place.files, &record.spec)?)?;
             way::load(&client, template.state(), template.memory())
                 .await
                 .map_err(|e| self.refused(&e))?;
@@ -449,7 +480,7 @@ impl Start<'_> {
     ) -> std::result::Result<(), Trouble> {
         let refused = |error| self.refused(&error);
         let since = self.clock.now();
-        let blanks = way::blanks(&self.inner.options.paths, &record.spec)?;
+        let blanks = way::blanks(place.files, &record.spec)?;
         disks::link(place.files, &blanks)?;
         configure::disks(client, &blanks).await.map_err(refused)?;
         self.clock.guest_runs();
@@ -463,33 +494,55 @@ impl Start<'_> {
             Err(error) => return self.ended(place, Err(error)).await,
         };
         let since = self.clock.now();
-        let kept = way::keep(client, maker).await;
+        let less = "no template is kept for warm starts";
+        let kept = way::keep(client, &record.handover(place.files)).await;
         drop(guest);
-        match kept {
+        if let Err(error) = kept {
+            self.slower(less, &error);
+            // Half a guest takes room that the machine may need.
+            handover::clear(place.files)?;
+            return Ok(());
+        }
+        let (files, to) = (place.files.clone(), maker.folder().to_owned());
+        match task::blocking(move |_| handover::take(&files, &to)).await {
             Ok(()) => {
                 place.signs.keep();
                 self.clock.host("keep", since);
             }
-            Err(error) => self.slower("no template is kept for warm starts", &error),
+            Err(error) => {
+                self.slower(less, &error);
+                handover::clear(place.files)?;
+            }
         }
         Ok(())
     }
 
-    /// Keys and disks.
-    async fn material(&self, files: &Files, record: &Record) -> std::result::Result<(Keys, Disks), Trouble> {
+    /// Keys and disks; and with the disks, the jail for the VMM, if it waits for one.
+    async fn material(
+        &self,
+        place: &Place<'_>,
+        record: &Record,
+        gate: Option<Gate>,
+    ) -> std::result::Result<(Keys, Disks), Trouble> {
         let since = self.clock.now();
-        let (options, files, record) = (self.inner.options.clone(), files.clone(), record.clone());
+        let (options, files, spec) = (self.inner.options.clone(), place.files.clone(), record.clone());
         let base = self.means.base.as_ref().map(|base| base.disk.clone());
+        let inside = gate
+            .is_some()
+            .then(|| Inside::new(&files, &self.means, place.way));
         let made = task::blocking(move |task| {
-            let keys = keys::prepare(&files, &record.name)?;
-            Ok((
-                keys,
-                disks::prepare(&options, &files, &record, base.as_ref(), task)?,
-            ))
+            let disks = disks::prepare(&options, &files, &spec, base.as_ref(), task)?;
+            let plan = inside.map(|inside| inside.plan(&disks.disks)).transpose()?;
+            Ok((disks, plan))
         });
-        let made = made.await?;
+        let (disks, plan) = made.await?;
+        if let (Some(gate), Some(plan)) = (gate, plan) {
+            gate.open(&plan).await?;
+        }
         self.clock.host("disks", since);
-        Ok(made)
+        let (files, name) = (place.files.clone(), record.name.clone());
+        let keys = task::blocking(move |_| keys::prepare(&files, &name)).await?;
+        Ok((keys, disks))
     }
 
     async fn talk(
@@ -585,6 +638,6 @@ fn blames_the_template(error: &Error) -> bool {
     )
 }
 
-async fn ended_meanwhile(child: &mut Child) -> Option<ExitStatus> {
-    timeout(AFTERMATH, child.wait()).await.ok()?.ok()
+async fn ended_meanwhile(first: &mut First) -> Option<ExitStatus> {
+    timeout(AFTERMATH, first.wait()).await.ok()?.ok()
 }

@@ -47,9 +47,11 @@ impl Disks {
     fn with_volumes(mut self, volumes: &[Volume], paths: &Paths) -> Self {
         for (number, volume) in volumes.iter().enumerate() {
             let device = device(self.disks.len());
+            let path = volume::path(paths, &volume.source);
             self.disks.push(Disk {
                 id: volume_id(number),
-                path: volume::path(paths, &volume.source),
+                // In the VMM's jail there are no links on the way to it, and no `..`.
+                path: path.canonicalize().unwrap_or(path),
                 read_only: volume.read_only,
             });
             self.volumes.push(guest::Volume {

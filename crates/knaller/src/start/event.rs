@@ -16,6 +16,8 @@ pub enum StartEvent {
     Step(Step),
     /// A way to be faster, now or the next time, came to nothing; the start goes on without it.
     Slower { message: String },
+    /// Less than usual protects the host from the guest.
+    Exposed { message: String },
     /// A step of the guest failed and it went on without it.
     Warning { step: String, message: String },
 }

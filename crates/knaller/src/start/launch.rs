@@ -1,15 +1,18 @@
-//! The processes of a boot: pasta, the helper, the VMM; or the VMM alone without a network. The invariant: they hang on
+//! The processes of a boot: pasta, the helper, the VMM; or the last two alone without a network. The invariant: they hang on
 //! nothing of the caller's. They have a session of their own, no terminal, none of its open files and little of its
-//! environment, and write to the machine's logs.
+//! environment, and write to the machine's logs. A VMM in a jail runs once the caller has sent its plan.
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use tokio::process::{Child, Command};
 
+use super::first::First;
+use super::gate::{Gate, line};
+use crate::helper::Orders;
 use crate::layout::Files;
 use crate::network::pasta::Pasta;
 use crate::vmm::{Chosen, SPARKLER};
@@ -24,11 +27,30 @@ pub(super) struct Launch<'a> {
     /// What they write `0` to, to enter the machine's control group, if it has one.
     pub(super) group: Option<File>,
     pub(super) options: &'a Options,
+    /// The helper, where the VMM is to be in a jail.
+    pub(super) jail: Option<&'a Path>,
 }
 
 impl Launch<'_> {
-    /// Starts them, and gives the first of them: it ends when all have.
-    pub(super) fn spawn(self) -> Result<Child> {
+    /// Starts them, and gives the first of them, with the gate that the VMM waits behind if it is to be in a jail.
+    pub(super) async fn spawn(self) -> Result<(First, Option<Gate>)> {
+        if self.jail.is_none() {
+            return Ok((First::Started(self.run(Stdio::null())?), None));
+        }
+        let (input, tells, gate) = line()?;
+        let splits = self.pasta.is_none();
+        let child = self.run(input.into())?;
+        if !splits {
+            return Ok((First::Started(child), Some(gate)));
+        }
+        let first = First::left_by(child, tells).await;
+        Ok((
+            first.map_err(Error::system("find the helper's child"))?,
+            Some(gate),
+        ))
+    }
+
+    fn run(self, input: Stdio) -> Result<Child> {
         let (program, arguments) = self.command_line()?;
         let log = self.files.vmm_log();
         let leash = leash::fasten(&log).map_err(Error::io("lock", &log))?;
@@ -41,7 +63,7 @@ impl Launch<'_> {
             .env("PATH", &self.options.search_path)
             .envs(self.options.environment.iter().map(|(name, value)| (name, value)))
             .envs(self.vmm.qemu.as_ref().map(|qemu| ("QEMU", qemu)))
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(self.console()?)
             .stderr(leash);
         let group = self.group;
@@ -64,11 +86,21 @@ impl Launch<'_> {
             "Warn".into(),
         ];
         if self.vmm.name == SPARKLER {
-            vmm.extend(["--keep-output".into(), keep::LIMIT.to_string().into()]);
+            let accel = if self.vmm.kvm { "kvm" } else { "tcg" };
+            let keep = keep::LIMIT.to_string();
+            vmm.extend(["--keep-output", &keep, "--accel", accel].map(OsString::from));
         }
-        match self.pasta {
-            Some(pasta) => Ok((pasta.program.clone(), pasta.arguments(&vmm)?)),
-            None => Ok((self.vmm.program.clone(), vmm.split_off(1))),
+        match (self.pasta, self.jail) {
+            (Some(pasta), jail) => Ok((pasta.program.clone(), pasta.arguments(&vmm, jail.is_some())?)),
+            (None, Some(helper)) => {
+                let orders = Orders {
+                    network: None,
+                    jail: true,
+                };
+                vmm.insert(0, orders.argument()?);
+                Ok((helper.to_owned(), vmm))
+            }
+            (None, None) => Ok((self.vmm.program.clone(), vmm.split_off(1))),
         }
     }
 

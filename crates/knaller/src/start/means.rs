@@ -24,6 +24,8 @@ pub(super) struct Means {
     pub(super) pasta: Option<Pasta>,
     /// Where the machine's control group is to be made, if it needs one.
     pub(super) cgroup: Option<cgroup::Place>,
+    /// The helper, where the VMM is to be in a jail.
+    pub(super) jail: Option<PathBuf>,
 }
 
 impl Means {
@@ -52,6 +54,7 @@ impl Means {
                 base: image::base(&options, &spec.root, kept.as_deref(), task)?,
                 pasta,
                 cgroup,
+                jail: spec.jail.then(|| options.netns()).transpose()?,
             })
         })
         .await

@@ -3,7 +3,7 @@
 //! The invariant: what a template holds is the same for every machine of its shape, so a guest on its way into one has
 //! blank drives, and gets the machine's own when it has been kept.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use firecracker_api::Client;
@@ -18,11 +18,12 @@ use super::disks::{self, Disk};
 use super::guest;
 use super::limits;
 use super::means::Means;
+use crate::handover::{self, MEMORY, STATE};
 use crate::knaller::Inner;
-use crate::layout;
+use crate::layout::{self, Files};
 use crate::snapshot::Held;
 use crate::template::{Drive, Found, Maker, Program, Shape, Template, Templates, host};
-use crate::{Error, MachineSpec, Paths, Result, task};
+use crate::{Error, MachineSpec, Result, task};
 
 /// How a guest comes to wait for its config.
 #[derive(Debug)]
@@ -94,8 +95,8 @@ pub(super) fn interfaces(means: &Means) -> Vec<Interface> {
 }
 
 /// The drives of a guest that is to be kept: blanks.
-pub(super) fn blanks(paths: &Paths, spec: &MachineSpec) -> Result<Vec<Disk>> {
-    let path = Templates::open(paths)?.blank()?;
+pub(super) fn blanks(files: &Files, spec: &MachineSpec) -> Result<Vec<Disk>> {
+    let path = handover::blank(files)?;
     let blank = |drive: &Drive| Disk {
         id: drive.id.clone(),
         path: path.clone(),
@@ -104,14 +105,13 @@ pub(super) fn blanks(paths: &Paths, spec: &MachineSpec) -> Result<Vec<Disk>> {
     Ok(disks::layout(spec).iter().map(blank).collect())
 }
 
-/// Keeps the guest, which is paused from here on.
-pub(super) async fn keep(client: &Client, maker: &Maker) -> std::result::Result<(), firecracker_api::Error> {
+/// Has the VMM write the guest, which is paused from here on, into its folder.
+pub(super) async fn keep(client: &Client, folder: &Path) -> std::result::Result<(), firecracker_api::Error> {
     client.patch_vm(VmState::Paused).await?;
-    let (snapshot_path, mem_file_path) = maker.files();
     let params = SnapshotCreateParams {
         snapshot_type: SnapshotType::Full,
-        snapshot_path,
-        mem_file_path,
+        snapshot_path: folder.join(STATE),
+        mem_file_path: folder.join(MEMORY),
     };
     client.put_snapshot_create(&params).await
 }

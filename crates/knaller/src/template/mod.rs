@@ -4,7 +4,6 @@
 //! one serves every machine of its [`Shape`], also of an image that was never started before.
 //!
 //! ```text
-//! DATA/templates/blank               what its drives are until a machine puts its own in their place
 //! DATA/templates/KEY/state           the VMM's
 //! DATA/templates/KEY/memory          the guest's, sparse: mapped by every machine made of it, never written to
 //! DATA/templates/KEY/template.json   what it is, written last; its time is that of its last use

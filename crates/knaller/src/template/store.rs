@@ -2,7 +2,6 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -10,14 +9,12 @@ use serde::{Deserialize, Serialize};
 
 use super::Shape;
 use crate::folder::{self, Fresh, Locked};
+use crate::handover::{MEMORY, STATE};
 use crate::record::write_private;
 use crate::{Error, Paths, Result, holes};
 
 /// The form of `template.json`.
 const FORM: u32 = 1;
-
-/// What a template's drives are before a machine has put its own there, in bytes: a whole number of everything's blocks.
-const BLANK: u64 = 1 << 20;
 
 /// How many templates are kept, and how much room they may take. Those used last stay.
 const MOST: usize = 16;
@@ -97,23 +94,6 @@ impl Templates {
         Ok(Self { folder })
     }
 
-    /// What stands for a drive in every template.
-    pub(crate) fn blank(&self) -> Result<PathBuf> {
-        let path = self.folder.join("blank");
-        if path.metadata().is_ok_and(|metadata| metadata.len() == BLANK) {
-            return Ok(path);
-        }
-        let file = fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path);
-        file.and_then(|file| file.set_len(BLANK))
-            .map_err(Error::io("make", &path))?;
-        Ok(path)
-    }
-
     pub(crate) fn find(&self, shape: &Shape) -> Result<Found> {
         let key = shape.key();
         if let Some(template) = self.take(&key) {
@@ -144,7 +124,7 @@ impl Templates {
                 .metadata()
                 .is_ok_and(|metadata| metadata.is_file() && metadata.len() == size)
         };
-        if !whole("state", description.state_size) || !whole("memory", description.memory_size) {
+        if !whole(STATE, description.state_size) || !whole(MEMORY, description.memory_size) {
             return None;
         }
         // Of use for the order of removal alone.
@@ -243,11 +223,11 @@ impl Templates {
 
 impl Template {
     pub(crate) fn state(&self) -> PathBuf {
-        self.folder.path().join("state")
+        self.folder.path().join(STATE)
     }
 
     pub(crate) fn memory(&self) -> PathBuf {
-        self.folder.path().join("memory")
+        self.folder.path().join(MEMORY)
     }
 
     /// Removes it, unless others are thawing it just now: it could not be thawed.
@@ -261,9 +241,13 @@ impl Template {
 }
 
 impl Maker {
-    /// Where the VMM is to write its state and the guest's memory.
-    pub(crate) fn files(&self) -> (PathBuf, PathBuf) {
-        (self.fresh.path().join("state"), self.fresh.path().join("memory"))
+    /// The folder that the VMM's state and the guest's memory are to come into.
+    pub(crate) fn folder(&self) -> &Path {
+        self.fresh.path()
+    }
+
+    fn files(&self) -> (PathBuf, PathBuf) {
+        (self.folder().join(STATE), self.folder().join(MEMORY))
     }
 
     /// Both files are written: from now on it is there for everybody.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::{Error, Options, Result, Vmm};
 
 pub(crate) mod kvm;
+mod needs;
 
 /// The name of our own VMM.
 pub(crate) const SPARKLER: &str = "sparkler";
@@ -16,8 +17,10 @@ pub(crate) struct Chosen {
     /// `firecracker` or `sparkler`.
     pub(crate) name: &'static str,
     pub(crate) program: PathBuf,
-    /// What sparkler runs.
+    /// What sparkler runs. Where links lead: QEMU looks for its firmware beside where it is called by.
     pub(crate) qemu: Option<PathBuf>,
+    /// Whether guests run on the processor. sparkler is told, since it cannot see for itself in a jail.
+    pub(crate) kvm: bool,
     /// Why this one, for `doctor`.
     pub(crate) reason: String,
 }
@@ -37,6 +40,7 @@ pub(crate) fn choose(wish: Vmm, options: &Options) -> Result<Chosen> {
                 name: "firecracker",
                 program: options.firecracker()?,
                 qemu: None,
+                kvm: true,
                 reason,
             })
         }
@@ -48,6 +52,7 @@ pub(crate) fn choose(wish: Vmm, options: &Options) -> Result<Chosen> {
                     name: "firecracker",
                     program,
                     qemu: None,
+                    kvm: true,
                     reason,
                 })
             }
@@ -58,10 +63,12 @@ pub(crate) fn choose(wish: Vmm, options: &Options) -> Result<Chosen> {
 }
 
 fn sparkler(options: &Options, reason: String) -> Result<Chosen> {
+    let qemu = options.qemu()?;
     Ok(Chosen {
         name: SPARKLER,
         program: options.sparkler()?,
-        qemu: Some(options.qemu()?),
+        qemu: Some(qemu.canonicalize().map_err(Error::io("find", &qemu))?),
+        kvm: kvm::usable().is_ok(),
         reason,
     })
 }

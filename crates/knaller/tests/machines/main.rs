@@ -6,6 +6,7 @@ mod crash;
 mod crowd;
 mod doctor;
 mod failures;
+mod jail;
 mod life;
 mod limits;
 mod network;

@@ -128,7 +128,7 @@ async fn whoever_is_stopped_while_it_takes_a_snapshot_leaves_a_machine_that_goes
     let bed = Bed::new();
     let machine = bed.start(small("db")).await;
     said(&machine, COUNT).await;
-    let mark = bed.knaller.options().paths.runtime.join("db/pausing");
+    let mark = bed.knaller.options().paths.data.join("vms/db/pausing");
     {
         let mut snapshot = std::pin::pin!(machine.snapshot(SnapshotOptions::default()));
         // Dropped in the moment in which the machine stands still.

@@ -19,6 +19,7 @@ fn info(name: &str, state: State, started: u64) -> MachineInfo {
         warm: true,
         instance: "0199c1f2-6b1e-7000-8000-000000000000".to_owned(),
         vmm: "sparkler".to_owned(),
+        jail: Some(JailInfo::default()),
         vmm_version: running.then(|| "1.17.0".to_owned()),
         pid: running.then_some(4711),
         created: 1_790_000_000,

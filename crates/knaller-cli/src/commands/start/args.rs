@@ -140,6 +140,10 @@ pub(in crate::commands) struct MachineOptions {
     #[arg(short = 'V', long = "volume", value_name = "NAME|FILE:FOLDER[:ro]")]
     volumes: Vec<Volume>,
 
+    /// Run it with all of your rights instead of in a jail: to debug what runs it, never for a guest you do not trust
+    #[arg(long)]
+    no_jail: bool,
+
     /// Boot the kernel, even where a guest was kept that could be thawed, and keep none
     #[arg(long)]
     pub(in crate::commands) cold: bool,
@@ -327,6 +331,7 @@ impl MachineOptions {
         self.shape.apply(spec);
         spec.disk_mib = self.disk.map(u64::from);
         spec.volumes.clone_from(&self.volumes);
+        spec.jail = !self.no_jail;
         spec.boot_timeout_ms = self.boot_timeout.saturating_mul(1000);
         spec.labels = self.labels.iter().cloned().collect();
     }

@@ -51,7 +51,7 @@ fn maker(place: &Place, shape: &Shape) -> Maker {
 
 fn make(place: &Place, shape: &Shape) {
     let maker = maker(place, shape);
-    let (state, memory) = maker.files();
+    let (state, memory) = (maker.folder().join(STATE), maker.folder().join(MEMORY));
     fs::write(state, "state").unwrap();
     fs::write(memory, vec![0; 1 << 20]).unwrap();
     maker.finish().unwrap();

@@ -1,4 +1,4 @@
-//! What the VMM may not have: privileges, and a life after pasta's. The invariant: after [`give_up_privileges`] no program
+//! What the VMM may not have: privileges, and a life after pasta's. The invariant: after [`give_up`] no program
 //! that this process becomes or starts can get any capability back.
 
 use std::io;
@@ -15,7 +15,7 @@ pub(super) fn die_with_parent() -> io::Result<()> {
 }
 
 /// Drops every capability for good. Neither VMM needs one: the TAP has no owner and /dev/kvm is opened by the file's mode.
-pub(super) fn give_up_privileges() -> io::Result<()> {
+pub(super) fn give_up() -> io::Result<()> {
     for capability in CapabilitySet::all().iter() {
         match remove_capability_from_bounding_set(capability) {
             // A capability this kernel does not know.

@@ -1,0 +1,150 @@
+//! The one folder of a machine in which its VMM makes files: what it writes is taken from there, by a rename.
+//!
+//! The invariant: the VMM sees no other folder in which something can be made, but that of its sockets, so a VMM that its
+//! guest has taken over can put nothing in the place of what this program reads. And what is taken out is a plain file:
+//! nothing is opened by a name that such a VMM may have given to a link.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use crate::layout::Files;
+use crate::{Error, Result};
+
+/// What the VMM is told to write of a guest, in there and where it is taken to.
+pub(crate) const STATE: &str = "state";
+pub(crate) const MEMORY: &str = "memory";
+
+/// What a drive is before a machine has put its own there, in bytes: a whole number of everything's blocks.
+const BLANK: u64 = 1 << 20;
+
+/// Makes it, empty, for a boot.
+pub(crate) fn make(files: &Files) -> Result<()> {
+    let folder = files.handover();
+    match fs::remove_dir_all(&folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(Error::io("remove", &folder)(error));
+        }
+        _ => {}
+    }
+    fs::DirBuilder::new()
+        .mode(0o700)
+        .create(&folder)
+        .map_err(Error::io("make the folder", &folder))
+}
+
+/// Something to stand for each drive of a guest that is kept.
+pub(crate) fn blank(files: &Files) -> Result<PathBuf> {
+    let path = files.handover().join("blank");
+    let file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(&path);
+    file.and_then(|file| file.set_len(BLANK))
+        .map_err(Error::io("make", &path))?;
+    Ok(path)
+}
+
+/// Removes what an earlier attempt left, which the VMM would write over in its place.
+pub(crate) fn clear(files: &Files) -> Result<()> {
+    for name in [STATE, MEMORY] {
+        let path = files.handover().join(name);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(Error::io("remove", &path)(error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Moves the guest that the VMM has written into a folder of this program's own. Nothing of it stays.
+pub(crate) fn take(files: &Files, to: &Path) -> Result<()> {
+    for name in [STATE, MEMORY] {
+        let (path, taken) = (files.handover().join(name), to.join(name));
+        match fs::rename(&path, &taken) {
+            Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+                copy(&path, &taken)?;
+                fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+            }
+            moved => moved.map_err(Error::io("rename", &path))?,
+        }
+        let kind = taken.symlink_metadata().map_err(Error::io("read", &taken))?;
+        if !kind.is_file() {
+            // Whatever it is, it is no guest.
+            let _ = fs::remove_file(&taken);
+            return Err(Error::NotRegular(path));
+        }
+    }
+    Ok(())
+}
+
+/// For folders on different file systems.
+fn copy(path: &Path, to: &Path) -> Result<()> {
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let from = fs::OpenOptions::new().read(true).custom_flags(flags).open(path);
+    let mut from = from.map_err(Error::io("open", path))?;
+    if !from.metadata().map_err(Error::io("read", path))?.is_file() {
+        return Err(Error::NotRegular(path.to_owned()));
+    }
+    let fresh = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(to);
+    fresh
+        .and_then(|mut fresh| io::copy(&mut from, &mut fresh))
+        .map_err(Error::io("copy", path))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files(temp: &tempfile::TempDir) -> Files {
+        Files {
+            data: temp.path().to_owned(),
+            runtime: temp.path().join("run"),
+        }
+    }
+
+    #[test]
+    fn what_was_written_is_moved_and_a_link_is_not_followed() {
+        let temp = tempfile::tempdir().unwrap();
+        let files = files(&temp);
+        let to = temp.path().join("to");
+        fs::create_dir(&to).unwrap();
+        make(&files).unwrap();
+        for name in [STATE, MEMORY] {
+            fs::write(files.handover().join(name), name).unwrap();
+        }
+        take(&files, &to).unwrap();
+        assert_eq!(fs::read(to.join(MEMORY)).unwrap(), MEMORY.as_bytes());
+        let secret = temp.path().join("secret");
+        fs::write(&secret, "mine").unwrap();
+        fs::write(files.handover().join(STATE), "").unwrap();
+        std::os::unix::fs::symlink(&secret, files.handover().join(MEMORY)).unwrap();
+        assert!(matches!(take(&files, &to), Err(Error::NotRegular(_))));
+        assert!(!to.join(MEMORY).is_symlink() && secret.exists());
+    }
+
+    #[test]
+    fn a_blank_is_no_link_to_something_else() {
+        let temp = tempfile::tempdir().unwrap();
+        let files = files(&temp);
+        let secret = temp.path().join("secret");
+        fs::write(&secret, "mine").unwrap();
+        make(&files).unwrap();
+        std::os::unix::fs::symlink(&secret, files.handover().join("blank")).unwrap();
+        assert!(blank(&files).is_err());
+        make(&files).unwrap();
+        assert_eq!(blank(&files).unwrap().metadata().unwrap().len(), BLANK);
+        assert_eq!(fs::read(&secret).unwrap(), b"mine");
+    }
+}

@@ -1,0 +1,126 @@
+//! What `knaller-netns` does before it becomes a machine's VMM: the network, the jail, and then nothing that could be taken
+//! back. The invariant: nothing of it stays but the VMM, and a step that fails ends it.
+//!
+//! ```text
+//! network:  pasta ─ its namespaces: this ─ TAP, addresses, rules ─┐
+//! none:     this ─ namespaces, a child in them ───────────────────┴─ the jail's plan comes ─ jail ─ exec of the VMM
+//! ```
+//!
+//! The network is set up while the starting process still makes the machine's disks: the plan of the jail, in which they
+//! are, comes by standard input when they are there.
+
+use std::convert::Infallible;
+use std::ffi::OsString;
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{inherit, jail, netns};
+
+mod privileges;
+
+/// The most bytes of a jail's plan: a VMM has some hundred files, each with a path of at most 4 KiB.
+const MAX_PLAN: u64 = 1 << 20;
+
+/// What the starting process says: one argument, JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Orders {
+    /// The network to be set up in the namespace it is in. Without one it makes namespaces of its own, and says its
+    /// process's number to whoever holds the other end of its standard input.
+    pub network: Option<netns::Plan>,
+    /// Whether the plan of a jail, JSON too, comes by standard input.
+    pub jail: bool,
+}
+
+impl Orders {
+    /// As an argument for the helper.
+    pub(crate) fn argument(&self) -> crate::Result<OsString> {
+        let json = serde_json::to_string(self);
+        let failed =
+            |error: serde_json::Error| crate::Error::system("write the helper's orders")(error.into());
+        json.map(OsString::from).map_err(failed)
+    }
+}
+
+/// Which step failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The network.
+    #[error(transparent)]
+    Network(#[from] netns::Error),
+    /// The jail.
+    #[error("jail: {0}")]
+    Jail(#[from] jail::Error),
+    /// What the starting process has sent, or has not.
+    #[error("jail: no plan: {0}")]
+    Plan(#[source] serde_json::Error),
+    /// A step of its own.
+    #[error("{step}: {source}")]
+    Step {
+        /// What it concerns.
+        step: &'static str,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The VMM.
+    #[error("VMM: cannot run {}: {source}", program.display())]
+    Program {
+        /// Its path.
+        program: PathBuf,
+        /// Why it does not run.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    fn step(step: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Step { step, source }
+    }
+}
+
+/// Follows the orders and becomes `program`.
+///
+/// # Errors
+/// Only returns if something failed; nothing needs undoing, since the namespaces go with their last process.
+pub fn run(orders: &Orders, program: &Path, arguments: &[OsString]) -> Result<Infallible, Error> {
+    match &orders.network {
+        Some(network) => {
+            // The VMM is of no use without pasta, so it ends with it.
+            privileges::die_with_parent().map_err(Error::step("parent-death signal"))?;
+            netns::set_up(network)?;
+        }
+        None => jail::apart(io::stdin())?,
+    }
+    // pasta of 2023-03 leaves the sockets open on which it listens for the forwards.
+    inherit::standard_files_only().map_err(Error::step("open files"))?;
+    if orders.jail {
+        let plan = plan()?;
+        let mut without = jail::enter(&plan)?;
+        no_input().map_err(Error::step("standard input"))?;
+        privileges::give_up().map_err(Error::step("privileges"))?;
+        without.extend(jail::shut(&plan)?);
+        for missing in without {
+            // Nobody reads it but by chance if the log is full.
+            let _ = writeln!(io::stderr(), "{}{missing}", jail::WITHOUT);
+        }
+    } else {
+        privileges::give_up().map_err(Error::step("privileges"))?;
+    }
+    let source = Command::new(program).args(arguments).exec();
+    let program = program.to_owned();
+    Err(Error::Program { program, source })
+}
+
+/// What the starting process sends when the machine's files are there; nothing if it ended before.
+fn plan() -> Result<jail::Plan, Error> {
+    serde_json::from_reader(io::stdin().take(MAX_PLAN)).map_err(Error::Plan)
+}
+
+/// The VMM has none.
+fn no_input() -> io::Result<()> {
+    Ok(rustix::stdio::dup2_stdin(std::fs::File::open("/dev/null")?)?)
+}

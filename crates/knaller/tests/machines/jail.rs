@@ -1,0 +1,344 @@
+//! Getting out of the jail: a script that tries to stands where the VMM would, in the same jail; and what the kernel says that
+//! a real VMM has. Without root, and with.
+
+use std::collections::BTreeSet;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+use testkit::{Ran, Sandbox, is_root, ordinary_user, run};
+
+const NETWORKS: [&str; 2] = ["pasta", "none"];
+
+/// Each line says how an attempt ended. What the shell has itself is used where the rest cannot be started any more.
+const SCRIPT: &str = r#"#!/bin/busybox sh
+exec >&2
+b=/bin/busybox
+try() { name=$1; shift; if "$@" </dev/null >/dev/null 2>&1; then echo "$name: done"; else echo "$name: refused"; fi; }
+try passwd $b cat /etc/passwd
+try secret $b cat SECRET
+try record $b cat DATA/vm.json
+try socket $b test -e RUNTIME/api.sock
+try signal $b kill -0 PID
+try loopback $b nc -w 5 127.0.0.1 PORT
+try link $b ln -s RUNTIME/api.sock ./elsewhere
+try namespaces $b unshare -U $b true
+try root $b touch /here
+try host $b sh -c 'case $(hostname) in knaller) exit 1;; esac'
+if [ -n "BOMB" ] && [ "$($b hostname)" = knaller ]; then
+    (n=0; while [ $n -lt 2000 ]; do $b sleep 60 & n=$((n+1)); done) 2>/dev/null
+    n=0; for p in /proc/[0-9]*; do n=$((n+1)); done; echo "processes: $n"
+fi
+exit 3
+"#;
+
+/// The attempts that succeed without a jail, as whoever has no network of its own and no root.
+const POSSIBLE: [&str; 9] = [
+    "passwd",
+    "secret",
+    "record",
+    "socket",
+    "signal",
+    "loopback",
+    "link",
+    "namespaces",
+    "host",
+];
+
+/// A user with a secret and a machine that is somebody else's to the one that is tried.
+struct Host {
+    sandbox: Sandbox,
+    user: bool,
+    script: PathBuf,
+    /// Of a server on the host's loopback, which hangs up on everybody.
+    port: u16,
+}
+
+impl Host {
+    /// With a machine named `victim`.
+    fn new(user: bool) -> Self {
+        let sandbox = Sandbox::new();
+        testkit::import_kernel(&sandbox);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let host = Self {
+            script: sandbox.path().join("vmm"),
+            sandbox,
+            user,
+            port: listener.local_addr().unwrap().port(),
+        };
+        std::thread::spawn(move || listener.incoming().for_each(drop));
+        host.sure(&[
+            "start",
+            "victim",
+            "--detach",
+            "--memory",
+            "128M",
+            "--network",
+            "none",
+        ]);
+        host.write_script();
+        host
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.sandbox.knaller(arguments);
+        if self.user {
+            ordinary_user(&self.sandbox, &mut command);
+        }
+        command
+    }
+
+    fn sure(&self, arguments: &[&str]) -> Ran {
+        let ran = run(&mut self.command(arguments));
+        assert_eq!(ran.code(), 0, "{arguments:?}: {ran:?}");
+        ran
+    }
+
+    fn inspect(&self, name: &str) -> Value {
+        let told = self.sure(&["inspect", name, "-o", "json"]);
+        let told: Value = serde_json::from_str(&told.stdout).unwrap();
+        told.get(0).cloned().unwrap_or(told)
+    }
+
+    fn write_script(&self) {
+        let secret = self.sandbox.path().join("home/secret");
+        std::fs::write(&secret, "mine").unwrap();
+        std::fs::set_permissions(&secret, PermissionsExt::from_mode(0o600)).unwrap();
+        let text = |path: PathBuf| path.to_str().unwrap().to_owned();
+        let victim = self.inspect("victim");
+        let script = SCRIPT
+            .replace("SECRET", &text(secret))
+            .replace("DATA", &text(self.sandbox.data().join("knaller/vms/victim")))
+            .replace("RUNTIME", &text(self.sandbox.runtime().join("knaller/victim")))
+            .replace("PID", &victim["pid"].to_string())
+            .replace("PORT", &self.port.to_string())
+            // Root's processes are not counted.
+            .replace("BOMB", if self.user { "yes" } else { "" });
+        std::fs::write(&self.script, script).unwrap();
+        std::fs::set_permissions(&self.script, PermissionsExt::from_mode(0o755)).unwrap();
+    }
+
+    /// What the script had to say in the place of a VMM.
+    fn try_out(&self, more: &[&str]) -> String {
+        let words = [
+            &["start", "prisoner", "--detach", "--cold", "--vmm", "sparkler"],
+            more,
+        ]
+        .concat();
+        let mut command = self.command(&words);
+        let ran = run(command.env("SPARKLER", &self.script));
+        assert_ne!(ran.code(), 0);
+        ran.stderr
+    }
+
+    fn end(self) {
+        assert_eq!(self.inspect("victim")["state"], "running");
+        self.sure(&["kill", "victim"]);
+        self.sure(&["rm", "victim"]);
+    }
+}
+
+fn nobody_gets_out(user: bool) {
+    let host = Host::new(user);
+    let free = host.try_out(&["--network", "none", "--no-jail"]);
+    assert!(free.contains("runs without a jail"), "{free}");
+    for attempt in POSSIBLE {
+        assert!(free.contains(&format!("{attempt}: done")), "{attempt}: {free}");
+    }
+    for network in NETWORKS {
+        let jailed = host.try_out(&["--network", network]);
+        assert!(
+            !jailed.contains("runs without") && !jailed.contains(": done"),
+            "{jailed}"
+        );
+        for attempt in POSSIBLE.iter().chain(&["root"]) {
+            assert!(
+                jailed.contains(&format!("{attempt}: refused")),
+                "{attempt}: {jailed}"
+            );
+        }
+        if user {
+            let count = jailed.split("processes: ").nth(1).unwrap();
+            let count: u32 = count.split_whitespace().next().unwrap().parse().unwrap();
+            assert!((100..=1024).contains(&count), "{jailed}");
+        }
+    }
+    host.end();
+}
+
+#[test]
+fn an_ordinary_users_vmm_does_not_get_out() {
+    nobody_gets_out(true);
+}
+
+#[test]
+fn roots_vmm_does_not_get_out() {
+    if is_root() {
+        nobody_gets_out(false);
+    }
+}
+
+/// What /proc says of a process.
+struct Seen(PathBuf);
+
+impl Seen {
+    fn of(pid: &str) -> Self {
+        Self(Path::new("/proc").join(pid))
+    }
+
+    fn status(&self, field: &str) -> String {
+        let status = std::fs::read_to_string(self.0.join("status")).unwrap();
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        line.unwrap().trim().to_owned()
+    }
+
+    fn namespace(&self, kind: &str) -> PathBuf {
+        std::fs::read_link(self.0.join("ns").join(kind)).unwrap()
+    }
+
+    fn entries(&self, folder: &str) -> BTreeSet<String> {
+        let entries = std::fs::read_dir(self.0.join("root").join(folder)).unwrap();
+        entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect()
+    }
+
+    /// Where something is mounted that can be written to.
+    fn writable(&self) -> Vec<String> {
+        let mounts = std::fs::read_to_string(self.0.join("mountinfo")).unwrap();
+        let fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+        fields
+            .filter(|fields| fields[5].split(',').any(|option| option == "rw"))
+            .map(|fields| fields[4].to_owned())
+            .collect()
+    }
+
+    fn children(&self) -> Vec<Self> {
+        let tasks = self.0.join("task");
+        let of = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("children")).unwrap();
+        let children: Vec<_> = std::fs::read_dir(tasks)
+            .unwrap()
+            .map(|task| of(task.unwrap()))
+            .collect();
+        children
+            .iter()
+            .flat_map(|line| line.split_whitespace())
+            .map(Self::of)
+            .collect()
+    }
+}
+
+fn has_little(user: bool) {
+    let host = Host::new(user);
+    let own = Seen::of("self");
+    for network in NETWORKS {
+        host.sure(&[
+            "start",
+            network,
+            "--detach",
+            "--memory",
+            "128M",
+            "--vmm",
+            "sparkler",
+            "--network",
+            network,
+        ]);
+        let told = host.inspect(network);
+        assert_eq!(
+            told["jail"]["without"].as_array().map(Vec::len),
+            Some(0),
+            "{told}"
+        );
+        let vmm = Seen::of(&told["pid"].to_string());
+        let victim = Seen::of(&host.inspect("victim")["pid"].to_string());
+        let qemu = vmm.children();
+        assert_eq!(qemu.len(), 1);
+        for process in qemu.iter().chain([&vmm]) {
+            for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+                assert_eq!(process.status(set), "0000000000000000", "{set}");
+            }
+            assert_eq!(process.status("NoNewPrivs"), "1");
+            assert_eq!(process.status("Seccomp"), "2");
+            for kind in ["mnt", "pid", "net", "ipc", "uts"] {
+                let namespace = process.namespace(kind);
+                assert_ne!(namespace, own.namespace(kind));
+                assert_ne!(namespace, victim.namespace(kind));
+            }
+            if user {
+                assert_ne!(process.namespace("user"), own.namespace("user"));
+                let map = std::fs::read_to_string(process.0.join("uid_map")).unwrap();
+                assert_eq!(map.split_whitespace().last(), Some("1"), "{map}");
+            }
+            let of_data = host.sandbox.path().to_str().unwrap();
+            for point in process.writable() {
+                assert!(
+                    point == "/proc" || point.starts_with("/dev/") || point.starts_with(of_data),
+                    "{point}"
+                );
+            }
+        }
+        let devices = match network {
+            "none" => BTreeSet::from(["null", "urandom"].map(str::to_owned)),
+            _ => BTreeSet::from(["net", "null", "urandom"].map(str::to_owned)),
+        };
+        assert_eq!(&vmm.entries("dev") - &BTreeSet::from(["kvm".to_owned()]), devices);
+        assert_eq!(vmm.entries("etc"), BTreeSet::from(["ld.so.cache".to_owned()]));
+        let machines = host.sandbox.runtime().join("knaller");
+        let seen = vmm.entries(machines.strip_prefix("/").unwrap().to_str().unwrap());
+        assert_eq!(seen, BTreeSet::from([network.to_owned()]));
+        host.sure(&["kill", network]);
+        host.sure(&["rm", network]);
+    }
+    host.end();
+}
+
+#[test]
+fn an_ordinary_users_vmm_has_little() {
+    has_little(true);
+}
+
+#[test]
+fn roots_vmm_has_little() {
+    if is_root() {
+        has_little(false);
+    }
+}
+
+#[test]
+fn where_proc_is_covered_the_rest_of_the_jail_is_there_and_it_is_said() {
+    let sandbox = Sandbox::new();
+    testkit::import_kernel(&sandbox);
+    let knaller = sandbox.knaller(&[]);
+    let program = knaller.get_program().to_str().unwrap().to_owned();
+    // As no root of that namespace either: root's machines have none of their own.
+    let inner = format!(
+        "{program} start here --detach --memory 128M --network none && {program} inspect here -o json; \
+         {program} kill here >&2; {program} rm here >&2"
+    );
+    let script = format!(
+        "mount -t tmpfs none /proc/fs && \
+         exec unshare --user --map-user=1000 --map-group=1000 --mount sh -c '{inner}'"
+    );
+    let mut command = Command::new("unshare");
+    command
+        .args(["--user", "--map-root-user", "--mount", "sh", "-c", &script])
+        .env_clear()
+        .envs(
+            knaller
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        );
+    let ran = run(ordinary_user(&sandbox, &mut command));
+    assert_eq!(ran.code(), 0, "{ran:?}");
+    assert!(
+        ran.stderr
+            .contains("the jail of here is without a /proc of its own"),
+        "{}",
+        ran.stderr
+    );
+    assert!(ran.stdout.contains("a /proc of its own"), "{}", ran.stdout);
+}
