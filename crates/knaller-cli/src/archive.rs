@@ -101,12 +101,20 @@ fn buffered(
     Ok(out.flush()?)
 }
 
+/// Writes the file, which appears whole. What is there and is no file, a device or a FIFO, is written to.
 fn write_file(
     path: &Path,
     task: &Task,
     work: impl FnOnce(&mut dyn Write, &Task) -> Result<(), CommandError>,
 ) -> Result<(), CommandError> {
     let broken = |error: &io::Error| CommandError::host(format!("cannot write {}", path.display()), error);
+    // Where a link leads is meant, and not the link.
+    let real = fs::canonicalize(path);
+    let path = real.as_deref().unwrap_or(path);
+    if path.metadata().is_ok_and(|there| !there.is_file()) {
+        let out = File::options().write(true).open(path);
+        return buffered(out.map_err(|error| broken(&error))?, task, work);
+    }
     let name = path
         .file_name()
         .ok_or_else(|| CommandError::usage(format!("{} names no file", path.display())))?;

@@ -93,9 +93,10 @@ impl Topic {
 }
 
 const PASSED_ON: &str = "\
-`exec`, `ssh`, `wait` and a `start` that stays end with the code of the guest's command, whatever it is: 128 and the
-signal's number if a signal ended it, 127 if it could not be started. A failure of knaller itself writes a line that
-begins with `error:` to standard error.";
+`exec`, `run`, `ssh`, `wait` and a `start` that stays end with the code of the guest's command, whatever it is: 128 and the
+signal's number if a signal ended it, 127 if it could not be started; with `run` 126 if it was found and could not be
+started, 125 if its user or group is not there. A failure of knaller itself writes a line that begins with `error:` to
+standard error.";
 
 /// Code and meaning of every way to end.
 fn codes() -> Vec<(String, String)> {

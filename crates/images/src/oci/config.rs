@@ -216,7 +216,7 @@ impl From<RawRun> for RunConfig {
         let mut exposed_ports: Vec<ExposedPort> = raw
             .exposed_ports
             .keys()
-            .filter_map(|text| ExposedPort::parse(text))
+            .flat_map(|text| ExposedPort::parse(text))
             .collect();
         exposed_ports.sort();
         exposed_ports.dedup();
@@ -236,17 +236,22 @@ impl From<RawRun> for RunConfig {
 }
 
 impl ExposedPort {
-    /// `80/tcp`, `53/udp`, `80`. What reads otherwise (`$PORT` that no builder replaced) exposes nothing.
-    fn parse(text: &str) -> Option<Self> {
-        let (port, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    /// `80/tcp`, `53/udp`, `80`, and as builders write them too `8001-8003/tcp`. What reads otherwise (`$PORT` that no builder
+    /// replaced) exposes nothing.
+    fn parse(text: &str) -> impl Iterator<Item = Self> + use<> {
+        let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
         let protocol = match protocol.to_ascii_lowercase().as_str() {
-            "tcp" | "" => Protocol::Tcp,
-            "udp" => Protocol::Udp,
-            "sctp" => Protocol::Sctp,
-            _ => return None,
+            "tcp" | "" => Some(Protocol::Tcp),
+            "udp" => Some(Protocol::Udp),
+            "sctp" => Some(Protocol::Sctp),
+            _ => None,
         };
-        let port = port.parse().ok().filter(|port| *port != 0)?;
-        Some(Self { port, protocol })
+        let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
+        let port = |text: &str| text.parse().ok().filter(|port: &u16| *port != 0);
+        let range = port(first).zip(port(last)).zip(protocol);
+        range
+            .into_iter()
+            .flat_map(|((first, last), protocol)| (first..=last).map(move |port| Self { port, protocol }))
     }
 }
 

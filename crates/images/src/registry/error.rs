@@ -39,7 +39,7 @@ pub enum RegistryError {
         what: String,
         said: String,
     },
-    #[error("{host} has no {what}{}", words(.said))]
+    #[error("{host} does not have {what}{}", words(.said))]
     NotFound {
         host: String,
         what: String,

@@ -157,6 +157,26 @@ fn an_image_from_its_pull_to_its_removal() {
             .arg(format!("oci-archive:{}", archive.display())),
     );
     assert!(seen.ok().contains("/bin/serve"));
+    // A link is written through, and what is no file is written to.
+    let link = world.sandbox.home().join("link.tar");
+    std::os::unix::fs::symlink("app.tar", &link).unwrap();
+    let fifo = world.sandbox.home().join("fifo");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &fifo,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RWXU,
+        0,
+    )
+    .unwrap();
+    let reader = std::thread::spawn({
+        let fifo = fifo.clone();
+        move || std::fs::read(fifo).unwrap()
+    });
+    for place in [&link, &fifo] {
+        let _ = world.ok(&["image", "export", "app", "-o", place.to_str().unwrap()]);
+    }
+    assert!(link.is_symlink() && reader.join().unwrap() == std::fs::read(&archive).unwrap());
     let elsewhere = format!("{}/copy:2", registry.host());
     let pushed = world.run(&["image", "push", "app", &elsewhere]);
     assert!(
@@ -313,7 +333,9 @@ fn what_goes_wrong_is_told() {
         .run(&["image", "pull", "UPPER:1"])
         .fails(2, &["Did you mean \"upper:1\"?"]);
     let absent = format!("{}/team/absent", registry.host());
-    world.run(&["image", "pull", &absent]).fails(3, &["has no "]);
+    world
+        .run(&["image", "pull", &absent])
+        .fails(3, &["does not have the image "]);
     world
         .run(&["image", "pull", "--platform", "linux/arm64", &name])
         .fails(7, &["linux/arm64", "linux/amd64"]);

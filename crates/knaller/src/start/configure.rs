@@ -12,10 +12,11 @@ use crate::network::addresses::{GUEST_MAC, TAP};
 use crate::{MachineSpec, Network};
 
 /// What the kernel is told. `quiet`: a console costs time; the three for i8042, which are Firecracker's own: up to half a
-/// second of probing; `panic=-1` and `reboot=k`: a guest that is lost ends its VMM; `cryptomgr.notests`: 0.3 s under TCG.
+/// second of probing; `panic=-1` and `reboot=k`: a guest that is lost ends its VMM; `cryptomgr.notests`: 0.3 s under TCG. The last one is
+/// for images with systemd, whose login on the console waits 90 s for a device that only udev announces, and for no person.
 /// No `i8042.nopnp`: with it the kernel finds no keyboard on QEMU's microvm, and Ctrl-Alt-Del reaches nobody.
 pub(super) const BOOT_ARGS: &str = "quiet loglevel=1 reboot=k panic=-1 8250.nr_uarts=1 console=ttyS0 i8042.noaux \
-                         i8042.nomux i8042.dumbkbd random.trust_cpu=on cryptomgr.notests";
+                         i8042.nomux i8042.dumbkbd random.trust_cpu=on cryptomgr.notests systemd.getty_auto=no";
 
 /// The set of devices that every machine has: vsock, entropy, balloon. A new number with each change of it.
 pub(super) const DEVICES: u32 = 2;

@@ -227,10 +227,18 @@ impl FileData<'_, '_> {
     fn flush(&mut self) -> Result<(), ConvertError> {
         let partial = std::mem::take(&mut self.partial);
         let logical = self.position.saturating_sub(1) / BLOCK as u64;
-        self.run(logical, &partial)?;
+        // A block of zeros costs an extent only where data comes before it.
+        if !is_zero(&partial) || self.is_behind_data(logical) {
+            self.run(logical, &partial)?;
+        }
         self.partial = partial;
         self.partial.clear();
         Ok(())
+    }
+
+    fn is_behind_data(&self, logical: u64) -> bool {
+        let last = self.extents.last();
+        last.is_some_and(|last| u64::from(last.logical) + u64::from(last.blocks) == logical)
     }
 
     /// Writes whole blocks, but for long runs of zeros.

@@ -19,7 +19,7 @@ fn all_that_docker_writes() {
             "Hostname": "", "AttachStdin": false, "ArgsEscaped": true, "OnBuild": null, "Image": "sha256:x",
             "Env": ["PATH=/bin", "A=b=c"], "Entrypoint": ["/init"], "Cmd": ["-x", ""], "User": "app:staff",
             "WorkingDir": "/srv", "StopSignal": "SIGRTMIN+3", "Labels": {"a": "b"},
-            "ExposedPorts": {"80/tcp": {}, "53/UDP": {}, "80": {}, "$PORT": {}, "0": {}, "70000": {}},
+            "ExposedPorts": {"80/tcp": {}, "53/UDP": {}, "80": {}, "$PORT": {}, "0": {}, "70000": {}, "9002-9000/tcp": {}, "8001-8003/tcp": {}, "8003": {}},
             "Volumes": {"/data": {}},
             "Healthcheck": {"Test": ["CMD-SHELL", "curl x"], "Interval": 5_000_000_000_u64, "Timeout": 0, "Retries": -1, "StartPeriod": 1},
         },
@@ -41,7 +41,7 @@ fn all_that_docker_writes() {
         ("app:staff", "/srv")
     );
     let ports: Vec<String> = run.exposed_ports.iter().map(ToString::to_string).collect();
-    assert_eq!(ports, ["53/udp", "80/tcp"]);
+    assert_eq!(ports, ["53/udp", "80/tcp", "8001/tcp", "8002/tcp", "8003/tcp"]);
     assert_eq!(run.volumes, ["/data"]);
     let health = run.healthcheck.unwrap();
     assert_eq!(health.command, ["/bin/sh", "-c", "curl x"]);

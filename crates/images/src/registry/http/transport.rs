@@ -189,7 +189,7 @@ fn redirect(method: &Method, response: &Response) -> Result<Option<Url>, Registr
         return Ok(None);
     }
     let Some(next) = location(response) else {
-        let text = "it leads on without saying where to".to_owned();
+        let text = "it leads on to nowhere that can be followed".to_owned();
         return Err(protocol(response.url(), text));
     };
     check_downgrade(response.url(), &next)?;

@@ -62,7 +62,8 @@ async fn fetch(place: &Session, wanted: &str, size: Option<u64>) -> Result<Answe
     for accepted in ACCEPTED {
         request.headers.append(ACCEPT, HeaderValue::from_static(accepted));
     }
-    let what = format!("the image {}:{wanted}", place.repository());
+    let mark = if wanted.contains(':') { '@' } else { ':' };
+    let what = format!("the image {}{mark}{wanted}", place.repository());
     let response = expect(place, place.send(&request).await?, &[StatusCode::OK], &what).await?;
     let header = |name: &str| {
         let value = response.headers().get(name)?.to_str().ok()?;

@@ -170,7 +170,7 @@ pub(in crate::commands) struct GuestOptions {
     #[arg(long, value_name = "NAME")]
     hostname: Option<String>,
 
-    /// Nobody in the guest can write to the root file system
+    /// Mount the guest's root file system read-only
     #[arg(long)]
     read_only: bool,
 
