@@ -1,10 +1,12 @@
 //! Starting a machine: from a spec to a guest that answers on SSH.
 //!
 //! ```text
-//! claim name ─ reserve ports ─ spawn ──── API answers ─ machine, network ─┐
-//!                             ├─ disks ────────────────────────────────────┼─ drives ─ start ─ hello ─ config ─ … ready
-//!                             └─ keys ─────────────────────────────────────┘
+//! claim name ─ reserve ports ─ spawn ─ API answers ─ machine, network ─┐
+//!                               └─ disks ─ jail ─ keys ────────────────┼─ drives ─ start ─ hello ─ config ─ … ready
 //! ```
+//!
+//! A warm start loads a kept guest where a cold one says what the machine is, and exchanges the drives; one of a snapshot has its
+//! disks first, loads, and renews the guest instead of giving it a config ([`way`]).
 //!
 //! The invariant: until the last step the start owns everything it made ([`undo`]), after it nobody does.
 
@@ -14,6 +16,7 @@ use std::time::Duration;
 use tokio::net::UnixListener;
 use tokio::time::timeout;
 
+use crate::attendance::Attendance;
 use crate::claim::Claim;
 use crate::knaller::Inner;
 use crate::record::Record;
@@ -40,6 +43,7 @@ pub(crate) mod limits;
 mod means;
 mod undo;
 mod way;
+mod work;
 
 use boot::Start;
 use clock::Clock;
@@ -88,6 +92,7 @@ pub(crate) async fn create(
     heal::all(inner).await?;
     let means = Means::gather(inner, &spec, None).await?;
     let (claim, record) = claim(inner, spec).await?;
+    let attendance = Attendance::begin(claim.files(), &record.spec)?;
     clock.host("checks", Duration::ZERO);
     let name = record.name.clone();
     let start = Start {
@@ -98,7 +103,8 @@ pub(crate) async fn create(
         from: None,
     };
     let timeline = Box::pin(start.boot(claim, record)).await?;
-    Ok((Machine::new(Arc::clone(inner), name), timeline))
+    let machine = Machine::new(Arc::clone(inner), name).attended(attendance);
+    Ok((machine, timeline))
 }
 
 /// Starts a machine that exists once more; `restarts` is how often that was done since its user did it.
