@@ -5,6 +5,7 @@
 //! |---|---|---|
 //! | `creating` | its first start was killed | its processes end, the machine goes |
 //! | `vsock.sock_1024` | a later start was killed | its processes end |
+//! | `attended`, and nobody holds it | whoever it was for was killed | its processes end, the machine goes |
 //! | no process holds the leash | it stopped | its sockets go, and it too if it is to be removed on exit |
 
 use std::sync::Arc;
@@ -15,7 +16,10 @@ use crate::knaller::Inner;
 use crate::layout::{self, Files};
 use crate::record::Record;
 use crate::system::Healed;
-use crate::{Error, Name, Paths, Result, folder, keep, leash, life, process, runtime_folder, snapshot, task};
+use crate::{
+    Error, Name, Paths, Result, attendance, folder, keep, leash, life, process, runtime_folder, snapshot,
+    task,
+};
 
 /// How long killed processes may take to be gone.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -133,7 +137,10 @@ fn try_heal(paths: &Paths, name: &Name) -> Result<Vec<Healed>> {
         }
         let _ = std::fs::remove_file(files.pausing());
     }
-    if creating || files.config_socket().exists() {
+    let forsaken = !creating
+        && lives(&files)
+        && attendance::is_over(&files).map_err(Error::io("lock", files.attended()))?;
+    if creating || forsaken || files.config_socket().exists() {
         let ended = process::end(&record.instance, PATIENCE).map_err(Error::system("end processes"))?;
         if !ended {
             return Err(Error::Timeout {
@@ -143,7 +150,10 @@ fn try_heal(paths: &Paths, name: &Name) -> Result<Vec<Healed>> {
         }
         record.remove_cgroup();
         runtime_folder::remove(&files);
-        if creating {
+        if forsaken {
+            claim.remove()?;
+            told(&mut healed, Healed::Forsaken { name });
+        } else if creating {
             claim.remove()?;
             told(&mut healed, Healed::NeverStarted { name });
         } else {

@@ -51,6 +51,10 @@ impl Files {
         self.data.join("creating")
     }
 
+    pub(crate) fn attended(&self) -> PathBuf {
+        self.data.join("attended")
+    }
+
     pub(crate) fn halted(&self) -> PathBuf {
         self.data.join("halted")
     }

@@ -44,6 +44,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod attendance;
 mod cgroup;
 mod claim;
 mod copy;

@@ -9,6 +9,7 @@ use guest_protocol::control::{Process, Status};
 use serde::{Deserialize, Serialize};
 use tokio::net::UnixStream;
 
+use crate::attendance::Attendance;
 use crate::copy::{self, CopyEvent, CopyOptions};
 use crate::exec::{ExecRequest, Output, Pty, Session, SessionEvent};
 use crate::forwarding::Forwarding;
@@ -47,16 +48,30 @@ pub enum StopOutcome {
     Killed,
 }
 
-/// A machine that exists, running or not. Cheap to clone; a handle, not an owner: dropping it changes nothing.
+/// A machine that exists, running or not. Cheap to clone; a handle, not an owner: dropping it changes nothing. But a machine that
+/// was started to be [`attached`](crate::MachineSpec::attached) and removed on exit is there for who started it: when the handles
+/// of its start are gone, or their process was killed, the next command takes it away.
 #[derive(Clone, Debug)]
 pub struct Machine {
     inner: Arc<Inner>,
     name: Name,
+    _attendance: Option<Attendance>,
 }
 
 impl Machine {
     pub(crate) fn new(inner: Arc<Inner>, name: Name) -> Self {
-        Self { inner, name }
+        Self {
+            inner,
+            name,
+            _attendance: None,
+        }
+    }
+
+    pub(crate) fn attended(self, attendance: Option<Attendance>) -> Self {
+        Self {
+            _attendance: attendance,
+            ..self
+        }
     }
 
     pub(crate) fn inner(&self) -> &Arc<Inner> {
@@ -97,7 +112,10 @@ impl Machine {
     /// host name stays until its next start.
     pub async fn rename(self, name: &Name) -> Result<Self> {
         life::rename(&self.inner, &self.name, name).await?;
-        Ok(Self::new(self.inner, name.clone()))
+        Ok(Self {
+            name: name.clone(),
+            ..self
+        })
     }
 
     /// Ends it as [`Self::stop`] does, if it runs, and starts it again with the disk it has.

@@ -65,3 +65,18 @@ fn a_run_that_is_interrupted_leaves_nothing() {
     assert_eq!(world.ok(&["list", "-o", "name"]), "");
     world.sandbox.assert_clean();
 }
+
+#[test]
+fn a_run_that_is_killed_leaves_nothing_to_the_next_command() {
+    let world = World::new();
+    let mut running = world.spawn(&[&RUN[..], &["sh", "-c", "echo up; exec sleep 1000"]].concat());
+    running.line("up");
+    let listed = world.ok(&["list", "-o", "name"]);
+    assert_eq!(listed.lines().count(), 1, "others leave it alone: {listed}");
+    running.signal(Signal::KILL);
+    let _ = running.end();
+    let told = world.ok(&["prune", "-o", "json"]);
+    assert!(told.contains("forsaken"), "{told}");
+    assert_eq!(world.ok(&["list", "-o", "name"]), "");
+    world.sandbox.assert_clean();
+}

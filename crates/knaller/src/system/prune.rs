@@ -49,6 +49,10 @@ pub enum Healed {
     Removed {
         name: Name,
     },
+    /// It was there for somebody who was killed.
+    Forsaken {
+        name: Name,
+    },
     /// Nothing could be done for this machine.
     Failed {
         name: Name,
@@ -94,6 +98,9 @@ impl fmt::Display for Healed {
             }
             Self::Ended { name } => write!(f, "{name} has ended: its sockets are removed"),
             Self::Removed { name } => write!(f, "{name} has ended and was to go then: it is removed"),
+            Self::Forsaken { name } => {
+                write!(f, "whoever {name} was running for was killed: it is removed")
+            }
             Self::Failed { name, reason } => write!(f, "{name} cannot be put right: {reason}"),
             Self::Leftovers { of, count } => {
                 write!(f, "{count} unfinished or half removed {of} are gone")
