@@ -5,6 +5,7 @@ mod commit;
 mod errors;
 mod faults;
 mod filters;
+mod guides;
 mod image_command;
 mod images;
 mod lan;

@@ -33,7 +33,7 @@ pub enum Image {
     Python,
     /// A program with dependencies from the npm registry: three layers over Debian's.
     Node,
-    /// Debian's nginx on port 80, in one layer. The only one that is made without root, where `newuidmap` is there.
+    /// Debian's nginx on port 80, in three layers. The only one that is made without root, where `newuidmap` is there.
     Nginx,
     /// Debian's PostgreSQL, whose first start makes the cluster on a volume.
     Postgres,

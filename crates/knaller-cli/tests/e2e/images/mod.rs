@@ -6,6 +6,7 @@ mod forms;
 mod systems;
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
@@ -20,19 +21,20 @@ fn world_with(image: Image, test: &str) -> Option<World> {
         skip(test, "root, without whom no image can be made");
         return None;
     }
-    let layout = image.layout().unwrap_or_else(|error| panic!("{error:#}"));
     let world = World::new();
+    let layout = image.layout().unwrap_or_else(|error| panic!("{error:#}"));
+    stock(&world, &layout, &format!("{}:latest", image.name()));
+    Some(world)
+}
+
+/// Puts an image into the store, as if it had been pulled from Docker's registry under this name.
+pub(crate) fn stock(world: &World, layout: &Path, name: &str) {
     let store = world.sandbox.data().join("knaller/images");
     let mut copy = Command::new("skopeo");
     copy.args(["--insecure-policy", "copy", "--quiet", "--all"])
         .arg(format!("oci:{}:latest", layout.display()))
-        .arg(format!(
-            "oci:{}:docker.io/library/{}:latest",
-            store.display(),
-            image.name()
-        ));
+        .arg(format!("oci:{}:docker.io/library/{name}", store.display()));
     let _ = run(&mut copy).ok();
-    Some(world)
 }
 
 /// Starts a machine of the image with this much memory, in the background, and gives what `inspect` says of it.
