@@ -49,7 +49,8 @@ fn a_guest_may_be_called_by_a_name_with_a_domain() {
 
 #[test]
 fn a_run_that_is_interrupted_leaves_nothing() {
-    let world = World::new();
+    // A shell starts what runs in its background with Ctrl-C ignored, the tests too.
+    let world = World::new().through(["env", "--default-signal=INT"]);
     // In the command, and before there is one.
     let mut running = world.spawn(&[&RUN[..], &["sh", "-c", "echo up; exec sleep 1000"]].concat());
     running.line("up");
