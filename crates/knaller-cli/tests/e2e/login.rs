@@ -37,7 +37,9 @@ fn logins_are_checked_and_kept_from_others() {
     assert_eq!(right.ok(), "");
     assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     // Let in, and there is no such image.
-    world.run(&["image", "pull", &name]).fails(3, &["does not have the image "]);
+    world
+        .run(&["image", "pull", &name])
+        .fails(3, &["does not have the image "]);
 
     let out = world.run(&["logout", &host]);
     assert!(out.stderr.contains("logged out of"), "{out}");

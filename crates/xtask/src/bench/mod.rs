@@ -4,6 +4,7 @@
 mod adopt;
 mod bare;
 mod density;
+mod fork;
 mod ground;
 mod images;
 mod init;
@@ -28,7 +29,7 @@ struct Part {
     measure: fn(&Ground) -> Result<Vec<Row>>,
 }
 
-const PARTS: [Part; 8] = [
+const PARTS: [Part; 9] = [
     Part {
         name: "start",
         title: "start to SSH against the same QEMU by hand",
@@ -43,6 +44,11 @@ const PARTS: [Part; 8] = [
         name: "snapshot",
         title: "how long a machine stands still for its snapshot",
         measure: snapshot::measure,
+    },
+    Part {
+        name: "fork",
+        title: "ten forks against one",
+        measure: fork::measure,
     },
     Part {
         name: "init",
