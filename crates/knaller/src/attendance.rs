@@ -3,18 +3,21 @@
 //! The invariant: from before such a machine is there until its last handle is gone, the process that started it holds a
 //! flock(2) on a file of the machine. The kernel gives it back when the process dies, and the next command takes the machine away.
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::sync::Arc;
 
+use rustix::fs::FlockOperation;
+
+use crate::flocked::Flocked;
 use crate::layout::Files;
 use crate::{Error, MachineSpec, Result};
 
 /// Held by who started the machine.
 #[derive(Clone, Debug)]
 pub(crate) struct Attendance {
-    _locked: Arc<File>,
+    _locked: Arc<Flocked>,
 }
 
 impl Attendance {
@@ -30,9 +33,11 @@ impl Attendance {
             .truncate(false)
             .mode(0o600)
             .open(&path);
-        let locked = file.and_then(|file| file.lock().map(|()| file));
-        let locked = Arc::new(locked.map_err(Error::io("write", &path))?);
-        Ok(Some(Self { _locked: locked }))
+        let locked = file.and_then(|file| Flocked::on(file, FlockOperation::LockExclusive));
+        let locked = locked.map_err(Error::io("write", &path))?;
+        Ok(locked.map(|locked| Self {
+            _locked: Arc::new(locked),
+        }))
     }
 }
 
@@ -42,11 +47,7 @@ pub(crate) fn is_over(files: &Files) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         opened => opened?,
     };
-    match file.try_lock_shared() {
-        Ok(()) => Ok(true),
-        Err(TryLockError::WouldBlock) => Ok(false),
-        Err(TryLockError::Error(error)) => Err(error),
-    }
+    Ok(Flocked::on(file, FlockOperation::NonBlockingLockShared)?.is_some())
 }
 
 #[cfg(test)]

@@ -9,8 +9,9 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, Mode, OFlags, flock};
-use rustix::io::Errno;
+use rustix::fs::{FlockOperation, Mode, OFlags};
+
+use crate::flocked::Flocked;
 
 /// How names of folders that are not whole yet, or no longer, begin: no name that a person gives does.
 const FRESH: &str = ".new-";
@@ -20,7 +21,7 @@ const GONE: &str = ".old-";
 #[derive(Debug)]
 pub(crate) struct Locked {
     path: PathBuf,
-    folder: File,
+    _lock: Flocked,
 }
 
 impl Locked {
@@ -37,15 +38,14 @@ impl Locked {
     fn open(path: &Path, how: FlockOperation) -> io::Result<Option<Self>> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let folder = File::from(rustix::fs::open(path, flags, Mode::empty())?);
-        match flock(&folder, how) {
-            Err(Errno::WOULDBLOCK) => return Ok(None),
-            locked => locked?,
-        }
-        let (ours, named) = (folder.metadata()?, fs::symlink_metadata(path)?);
+        let Some(lock) = Flocked::on(folder, how)? else {
+            return Ok(None);
+        };
+        let (ours, named) = (lock.file().metadata()?, fs::symlink_metadata(path)?);
         let same = (ours.dev(), ours.ino()) == (named.dev(), named.ino());
         Ok(same.then(|| Self {
             path: path.to_owned(),
-            folder,
+            _lock: lock,
         }))
     }
 
@@ -58,13 +58,6 @@ impl Locked {
         let gone = beside(&self.path, &format!("{GONE}{}", uuid::Uuid::new_v4()));
         fs::rename(&self.path, &gone)?;
         fs::remove_dir_all(gone)
-    }
-}
-
-impl Drop for Locked {
-    fn drop(&mut self) {
-        // Closing alone is not enough: a child that was forked meanwhile has the same lock until it becomes its program.
-        let _ = self.folder.unlock();
     }
 }
 
@@ -170,18 +163,6 @@ fn beside(path: &Path, name: &str) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_lock_given_back_is_free_whoever_shares_it() {
-        let temp = tempfile::tempdir().unwrap();
-        let locked = Locked::alone(temp.path()).unwrap().unwrap();
-        // As a child has it between fork(2) and execve(2).
-        let shared = locked.folder.try_clone().unwrap();
-        assert!(Locked::shared(temp.path()).unwrap().is_none());
-        drop(locked);
-        assert!(Locked::alone(temp.path()).unwrap().is_some());
-        drop(shared);
-    }
 
     #[test]
     fn readers_share_a_folder_and_keep_others_out() {

@@ -54,6 +54,7 @@ mod error;
 mod exec;
 mod exit;
 mod filter;
+mod flocked;
 mod folder;
 mod forwarding;
 #[cfg(fuzzing)]

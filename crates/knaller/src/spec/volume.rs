@@ -95,6 +95,10 @@ pub(super) fn check_path(path: &str) -> Result<(), &'static str> {
     if names().any(|name| matches!(name, "." | "..")) || path.contains(['\0', '\n']) {
         return Err("the folder of the guest has no `.`, `..` or line break in it");
     }
+    // What the kernel shows there is not the machine's, and an image has no files there.
+    if matches!(names().next(), Some("proc" | "sys" | "dev")) {
+        return Err("a volume cannot be in /proc, /sys or /dev");
+    }
     Ok(())
 }
 
@@ -121,6 +125,8 @@ mod tests {
             "data",
             "data:srv",
             "data:/",
+            "data:/proc",
+            "data:/dev/shm",
             "data:/a/../b",
             ":/srv",
             "da ta:/srv",

@@ -20,12 +20,12 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
+use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinSet};
 
+use crate::flocked::Flocked;
 use crate::knaller::Inner;
 use crate::{Error, EventKind, Events, Exit, Name, Paths, Restart, Result, heal, list};
 
@@ -45,7 +45,7 @@ pub struct Supervisor {
     tell: mpsc::Sender<Supervised>,
     told: mpsc::Receiver<Supervised>,
     /// Says that there is a supervisor.
-    _mark: File,
+    _mark: Option<Flocked>,
 }
 
 /// Something that a supervisor saw or did.
@@ -81,8 +81,8 @@ pub enum SupervisedKind {
 impl Supervisor {
     pub(crate) async fn open(inner: &Arc<Inner>, names: Vec<Name>) -> Result<Self> {
         let mark = mark(&inner.options.paths)?;
-        flock(&mark, FlockOperation::LockShared)
-            .map_err(|error| Error::io("lock", path(&inner.options.paths))(error.into()))?;
+        let mark = Flocked::on(mark, FlockOperation::LockShared)
+            .map_err(Error::io("lock", path(&inner.options.paths)))?;
         let (tell, told) = mpsc::channel(BACKLOG);
         // First this: what appears from now on is heard of.
         let events = Events::open(inner).await?;
@@ -145,11 +145,8 @@ impl Supervisor {
 /// Whether there is a supervisor that uses this runtime folder.
 pub(crate) fn is_supervised(paths: &Paths) -> Result<bool> {
     let mark = mark(paths)?;
-    match flock(&mark, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(false),
-        Err(Errno::WOULDBLOCK) => Ok(true),
-        Err(error) => Err(Error::io("lock", path(paths))(error.into())),
-    }
+    let alone = Flocked::on(mark, FlockOperation::NonBlockingLockExclusive);
+    Ok(alone.map_err(Error::io("lock", path(paths)))?.is_none())
 }
 
 fn mark(paths: &Paths) -> Result<File> {
