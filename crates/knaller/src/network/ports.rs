@@ -11,7 +11,10 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, listen, socket_with, sockopt};
+use rustix::net::{
+    AddressFamily, Shutdown, SocketFlags, SocketType, bind, getsockname, listen, shutdown, socket_with,
+    sockopt,
+};
 
 use crate::{Error, Forward, Protocol, Result};
 
@@ -30,6 +33,11 @@ pub(crate) struct Reserved {
 impl Reserved {
     /// Closes the sockets that keep the ports from others, so that pasta can bind them.
     pub(crate) fn let_go(&mut self) {
+        for socket in &self.sockets {
+            // Closing alone is not enough: a child that was forked meanwhile has the same socket until it becomes its program. One that
+            // does not listen any more keeps nobody from the port who reuses addresses, as pasta does.
+            let _ = shutdown(socket, Shutdown::Both);
+        }
         self.sockets.clear();
     }
 }
@@ -256,6 +264,19 @@ mod tests {
         reserved.let_go();
         TcpListener::bind(("0.0.0.0", ports[0])).unwrap();
         UdpSocket::bind(("0.0.0.0", ports[2])).unwrap();
+    }
+
+    #[test]
+    fn a_port_that_was_let_go_is_free_whoever_shares_its_socket() {
+        let temp = tempfile::tempdir().unwrap();
+        let mut reserved = reserve(&[forward("0:80")], true, &temp.path().join("ports.lock")).unwrap();
+        let port = reserved.forwards[0].host_port;
+        // As a child has them between fork(2) and execve(2).
+        let shared: Vec<_> = reserved.sockets.iter().map(|s| s.try_clone().unwrap()).collect();
+        assert!(TcpListener::bind(("0.0.0.0", port)).is_err());
+        reserved.let_go();
+        TcpListener::bind(("0.0.0.0", port)).unwrap();
+        drop(shared);
     }
 
     #[test]
