@@ -1,6 +1,7 @@
 use std::fs::File;
-use std::io::{Read as _, Seek as _};
+use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -119,10 +120,28 @@ fn remove(folder: &Path) {
     let _ = std::fs::remove_dir(folder);
 }
 
+/// A process that is in the control group `folder`, and stays until its input ends.
+///
+/// # Errors
+/// It cannot be started, or the group cannot be entered.
+pub fn inhabitant(folder: &Path) -> io::Result<Child> {
+    let enter = format!("echo 0 > {}/cgroup.procs && exec cat", folder.display());
+    let mut child = Command::new("sh")
+        .args(["-c", &enter])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let (Some(input), Some(output)) = (&mut child.stdin, &mut child.stdout) else {
+        return Err(io::ErrorKind::BrokenPipe.into());
+    };
+    // Once it answers it is in there.
+    input.write_all(b"x")?;
+    output.read_exact(&mut [0])?;
+    Ok(child)
+}
+
 #[cfg(test)]
 mod tests {
-    use std::process::{Command, Stdio};
-
     use super::*;
 
     #[test]
@@ -134,16 +153,7 @@ mod tests {
             );
         };
         let folder = group.within("one");
-        let enter = format!("echo 0 > {}/cgroup.procs && exec cat", folder.display());
-        let mut child = Command::new("sh")
-            .args(["-c", &enter])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        // Once it answers it has entered.
-        std::io::Write::write_all(child.stdin.as_mut().unwrap(), b"x").unwrap();
-        child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        let mut child = inhabitant(&folder).unwrap();
         assert_eq!(control_group_of(child.id()), Some(folder.clone()));
         drop(group);
         assert!(!child.wait().unwrap().success());

@@ -28,7 +28,7 @@ mod terminal;
 mod user;
 
 pub use apart::{Apart, stay};
-pub use cgroup::{ControlGroup, control_group_of};
+pub use cgroup::{ControlGroup, control_group_of, inhabitant};
 pub use docker_registry::DockerRegistry;
 pub use kernel::{kernel_package, kernel_root};
 pub use leaks::{Leak, Process};

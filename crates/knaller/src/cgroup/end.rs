@@ -67,8 +67,6 @@ fn wait_until_empty(group: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::process::{Command, Stdio};
-
     use super::*;
 
     #[test]
@@ -79,16 +77,7 @@ mod tests {
         };
         let own = group.within(OWN).join("x");
         std::fs::create_dir(&own).unwrap();
-        let enter = format!("echo 0 > {}/cgroup.procs && exec cat", own.display());
-        let mut child = Command::new("sh")
-            .args(["-c", &enter])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        // Once it answers it is in there.
-        io::Write::write_all(child.stdin.as_mut().unwrap(), b"x").unwrap();
-        io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut [0]).unwrap();
+        let mut child = testkit::inhabitant(&own).unwrap();
         remove(&own).unwrap();
         assert!(!child.wait().unwrap().success());
         assert!(!group.folder().join(OWN).exists());
