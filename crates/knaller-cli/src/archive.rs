@@ -47,48 +47,65 @@ impl Output {
         doing: &str,
         work: impl FnOnce(&mut dyn Write, &Task) -> Result<(), CommandError> + Send + 'static,
     ) -> Result<(), CommandError> {
-        let mut signals = Signals::watch(&Signal::ENDINGS)?;
-        let (report, mut told) = mpsc::unbounded_channel();
-        let task = Task::watched(move |step| {
-            // Nobody watches any more: the work is being called off.
-            let _ = report.send(step);
-        });
-        let (to_stdout, place) = match &self {
-            Self::Stdout => (true, None),
-            Self::File(path) => (false, Some(path.display().to_string())),
+        let (called_off, place) = match &self {
+            // One that waits for a reader that does not read is left to its end.
+            Self::Stdout => (CalledOff::IsLeft, None),
+            Self::File(path) => (CalledOff::Ends(None), Some(path.display().to_string())),
         };
-        let watched = task.clone();
-        let mut written = pin!(tokio::task::spawn_blocking(move || match self {
-            Self::Stdout => buffered(io::stdout(), &watched, work),
-            Self::File(path) => write_file(&path, &watched, work),
-        }));
-        let mut steps = Steps::start(ui, doing);
-        let mut ended = None;
-        let written = loop {
-            tokio::select! {
-                biased;
-                signal = signals.next(), if ended.is_none() => {
-                    // It ends at its next step. One that waits for a reader that does not read is left to its end.
-                    task.cancel();
-                    ended = Some(signal);
-                    if to_stdout {
-                        break Ok(Ok(()));
-                    }
-                }
-                Some(step) = told.recv() => steps.note(step),
-                written = &mut written => break written,
-            }
+        let write = move |task: &Task| match self {
+            Self::Stdout => buffered(io::stdout(), task, work),
+            Self::File(path) => write_file(&path, task, work),
         };
-        if let Some(signal) = ended {
-            return Err(CommandError::Ended(signal));
-        }
-        written.map_err(|error| CommandError::host("the work on the archive ended early", &error))??;
-        steps.finish();
+        watched(ui, doing, called_off, write).await?;
         if let Some(place) = place {
             ui.note(format_args!("{what} is in {place}"));
         }
         Ok(())
     }
+}
+
+/// What becomes of work that is called off.
+#[derive(Debug)]
+pub(crate) enum CalledOff {
+    /// It ends at its next step, once this end of what it waits for is let go of.
+    Ends(Option<OwnedFd>),
+    IsLeft,
+}
+
+/// Does `work` on a thread, shows its steps, and calls it off when a signal comes.
+pub(crate) async fn watched<T: Send + 'static>(
+    ui: Ui,
+    doing: &str,
+    called_off: CalledOff,
+    work: impl FnOnce(&Task) -> Result<T, CommandError> + Send + 'static,
+) -> Result<T, CommandError> {
+    let mut signals = Signals::watch(&Signal::ENDINGS)?;
+    let (report, mut told) = mpsc::unbounded_channel();
+    let task = Task::watched(move |step| {
+        // Nobody watches any more: the work is being called off.
+        let _ = report.send(step);
+    });
+    let given = task.clone();
+    let mut done = pin!(tokio::task::spawn_blocking(move || work(&given)));
+    let mut steps = Steps::start(ui, doing);
+    let done = loop {
+        tokio::select! {
+            biased;
+            signal = signals.next() => {
+                task.cancel();
+                if let CalledOff::Ends(leash) = called_off {
+                    drop(leash);
+                    let _ = done.await;
+                }
+                return Err(CommandError::Ended(signal));
+            }
+            Some(step) = told.recv() => steps.note(step),
+            done = &mut done => break done,
+        }
+    };
+    let done = done.map_err(|error| CommandError::host("the work on the archive ended early", &error))??;
+    steps.finish();
+    Ok(done)
 }
 
 fn buffered(

@@ -31,10 +31,17 @@ impl PruneArgs {
         context
             .ui
             .list(&views, self.output.output, "Everything is in order.")?;
-        let failed = healed
-            .iter()
-            .any(|healed| matches!(healed, Healed::Failed { .. }));
-        Ok(if failed { Class::Host.code() } else { 0 })
+        Ok(code(&healed))
+    }
+}
+
+/// The exit code after these have been told.
+pub(super) fn code(healed: &[Healed]) -> u8 {
+    let failed = |healed: &Healed| matches!(healed, Healed::Failed { .. });
+    if healed.iter().any(failed) {
+        Class::Host.code()
+    } else {
+        0
     }
 }
 
@@ -43,7 +50,7 @@ impl PruneArgs {
 pub(super) struct HealedView {
     #[serde(flatten)]
     healed: Healed,
-    sentence: String,
+    pub(super) sentence: String,
 }
 
 impl HealedView {

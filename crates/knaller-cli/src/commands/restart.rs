@@ -1,11 +1,10 @@
 //! `knaller restart`.
 
-use std::time::Duration;
-
 use clap::Args;
-use knaller::{StartEvent, StartOptions, StopOptions};
+use knaller::{StartEvent, StartOptions};
 
 use super::each::each;
+use crate::args::grace::GraceArg;
 use crate::args::machine::MachineArgs;
 use crate::context::Context;
 use crate::error::CommandError;
@@ -17,22 +16,13 @@ pub(crate) struct RestartArgs {
     #[command(flatten)]
     machines: MachineArgs,
 
-    /// Seconds a machine's command has to end; else what `start` was told
-    #[arg(
-        short,
-        long,
-        visible_alias = "time",
-        visible_short_alias = 't',
-        value_name = "SECONDS"
-    )]
-    grace: Option<u64>,
+    #[command(flatten)]
+    grace: GraceArg,
 }
 
 impl RestartArgs {
     pub(crate) async fn run(self, context: Context) -> Result<u8, CommandError> {
-        let stop = StopOptions {
-            grace: self.grace.map(Duration::from_secs),
-        };
+        let stop = self.grace.options();
         let names = self.machines.existing(&context).await?;
         each(&context, names, "restarting", async |name| {
             let mut warnings = String::new();

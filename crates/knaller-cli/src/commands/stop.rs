@@ -1,11 +1,10 @@
 //! `knaller stop`.
 
-use std::time::Duration;
-
 use clap::Args;
-use knaller::{Name, StopOptions, StopOutcome};
+use knaller::{Name, StopOutcome};
 
 use super::each::each;
+use crate::args::grace::GraceArg;
 use crate::args::machine::MachineArgs;
 use crate::context::Context;
 use crate::error::CommandError;
@@ -20,22 +19,13 @@ pub(crate) struct StopArgs {
     #[command(flatten)]
     machines: MachineArgs,
 
-    /// Seconds the machine's command has to end; else what `start` was told
-    #[arg(
-        short,
-        long,
-        visible_alias = "time",
-        visible_short_alias = 't',
-        value_name = "SECONDS"
-    )]
-    grace: Option<u64>,
+    #[command(flatten)]
+    grace: GraceArg,
 }
 
 impl StopArgs {
     pub(crate) async fn run(self, context: Context) -> Result<u8, CommandError> {
-        let options = StopOptions {
-            grace: self.grace.map(Duration::from_secs),
-        };
+        let options = self.grace.options();
         let names = self.machines.running(&context).await?;
         each(&context, names, "stopping", async |name| {
             let outcome = context.machine(name).await?.stop(options).await?;

@@ -3,18 +3,14 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
-use std::pin::pin;
 
 use clap::{Args, ValueHint};
 use images::Task;
 use knaller::Name;
-use tokio::sync::mpsc;
 
-use crate::archive::Stdin;
+use crate::archive::{CalledOff, Stdin, watched};
 use crate::context::Context;
 use crate::error::CommandError;
-use crate::signals::{Signal, Signals};
-use crate::ui::Steps;
 
 /// Bring in a snapshot of another host
 #[derive(Args, Debug)]
@@ -45,36 +41,10 @@ impl ImportArgs {
             let file = File::open(&self.file).map_err(|error| CommandError::host(what, &error))?;
             (Box::new(file), None)
         };
-        let mut signals = Signals::watch(&Signal::ENDINGS)?;
-        let (report, mut told) = mpsc::unbounded_channel();
-        let task = Task::watched(move |step| {
-            // Nobody watches any more: the work is being called off.
-            let _ = report.send(step);
-        });
-        let (knaller, work) = (context.knaller.clone(), task.clone());
-        let mut imported = pin!(tokio::task::spawn_blocking(move || {
-            knaller.import_snapshot(input, self.name, &work)
-        }));
-        let mut steps = Steps::start(context.ui, "unpacking the snapshot");
-        let (mut leash, mut ended) = (leash, None);
-        let imported = loop {
-            tokio::select! {
-                biased;
-                signal = signals.next(), if ended.is_none() => {
-                    task.cancel();
-                    drop(leash.take());
-                    ended = Some(signal);
-                }
-                Some(step) = told.recv() => steps.note(step),
-                imported = &mut imported => break imported,
-            }
-        };
-        if let Some(signal) = ended {
-            return Err(CommandError::Ended(signal));
-        }
-        let info = imported
-            .map_err(|error| CommandError::host("the work on the snapshot ended early", &error))??;
-        steps.finish();
+        let knaller = context.knaller.clone();
+        let import = move |task: &Task| Ok(knaller.import_snapshot(input, self.name, task)?);
+        let called_off = CalledOff::Ends(leash);
+        let info = watched(context.ui, "unpacking the snapshot", called_off, import).await?;
         context.ui.note(format_args!(
             "snapshot {} of {} is imported",
             info.name, info.machine

@@ -4,10 +4,9 @@ use std::io::IsTerminal as _;
 
 use clap::Args;
 use images::store::Prune;
-use knaller::{Class, Healed};
 use serde::Serialize;
 
-use crate::commands::prune::HealedView;
+use crate::commands::prune::{HealedView, code};
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::input;
@@ -58,19 +57,15 @@ impl PruneArgs {
         let images = images.unwrap_or_default();
         let (templates, of_templates) = knaller.prune_templates(self.all).await?;
         let (volumes, of_volumes) = self.prune_volumes(&context).await?;
-        let failed = healed
-            .iter()
-            .any(|healed| matches!(healed, Healed::Failed { .. }));
         let view = PrunedView {
             healed: healed.iter().map(HealedView::new).collect(),
-            told: healed.iter().map(ToString::to_string).collect(),
             images: images.images.len(),
             templates,
             volumes,
             freed: images.bytes + of_templates + of_volumes,
         };
         context.ui.inspect(&[view], self.output.output)?;
-        Ok(if failed { Class::Host.code() } else { 0 })
+        Ok(code(&healed))
     }
 
     /// Whether the person at the terminal wants it. Without one nobody can say so.
@@ -122,8 +117,6 @@ impl PruneArgs {
 #[derive(Debug, Serialize)]
 struct PrunedView {
     healed: Vec<HealedView>,
-    #[serde(skip)]
-    told: Vec<String>,
     images: usize,
     templates: usize,
     volumes: Vec<String>,
@@ -138,9 +131,9 @@ impl Inspected for PrunedView {
 
     fn facts(&self) -> Vec<(&'static str, Cell)> {
         let mut facts: Vec<(&'static str, Cell)> = self
-            .told
+            .healed
             .iter()
-            .map(|told| ("healed", told.as_str().into()))
+            .map(|healed| ("healed", healed.sentence.as_str().into()))
             .collect();
         facts.extend([
             ("images", format!("{} removed", self.images).into()),
