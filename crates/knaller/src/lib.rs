@@ -96,6 +96,7 @@ mod system;
 mod tail;
 mod task;
 mod template;
+mod text_form;
 mod vmm;
 mod volume;
 mod vsock;

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::Exit;
+use crate::text_form::text_form;
 
 /// What a supervisor does when a machine has ended that nobody asked to. As text, and in JSON: `no`, `on-failure`,
 /// `on-failure:5`, `always`.
@@ -82,19 +83,7 @@ impl fmt::Display for Restart {
     }
 }
 
-impl TryFrom<String> for Restart {
-    type Error = InvalidRestart;
-
-    fn try_from(text: String) -> Result<Self, InvalidRestart> {
-        text.parse()
-    }
-}
-
-impl From<Restart> for String {
-    fn from(restart: Restart) -> Self {
-        restart.to_string()
-    }
-}
+text_form!(Restart, InvalidRestart);
 
 #[cfg(test)]
 mod tests {

@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::text_form::text_form;
+
 /// The least and the most thousandths of a CPU: the kernel wants a millisecond of each period (`min_cfs_quota_period`), and
 /// no host has more CPUs (`NR_CPUS`).
 const MIN_QUOTA: u32 = 10;
@@ -65,19 +67,7 @@ impl fmt::Display for CpuQuota {
     }
 }
 
-impl TryFrom<String> for CpuQuota {
-    type Error = InvalidCpus;
-
-    fn try_from(text: String) -> Result<Self, InvalidCpus> {
-        text.parse()
-    }
-}
-
-impl From<CpuQuota> for String {
-    fn from(quota: CpuQuota) -> Self {
-        quota.to_string()
-    }
-}
+text_form!(CpuQuota, InvalidCpus);
 
 /// CPUs by their numbers, at least one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -135,19 +125,7 @@ impl fmt::Display for CpuSet {
     }
 }
 
-impl TryFrom<String> for CpuSet {
-    type Error = InvalidCpus;
-
-    fn try_from(text: String) -> Result<Self, InvalidCpus> {
-        text.parse()
-    }
-}
-
-impl From<CpuSet> for String {
-    fn from(set: CpuSet) -> Self {
-        set.to_string()
-    }
-}
+text_form!(CpuSet, InvalidCpus);
 
 #[cfg(test)]
 mod tests {

@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::text_form::text_form;
+
 /// What ends each name.
 const SUFFIX: &str = ".slice";
 
@@ -62,19 +64,7 @@ impl fmt::Display for Slice {
     }
 }
 
-impl TryFrom<String> for Slice {
-    type Error = InvalidSlice;
-
-    fn try_from(text: String) -> Result<Self, InvalidSlice> {
-        text.parse()
-    }
-}
-
-impl From<Slice> for String {
-    fn from(slice: Slice) -> Self {
-        slice.0
-    }
-}
+text_form!(Slice, InvalidSlice);
 
 #[cfg(test)]
 mod tests {
