@@ -110,7 +110,11 @@ pub fn run(orders: &Orders, program: &Path, arguments: &[OsString]) -> Result<In
     } else {
         privileges::give_up().map_err(Error::step("privileges"))?;
     }
-    let source = Command::new(program).args(arguments).exec();
+    // What was meant for pasta.
+    let source = Command::new(program)
+        .args(arguments)
+        .env_remove(preload::VARIABLE)
+        .exec();
     let program = program.to_owned();
     Err(Error::Program { program, source })
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod addresses;
 pub(crate) mod dns;
+pub(crate) mod lean;
 pub(crate) mod own;
 pub(crate) mod pasta;
 pub(crate) mod ports;

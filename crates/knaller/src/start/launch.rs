@@ -14,6 +14,7 @@ use super::first::First;
 use super::gate::{Gate, line};
 use crate::helper::Orders;
 use crate::layout::Files;
+use crate::network::lean::Lean;
 use crate::network::pasta::Pasta;
 use crate::vmm::{Chosen, SPARKLER};
 use crate::{Error, Options, Result, inherit, keep, leash};
@@ -66,9 +67,14 @@ impl Launch<'_> {
             .stdin(input)
             .stdout(self.console()?)
             .stderr(leash);
+        let lean = self.pasta.and_then(|_| Lean::within(&mut command));
         let group = self.group;
-        // SAFETY: `detach` makes three system calls and nothing else, as is right between fork and exec.
-        unsafe { command.pre_exec(move || detach(group.as_ref())) };
+        let prepare = move || {
+            detach(group.as_ref())?;
+            lean.as_ref().map_or(Ok(()), Lean::keep_open)
+        };
+        // SAFETY: it makes four system calls and nothing else, as is right between fork and exec.
+        unsafe { command.pre_exec(prepare) };
         command.spawn().map_err(Error::io("run", &program))
     }
 

@@ -50,6 +50,15 @@ async fn ports_into_the_guest() {
     assert_eq!(ask(loopback[0], v4), Some("tcp".to_owned()));
     assert_eq!(ask(loopback[1], v6), Some("tcp".to_owned()));
     assert_eq!(ask_udp(loopback[0], v4_udp), Some("udp".to_owned()));
+    // Debian's profile for pasta may keep the library from it.
+    if !std::fs::read_to_string("/sys/module/apparmor/parameters/enabled").is_ok_and(|on| on.starts_with('Y'))
+    {
+        let pasta = pasta_of(&machine).await;
+        let maps = std::fs::read_to_string(format!("/proc/{pasta}/maps")).unwrap();
+        assert!(maps.contains("knaller-inside"), "{maps}");
+        let mib = field(pasta, "smaps_rollup", "Pss:") >> 10;
+        assert!(mib < 16, "pasta takes {mib} MiB");
+    }
     // What is bound to one address is at that address only.
     assert_eq!(ask(loopback[1], v4), None);
     assert_eq!(ask(loopback[0], v6), None);
@@ -69,6 +78,19 @@ async fn ports_into_the_guest() {
 
 /// Runs a server in the guest that answers TCP on 7001 and UDP on 7002, of both families. It does not speak first: see
 /// `knaller doctor` on old versions of pasta.
+/// The process whose child a machine's VMM is.
+async fn pasta_of(machine: &Machine) -> u32 {
+    let vmm = machine.info().await.unwrap().pid.unwrap();
+    field(vmm, "status", "PPid:")
+}
+
+/// The number behind the name of a line in a process's file.
+fn field(pid: u32, file: &str, name: &str) -> u32 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap();
+    let rest = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    rest.split_whitespace().next().unwrap().parse().unwrap()
+}
+
 async fn serve(machine: &Machine) -> Session {
     let script = "
 import socket, threading

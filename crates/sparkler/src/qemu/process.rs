@@ -95,7 +95,7 @@ impl Process {
             .stderr(Stdio::piped())
             .process_group(0);
         if let Some(number) = preload {
-            command.env("LD_PRELOAD", inside::preload(number));
+            command.env(preload::VARIABLE, inside::preload(number));
         }
         let prepare = move || {
             set_parent_process_death_signal(Some(Signal::KILL))?;
