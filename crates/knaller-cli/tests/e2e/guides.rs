@@ -145,6 +145,11 @@ fn test_database() {
 }
 
 #[test]
+fn service() {
+    follow("service.md", &[(Image::Nginx, "nginx:1")]);
+}
+
+#[test]
 fn ssh_tools() {
     follow("ssh-tools.md", &[(Image::Python, "python:3")]);
 }

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::RUNS;
 use super::ground::{Ground, quiet, told};
+use super::plot::{Curve, Plot};
 use super::report::{Row, median, milliseconds};
 
 const VMS: usize = 50;
@@ -27,7 +28,9 @@ pub(super) fn measure(ground: &Ground) -> Result<Vec<Row>> {
         .map(|name| start(ground, name))
         .collect::<Result<_>>()?;
     let all = all.elapsed();
-    let mut rows = vec![slowdown(&starts, all), list(ground)?];
+    let mut first = slowdown(&starts, all);
+    first.plot = Some(plot(&starts)?);
+    let mut rows = vec![first, list(ground)?];
     rows.extend(taken(ground)?);
     let ending = Instant::now();
     quiet(&mut ground.knaller(&["stop", "--all"]))?;
@@ -47,6 +50,17 @@ fn start(ground: &Ground, name: &str) -> Result<Duration> {
     let words = ["start", name, "--detach", "--memory", "128", "--vmm", "sparkler"];
     quiet(&mut ground.knaller(&words))?;
     Ok(since.elapsed())
+}
+
+fn plot(starts: &[Duration]) -> Result<Plot> {
+    let points = starts.iter().enumerate();
+    let points = points.map(|(before, took)| (before as f64, took.as_secs_f64() * 1000.0));
+    let curve = Curve {
+        label: "start to SSH ready",
+        points: points.collect(),
+    };
+    let title = format!("Starts beside idle VMs of 128 MiB, up to {VMS}");
+    Plot::curves("density", &title, ["VMs that run already", "ms"], &[curve])
 }
 
 fn slowdown(starts: &[Duration], all: Duration) -> Row {

@@ -9,6 +9,7 @@ mod ground;
 mod images;
 mod init;
 mod memory;
+mod plot;
 mod report;
 mod sizes;
 mod snapshot;
@@ -106,7 +107,9 @@ pub(crate) fn run(names: &[String]) -> Result<()> {
     if names.is_empty() {
         let text = report.markdown(ground::accelerator(&ground))?;
         println!("\n{text}");
-        let file = root().join("docs/benchmarks.md");
+        let docs = root().join("docs");
+        report.draw(&docs.join("plots"))?;
+        let file = docs.join("benchmarks.md");
         std::fs::write(&file, text)?;
         println!("written to {}", file.display());
     }

@@ -1,10 +1,12 @@
 //! The table of results and the machine they were measured on.
 
 use std::fmt::{Display, Formatter, Write};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
 
+use super::plot::Plot;
 use crate::command::output;
 
 /// One measured thing.
@@ -16,6 +18,8 @@ pub(super) struct Row {
     pub(super) ratio: Option<f64>,
     /// What the ratio must not exceed.
     pub(super) budget: Option<f64>,
+    /// What it looks like.
+    pub(super) plot: Option<Plot>,
 }
 
 impl Row {
@@ -27,6 +31,7 @@ impl Row {
             against: format!("{other}: {}", milliseconds(theirs)),
             ratio: Some(ours.as_secs_f64() / theirs.as_secs_f64()),
             budget: Some(budget),
+            plot: None,
         }
     }
 
@@ -38,6 +43,7 @@ impl Row {
             against: against.into(),
             ratio: None,
             budget: None,
+            plot: None,
         }
     }
 }
@@ -95,7 +101,23 @@ impl Report {
         for row in &self.rows {
             writeln!(text, "{row}")?;
         }
+        for Plot { name, title, .. } in self.plots() {
+            writeln!(text, "\n![{title}](plots/{name}.svg)")?;
+        }
         Ok(text)
+    }
+
+    /// Writes the plots into a folder.
+    pub(super) fn draw(&self, folder: &Path) -> Result<()> {
+        std::fs::create_dir_all(folder)?;
+        for plot in self.plots() {
+            std::fs::write(folder.join(plot.name).with_extension("svg"), &plot.svg)?;
+        }
+        Ok(())
+    }
+
+    fn plots(&self) -> impl Iterator<Item = &Plot> {
+        self.rows.iter().filter_map(|row| row.plot.as_ref())
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use super::RUNS;
 use super::ground::{Ground, told};
 use super::images;
+use super::plot::{Bar, Lane, Plot};
 use super::report::{Row, median};
 
 /// What a warm start may take of a cold one.
@@ -19,7 +20,9 @@ pub(super) fn measure(ground: &Ground) -> Result<Vec<Row>> {
     // Keeps the guest that all the warm ones are thawed from.
     ground.started("warm", &[])?;
     ground.removed("warm")?;
-    let mut rows = vec![against_cold(ground, "the built-in image", BUILTIN, || Ok(()))?];
+    let mut row = against_cold(ground, "the built-in image", BUILTIN, || Ok(()))?;
+    row.plot = Some(timeline(ground)?);
+    let mut rows = vec![row];
     rows.extend(images::first(ground)?);
     Ok(rows)
 }
@@ -45,6 +48,54 @@ pub(super) fn against_cold(
         median(cold),
         BUDGET,
     ))
+}
+
+/// Where the time of a start goes, cold and warm.
+fn timeline(ground: &Ground) -> Result<Plot> {
+    let cold = Lane {
+        label: "cold",
+        bars: phases(ground, &["--cold"])?,
+    };
+    let warm = Lane {
+        label: "warm",
+        bars: phases(ground, &[])?,
+    };
+    Plot::timeline("start", "A start, from the command to its end", &[cold, warm])
+}
+
+fn phases(ground: &Ground, more: &[&str]) -> Result<Vec<Bar>> {
+    let mut words = vec![
+        "start",
+        "warm",
+        "--detach",
+        "--memory",
+        "256",
+        "--timings",
+        "-o",
+        "json",
+    ];
+    words.extend(["--vmm", "sparkler"].iter().chain(more));
+    let started: serde_json::Value = serde_json::from_str(&told(&mut ground.knaller(&words))?)?;
+    ground.removed("warm")?;
+    let phases = started["timings"]["phases"]
+        .as_array()
+        .context("a start without phases")?;
+    let bar = |phase: &serde_json::Value| {
+        let name = phase["name"].as_str()?;
+        let side = phase["side"].as_str()?;
+        Some(Bar {
+            label: if side == "guest" {
+                format!("guest: {name}")
+            } else {
+                name.to_owned()
+            },
+            start: phase["start_us"].as_u64()? as f64 / 1000.0,
+            took: phase["took_us"].as_u64()? as f64 / 1000.0,
+            shade: usize::from(side == "guest"),
+        })
+    };
+    let bars: Option<Vec<_>> = phases.iter().map(bar).collect();
+    bars.context("a phase without a name or a time")
 }
 
 /// How long a start takes, which must have been of this kind: a warm one that fails is a cold one in the end.
