@@ -53,7 +53,11 @@ impl Task {
         self.cancelled.store(true, Ordering::Relaxed);
     }
 
-    pub(crate) fn check(&self) -> Result<(), Cancelled> {
+    /// Whether it may go on.
+    ///
+    /// # Errors
+    /// It was called off.
+    pub fn check(&self) -> Result<(), Cancelled> {
         if self.cancelled.load(Ordering::Relaxed) {
             Err(Cancelled)
         } else {

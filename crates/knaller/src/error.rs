@@ -89,6 +89,20 @@ pub enum Error {
     SnapshotBusy(PathBuf),
     #[error("the snapshot {name} is damaged: {reason}")]
     SnapshotDamaged { name: Name, reason: String },
+    #[error("{0} has no snapshot that a difference could build on")]
+    NoParent(Name),
+    #[error(
+        "{machine} was started anew since its snapshot {parent} was taken, on which a difference would build"
+    )]
+    OtherBoot { machine: Name, parent: Name },
+    #[error("the snapshot {name}, on which {child} builds, is gone")]
+    ParentMissing { child: Name, name: Name },
+    #[error("the snapshot {name} is another one than that on which {child} builds")]
+    ParentChanged { child: Name, name: Name },
+    #[error("{name} builds on as many snapshots as one can: {limit} with itself")]
+    ChainTooLong { name: Name, limit: usize },
+    #[error("the snapshot {name} is needed by {}", listed(children, ", "))]
+    SnapshotNeeded { name: Name, children: Vec<Name> },
     #[error("the snapshot {name} cannot be taken from host to host: {reason}")]
     SnapshotNotPortable { name: Name, reason: String },
     #[error(transparent)]
@@ -280,6 +294,10 @@ impl Error {
             | Self::ManyTemplates(_)
             | Self::SnapshotExists(_)
             | Self::SnapshotBusy(_)
+            | Self::NoParent(_)
+            | Self::OtherBoot { .. }
+            | Self::ChainTooLong { .. }
+            | Self::SnapshotNeeded { .. }
             | Self::SnapshotUnfit { .. }
             | Self::NoTemplateKept { .. }
             | Self::TemplateInUse(_) => Class::Conflict,
@@ -333,6 +351,7 @@ impl Error {
             | Self::Rootfs(_)
             | Self::Grow(_)
             | Self::DiskCopy(_) => Class::Image,
+            Self::ParentMissing { .. } | Self::ParentChanged { .. } => Class::Image,
             Self::SnapshotDamaged { .. } | Self::SnapshotNotPortable { .. } | Self::SnapshotArchive(_) => {
                 Class::Image
             }
@@ -380,6 +399,15 @@ impl Error {
             Self::SnapshotExists(name) => format!("take another name, or remove it: knaller snapshot rm {name}"),
             Self::SnapshotUnfit { .. } => "--cold-fallback boots its disks instead".to_owned(),
             Self::SnapshotDamaged { .. } => "take it anew".to_owned(),
+            Self::NoParent(machine) | Self::OtherBoot { machine, .. } => {
+                format!("take a whole one first: knaller snapshot create {machine}")
+            }
+            Self::ParentMissing { .. } | Self::ParentChanged { .. } => "take a whole one, without --diff".to_owned(),
+            Self::ChainTooLong { name, .. } => format!("make that one whole: knaller snapshot merge {name}"),
+            Self::SnapshotNeeded { name, children } => format!(
+                "make them whole first, with `knaller snapshot merge {}`, or remove all of them: knaller snapshot rm --recursive {name}",
+                listed(children, " ")
+            ),
             Self::SnapshotBusy(_) | Self::TemplateInUse(_) | Self::NoTemplateKept { .. } => "try again in a moment".to_owned(),
             Self::NoVolume(_) => "`knaller volume ls` shows what there is".to_owned(),
             Self::PortTaken { by: Some(name), .. } => {
@@ -499,6 +527,10 @@ const MORE_ROOM: &str = "make room, or set XDG_DATA_HOME to a folder on a larger
 const TAIL: &str = "; the end of ";
 
 /// `; the end of WHAT:` and the text, or nothing if there is no text.
+fn listed(names: &[Name], between: &str) -> String {
+    names.iter().map(Name::as_str).collect::<Vec<_>>().join(between)
+}
+
 fn tail(what: &str, text: &str) -> String {
     match text.trim_end() {
         "" => String::new(),

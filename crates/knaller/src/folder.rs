@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::fs::{CWD, FlockOperation, Mode, OFlags, RenameFlags, renameat_with};
 
 use crate::flocked::Flocked;
 
@@ -120,6 +120,20 @@ impl Fresh {
             Err(error) => Err(error),
         }
     }
+
+    /// Takes the place of a folder that is held [alone](Locked::alone), at once; that goes. It stays locked.
+    pub(crate) fn replace(mut self, old: Locked) -> io::Result<Locked> {
+        renameat_with(CWD, &self.path, CWD, &old.path, RenameFlags::EXCHANGE)?;
+        let Some(mut locked) = self.locked.take() else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        locked.path.clone_from(&old.path);
+        // What is left of it, the next one who makes or sweeps takes for a killed maker's.
+        if let Err(error) = fs::remove_dir_all(&self.path) {
+            tracing::warn!(path = %self.path.display(), %error, "a part of an old folder is left");
+        }
+        Ok(locked)
+    }
 }
 
 impl Drop for Fresh {
@@ -195,6 +209,22 @@ mod tests {
         fs::write(late.path().join("file"), "late").unwrap();
         assert!(late.publish(&name).unwrap().is_none());
         assert_eq!(fs::read(name.join("file")).unwrap(), b"whole");
+        assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_folder_takes_the_place_of_another() {
+        let temp = tempfile::tempdir().unwrap();
+        let name = temp.path().join("web");
+        fs::create_dir(&name).unwrap();
+        fs::write(name.join("file"), "old").unwrap();
+        let old = Locked::alone(&name).unwrap().unwrap();
+        let fresh = Fresh::make(temp.path(), "web").unwrap().unwrap();
+        fs::write(fresh.path().join("file"), "new").unwrap();
+        let new = fresh.replace(old).unwrap();
+        assert_eq!(new.path(), name);
+        assert!(Locked::alone(&name).unwrap().is_none(), "it stays locked");
+        assert_eq!(fs::read(name.join("file")).unwrap(), b"new");
         assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 1);
     }
 

@@ -9,6 +9,9 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use images::Task;
+use images::files::copy_to_new;
+
 use crate::layout::Files;
 use crate::{Error, Result};
 
@@ -84,22 +87,15 @@ pub(crate) fn take(files: &Files, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// For folders on different file systems.
+/// For folders on different file systems. Holes stay holes: of what changed in a guest they say what did not.
 fn copy(path: &Path, to: &Path) -> Result<()> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
     let from = fs::OpenOptions::new().read(true).custom_flags(flags).open(path);
-    let mut from = from.map_err(Error::io("open", path))?;
+    let from = from.map_err(Error::io("open", path))?;
     if !from.metadata().map_err(Error::io("read", path))?.is_file() {
         return Err(Error::NotRegular(path.to_owned()));
     }
-    let fresh = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(to);
-    fresh
-        .and_then(|mut fresh| io::copy(&mut from, &mut fresh))
-        .map_err(Error::io("copy", path))?;
+    copy_to_new(&from, to, &Task::new())?;
     Ok(())
 }
 

@@ -113,7 +113,8 @@ impl Knaller {
         options: StartOptions,
         observer: &mut (dyn FnMut(StartEvent) + Send),
     ) -> Result<(Machine, Timeline)> {
-        let held = self.held(snapshot).await?;
+        let (paths, name) = (self.options().paths.clone(), snapshot.clone());
+        let held = task::blocking(move |_| Snapshots::open(&paths)?.chain(&name)).await?;
         Box::pin(snapshot::restore(&self.inner, held, spec, options, observer)).await
     }
 
@@ -128,10 +129,24 @@ impl Knaller {
         Ok(self.held(name).await?.info())
     }
 
-    /// Removes a snapshot. Machines made of it live on.
-    pub async fn remove_snapshot(&self, name: &Name) -> Result<()> {
+    /// Removes a snapshot on which no other builds, or with all that do, where that is wanted: which. Machines made of them live on.
+    pub async fn remove_snapshot(&self, name: &Name, recursive: bool) -> Result<Vec<Name>> {
         let (paths, name) = (self.options().paths.clone(), name.clone());
-        task::blocking(move |_| Snapshots::open(&paths)?.remove(&name)).await
+        task::blocking(move |_| Snapshots::open(&paths)?.remove(&name, recursive)).await
+    }
+
+    /// Makes a snapshot that builds on others need none of them: killed at any moment, it is the one or the other. What builds on it goes
+    /// on to, and machines made of it live on.
+    pub async fn merge_snapshot(&self, name: &Name) -> Result<SnapshotInfo> {
+        let (paths, name) = (self.options().paths.clone(), name.clone());
+        task::blocking(move |task| snapshot::merge(&paths, &name, task)).await
+    }
+
+    /// Takes away what was put together of snapshots that build on others, where no machine is being made of it: of how many, and how
+    /// many bytes. The next machine has it put together again.
+    pub async fn prune_snapshots(&self) -> Result<(usize, u64)> {
+        let paths = self.options().paths.clone();
+        task::blocking(move |_| snapshot::prune(&paths)).await
     }
 
     /// Writes a snapshot to `out`: one file that [`import_snapshot`](Self::import_snapshot) reads, and `tar --zstd` too. Blocks.
@@ -139,7 +154,7 @@ impl Knaller {
     /// # Errors
     /// There is none of this name, it needs a file of this host, `out` cannot be written, or `task` is called off.
     pub fn export_snapshot(&self, name: &Name, out: impl Write, task: &Task) -> Result<()> {
-        let held = Snapshots::open(&self.options().paths)?.get(name)?;
+        let held = Snapshots::open(&self.options().paths)?.chain(name)?;
         snapshot::export(self.options(), &held, out, task)
     }
 

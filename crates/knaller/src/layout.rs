@@ -9,6 +9,7 @@
 //!                     overlay.ext4 or rootfs.ext4
 //!                     console.log  vmm.log     the end of each: see `keep`
 //!                     host_key     client_key     known_hosts
+//!                     baseline.json   which snapshot the next difference is one to: see `snapshot::baseline`
 //!                     pausing      only while the machine stands still for a command
 //!                     handover/    what the VMM writes for us to take: see `handover`
 //! RUNTIME/NAME/       api.sock     the VMM's
@@ -102,6 +103,11 @@ impl Files {
     /// Says that the machine stands still for somebody: see `snapshot::pause`.
     pub(crate) fn pausing(&self) -> PathBuf {
         self.data.join("pausing")
+    }
+
+    /// See `snapshot::baseline`.
+    pub(crate) fn baseline(&self) -> PathBuf {
+        self.data.join("baseline.json")
     }
 
     /// Where Firecracker connects to when the guest dials the host's port (docs/vsock.md: `uds_path_PORT`).

@@ -44,8 +44,12 @@ enum Unfinished {
 const STEP: u64 = 32 << 20;
 const BUFFER: usize = 1 << 20;
 
-/// Copies `from` to the new file `path`, or leaves no file there.
-pub(crate) fn copy_to_new(from: &File, path: &Path, task: &Task) -> Result<Copied, CopyError> {
+/// Copies `from` to the new file `path`, or leaves no file there: by sharing its blocks where the file system can, else its data
+/// without its holes.
+///
+/// # Errors
+/// `path` is there, the disk is full, or `task` is called off.
+pub fn copy_to_new(from: &File, path: &Path, task: &Task) -> Result<Copied, CopyError> {
     let broken = |source| StageError::new(path, from.metadata().map_or(0, |from| from.len()), source);
     let file = match File::create_new(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {

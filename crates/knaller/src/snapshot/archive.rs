@@ -19,8 +19,13 @@ use crate::layout;
 use crate::template::Program;
 use crate::{Error, Kernel, Name, Options, Result, Root, image};
 
-/// Writes a snapshot to `out`, its description first. Blocks.
+/// Writes a snapshot to `out`, its description first; one that builds on others as a whole one. Blocks.
 pub(crate) fn export(options: &Options, held: &Held, out: impl Write, task: &Task) -> Result<()> {
+    if held.description.parent.is_some() {
+        let fresh = Snapshots::open(&options.paths)?.nameless()?;
+        let description = held.flatten(&fresh, task)?;
+        return export(options, &fresh.held(description), out, task);
+    }
     let mut description = held.description.clone();
     check(&description)?;
     held.verify()?;
@@ -68,7 +73,7 @@ pub(crate) fn import(
     {
         return Err(damaged(format!("{other} does not belong there")));
     }
-    description.verify(fresh.folder())?;
+    description.verify(fresh.folder(), |_| true)?;
     description.record.spec.validate()?;
     // Where that kernel was on another host says nothing here.
     if let Kernel::Path(_) = description.record.spec.kernel {
@@ -88,6 +93,9 @@ fn check(description: &Description) -> Result<()> {
         name: description.name.clone(),
         reason,
     };
+    if let Some(parent) = &description.parent {
+        return Err(refused(format!("it is a difference to {}", parent.name)));
+    }
     let mut known: BTreeSet<String> = ["state", "memory"].map(str::to_owned).into();
     known.extend(match spec.root {
         Root::Initramfs => None,

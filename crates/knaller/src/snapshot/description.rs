@@ -8,12 +8,14 @@ use images::oci::Digest;
 use serde::{Deserialize, Serialize};
 
 use super::checksum;
+use crate::handover::STATE;
 use crate::record::Record;
 use crate::template::Program;
 use crate::{Error, Name, Result};
 
-/// The form of the file.
-const FORM: u32 = 1;
+/// The form of the file. The first had no ids and no parents.
+const FORM: u32 = 2;
+const OLDEST: u32 = 1;
 
 /// The most bytes of one: a record and a few lines.
 const MAX_SIZE: u64 = 8 << 20;
@@ -25,6 +27,12 @@ pub(super) const FILE: &str = "snapshot.json";
 pub(crate) struct Description {
     form: u32,
     pub(crate) name: Name,
+    /// What it is, whatever it is called: stays when it is made whole, or comes back from another host.
+    #[serde(default)]
+    pub(crate) id: String,
+    /// The snapshot that it is a difference to, if it is one.
+    #[serde(default)]
+    pub(crate) parent: Option<Parent>,
     /// Seconds since the Unix epoch.
     pub(crate) created: u64,
     /// The machine as it was asked for and resolved when the snapshot was taken of it.
@@ -40,6 +48,15 @@ pub(crate) struct Description {
     pub(crate) base: Option<BaseFile>,
     /// Each file's size and checksum, by its name.
     pub(crate) files: BTreeMap<String, Kept>,
+}
+
+/// A snapshot as one that builds on it knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Parent {
+    pub(crate) name: Name,
+    pub(crate) id: String,
+    /// Of its VMM's state, which no other moment of any machine has.
+    pub(crate) state: Digest,
 }
 
 /// The root file system of a machine's image.
@@ -64,6 +81,8 @@ impl Description {
         Self {
             form: FORM,
             name,
+            id: uuid::Uuid::new_v4().to_string(),
+            parent: None,
             created: crate::record::now(),
             record,
             vmm_version,
@@ -87,10 +106,10 @@ impl Description {
         let parsed: serde_json::Result<Self> = serde_json::from_slice(&bytes);
         parsed
             .and_then(|description| {
-                if description.form == FORM {
+                if (OLDEST..=FORM).contains(&description.form) {
                     return Ok(description);
                 }
-                let text = format!("form {} where {FORM} is known", description.form);
+                let text = format!("form {} where {OLDEST} to {FORM} are known", description.form);
                 Err(serde::de::Error::custom(text))
             })
             .map_err(|source| Error::Record { path, source })
@@ -104,9 +123,31 @@ impl Description {
         serde_json::to_vec_pretty(self).map_err(|error| Error::system("describe a snapshot")(error.into()))
     }
 
-    /// Refuses files in `folder` that are not what was kept.
-    pub(super) fn verify(&self, folder: &Path) -> Result<()> {
-        for (name, kept) in &self.files {
+    /// As one that builds on it knows it.
+    pub(super) fn as_parent(&self) -> Result<Parent> {
+        let state = self.files.get(STATE).ok_or_else(|| Error::SnapshotDamaged {
+            name: self.name.clone(),
+            reason: format!("it has no {STATE}"),
+        })?;
+        Ok(Parent {
+            name: self.name.clone(),
+            id: self.id.clone(),
+            state: state.checksum.clone(),
+        })
+    }
+
+    /// Notes what there is in `folder`.
+    pub(super) fn measure(&mut self, folder: &Path, names: Vec<String>) -> Result<()> {
+        for name in names {
+            let kept = Kept::of(&folder.join(&name))?;
+            self.files.insert(name, kept);
+        }
+        Ok(())
+    }
+
+    /// Refuses files in `folder`, of those that are `wanted`, that are not what was kept.
+    pub(super) fn verify(&self, folder: &Path, wanted: impl Fn(&str) -> bool) -> Result<()> {
+        for (name, kept) in self.files.iter().filter(|(name, _)| wanted(name)) {
             let path = folder.join(name);
             let damaged = |reason: String| Error::SnapshotDamaged {
                 name: self.name.clone(),
@@ -125,5 +166,15 @@ impl Description {
             }
         }
         Ok(())
+    }
+}
+
+impl Kept {
+    pub(super) fn of(path: &Path) -> Result<Self> {
+        let failed = || Error::io("read", path);
+        Ok(Self {
+            size: path.metadata().map_err(failed())?.len(),
+            checksum: checksum::of(path).map_err(failed())?,
+        })
     }
 }

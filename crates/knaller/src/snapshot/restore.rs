@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use images::Task;
-use images::rootfs::Rootfs;
 
 use super::archive;
 use super::store::Held;
@@ -28,6 +27,8 @@ pub struct RestoreSpec {
     pub labels: BTreeMap<String, String>,
     /// Whether the machine's folder goes when it has stopped.
     pub remove_on_exit: bool,
+    /// Whether the VMM keeps an account of changes where that of the snapshot's machine did not.
+    pub track_dirty: bool,
     /// Whether a snapshot that this host cannot load is booted instead, with its disks and without its memory.
     pub cold_fallback: bool,
 }
@@ -51,7 +52,7 @@ pub(crate) async fn restore(
     heal::all(inner).await?;
     let held = Arc::new(held);
     let checked = Arc::clone(&held);
-    task::blocking(move |_| checked.verify()).await?;
+    task::blocking(move |task| checked.ready(task)).await?;
     let fallback = spec.cold_fallback;
     let mut clone = clone_of(&held, spec);
     if let Err(reason) = fit(inner, &held).await {
@@ -90,6 +91,7 @@ pub(super) fn clone_of(held: &Arc<Held>, spec: RestoreSpec) -> Clone {
                 .unwrap_or_else(|| was.forwards.iter().map(anew).collect()),
             labels,
             remove_on_exit: spec.remove_on_exit,
+            track_dirty: was.track_dirty || spec.track_dirty,
             restart: if spec.remove_on_exit {
                 Restart::No
             } else {
@@ -135,11 +137,10 @@ pub(super) fn volume_file(number: usize) -> String {
 /// Copies the snapshot's disks into the machine's folder, and says in the spec where its volumes are now. Blocks.
 pub(crate) fn copy_disks(held: &Held, files: &Files, spec: &mut MachineSpec, task: &Task) -> Result<()> {
     let copy = |name: &str| -> Result<bool> {
-        let source = held.folder().join(name);
-        if !source.exists() {
+        let Some(layers) = held.layers(name)? else {
             return Ok(false);
-        }
-        Rootfs::open(&source)?.copy_to(&files.data.join(name), task)?;
+        };
+        layers.write_to(&files.data.join(name), task)?;
         Ok(true)
     };
     for path in [files.overlay(), files.rootfs()] {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::description::Description;
+use super::whole;
 use crate::folder::{self, Locked};
 use crate::handover::{MEMORY, STATE};
 use crate::{Error, Name, Paths, Result};
@@ -23,6 +24,8 @@ pub(crate) struct Snapshots {
 pub(crate) struct Held {
     folder: Keeps,
     pub(crate) description: Description,
+    /// What it builds on, the nearest first; none if it is whole, or was taken without (see [`Snapshots::chain`]).
+    pub(super) below: Vec<Self>,
 }
 
 /// What keeps a held snapshot where it is.
@@ -61,8 +64,12 @@ pub struct SnapshotInfo {
     pub memory_mib: u32,
     /// How long the machine stood still for it, in milliseconds.
     pub paused_ms: u64,
+    /// The snapshot that it builds on, if it is a difference to one.
+    pub parent: Option<Name>,
     /// What its files take of the disk, in bytes; what they share with others by reflinks counts as well.
     pub size: u64,
+    /// What its memory takes beside that, put together for its machines: a prune takes it away where none is being made.
+    pub cached: u64,
 }
 
 impl Snapshots {
@@ -84,6 +91,11 @@ impl Snapshots {
             return Err(Error::SnapshotExists(name.clone()));
         }
         self.place(named)
+    }
+
+    /// A place for what is to take the place of the one of this name.
+    pub(super) fn beside(&self, name: &Name) -> Result<Fresh> {
+        self.place(self.folder.join(name.as_str()))
     }
 
     /// A place for a snapshot that is never to have a name.
@@ -108,12 +120,14 @@ impl Snapshots {
         Ok(Fresh { folder, name })
     }
 
+    /// It alone, without what it builds on.
     pub(crate) fn get(&self, name: &Name) -> Result<Held> {
-        let locked = self.locked(name, Locked::shared)?;
-        Ok(Held {
-            description: Description::load(locked.path())?,
-            folder: Keeps::Lock(locked),
-        })
+        Held::load(self.locked(name, Locked::shared)?)
+    }
+
+    /// As [`Self::get`], for one who puts another in its place.
+    pub(super) fn alone(&self, name: &Name) -> Result<Held> {
+        Held::load(self.locked(name, Locked::alone)?)
     }
 
     fn locked(&self, name: &Name, lock: fn(&Path) -> io::Result<Option<Locked>>) -> Result<Locked> {
@@ -149,10 +163,35 @@ impl Snapshots {
         Ok(of.map(|info| info.name).collect())
     }
 
-    pub(crate) fn remove(&self, name: &Name) -> Result<()> {
+    /// Removes one that none builds on, or it and all that do: which.
+    pub(crate) fn remove(&self, name: &Name, recursive: bool) -> Result<Vec<Name>> {
+        // Who takes a difference to it has it locked until that has its name.
         let locked = self.locked(name, Locked::alone)?;
+        let children = self.children(&Description::load(locked.path())?)?;
+        if !recursive && !children.is_empty() {
+            let name = name.clone();
+            return Err(Error::SnapshotNeeded { name, children });
+        }
+        let mut removed = Vec::new();
+        for child in children {
+            removed.extend(self.remove(&child, true)?);
+        }
         let folder = locked.path().to_owned();
-        locked.remove().map_err(Error::io("remove", &folder))
+        locked.remove().map_err(Error::io("remove", &folder))?;
+        removed.push(name.clone());
+        Ok(removed)
+    }
+
+    /// Those that build on it.
+    fn children(&self, of: &Description) -> Result<Vec<Name>> {
+        let mut children = self.names()?;
+        children.retain(|name| {
+            let child = Description::load(&self.folder.join(name.as_str())).ok();
+            let parent = child.and_then(|child| child.parent);
+            parent.is_some_and(|parent| (&parent.name, &parent.id) == (&of.name, &of.id))
+        });
+        children.sort();
+        Ok(children)
     }
 
     /// A name that no snapshot has: the machine's, with a number.
@@ -175,6 +214,14 @@ impl Snapshots {
 }
 
 impl Held {
+    fn load(locked: Locked) -> Result<Self> {
+        Ok(Self {
+            description: Description::load(locked.path())?,
+            folder: Keeps::Lock(locked),
+            below: Vec::new(),
+        })
+    }
+
     pub(crate) fn folder(&self) -> &Path {
         match &self.folder {
             Keeps::Lock(locked) => locked.path(),
@@ -194,9 +241,17 @@ impl Held {
         info(self.folder(), self.description.clone())
     }
 
-    /// Refuses files that are not what was kept.
-    pub(super) fn verify(&self) -> Result<()> {
-        self.description.verify(self.folder())
+    /// Its lock, if it has a name.
+    pub(super) fn into_lock(self) -> Option<Locked> {
+        match self.folder {
+            Keeps::Lock(locked) => Some(locked),
+            Keeps::Fresh(_) => None,
+        }
+    }
+
+    /// Whether others can build on it: it has a name.
+    pub(super) fn is_named(&self) -> bool {
+        matches!(self.folder, Keeps::Lock(_))
     }
 }
 
@@ -207,20 +262,38 @@ impl Fresh {
 
     /// Everything is in it: it gets its name, and is on the disk.
     pub(super) fn finish(self, description: &Description) -> Result<SnapshotInfo> {
+        self.settle(description)?;
         let folder = self.folder().to_owned();
         let failed = || Error::io("finish", &folder);
-        description.save(&folder)?;
-        for entry in fs::read_dir(&folder).map_err(failed())? {
-            let synced = entry.and_then(|entry| File::open(entry.path())?.sync_all());
-            synced.map_err(failed())?;
-        }
-        let sync = |folder: &Path| File::open(folder).and_then(|folder| folder.sync_all());
-        sync(&folder).map_err(failed())?;
         let taken = || Error::SnapshotExists(description.name.clone());
         let published = self.folder.publish(&self.name).map_err(failed())?;
         let published = published.ok_or_else(taken)?;
         sync(self.name.parent().unwrap_or(Path::new("/"))).map_err(failed())?;
         Ok(info(published.path(), description.clone()))
+    }
+
+    /// Everything is in it: it takes the place of `old`, at once, and is on the disk.
+    pub(super) fn replace(self, old: Held, description: &Description) -> Result<SnapshotInfo> {
+        self.settle(description)?;
+        let folder = self.folder().to_owned();
+        let failed = || Error::io("exchange", &folder);
+        let nameless = || failed()(io::ErrorKind::InvalidInput.into());
+        let published = self.folder.replace(old.into_lock().ok_or_else(nameless)?);
+        let published = published.map_err(failed())?;
+        sync(published.path().parent().unwrap_or(Path::new("/"))).map_err(failed())?;
+        Ok(info(published.path(), description.clone()))
+    }
+
+    /// Writes what it is beside its files, and all of it to the disk.
+    fn settle(&self, description: &Description) -> Result<()> {
+        let folder = self.folder();
+        let failed = || Error::io("finish", folder);
+        description.save(folder)?;
+        for entry in fs::read_dir(folder).map_err(failed())? {
+            let synced = entry.and_then(|entry| File::open(entry.path())?.sync_all());
+            synced.map_err(failed())?;
+        }
+        sync(folder).map_err(failed())
     }
 
     /// The files in it, by name.
@@ -237,12 +310,20 @@ impl Fresh {
         Held {
             folder: Keeps::Fresh(self),
             description,
+            below: Vec::new(),
         }
     }
 }
 
+fn sync(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
 fn info(folder: &Path, description: Description) -> SnapshotInfo {
     let record = description.record;
+    let parent = description.parent.map(|parent| parent.name);
+    // What was made of a difference for its machines is none of its own.
+    let cached = parent.as_ref().map_or(0, |_| whole::size(folder));
     SnapshotInfo {
         name: description.name,
         machine: record.name,
@@ -255,6 +336,8 @@ fn info(folder: &Path, description: Description) -> SnapshotInfo {
         cpus: record.spec.cpus,
         memory_mib: record.spec.memory_mib,
         paused_ms: description.paused_ms,
-        size: folder::size(folder),
+        parent,
+        size: folder::size(folder).saturating_sub(cached),
+        cached,
     }
 }

@@ -1,10 +1,10 @@
 //! Taking a snapshot of a machine that runs.
 //!
 //! ```text
-//! guest: freeze ─ VMM: pause ─ state, memory, disks ─ VMM: resume ─ guest: thaw ─ checksums, name
+//! guest: freeze ─ VMM: pause ─ state, memory, disks ─ VMM: resume ─ guest: thaw ─ (comparison with the parent) ─ checksums, name
 //! ```
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,12 +13,14 @@ use firecracker_api::models::{SnapshotCreateParams, SnapshotType};
 use images::rootfs::Rootfs;
 
 use super::archive;
-use super::checksum;
-use super::description::{BaseFile, Description, Kept};
+use super::baseline::{self, Baseline};
+use super::description::{BaseFile, Description};
+use super::difference;
 use super::frozen::Frozen;
+use super::layers::Among;
 use super::pause::Pause;
 use super::restore::{Clone, clone_of};
-use super::store::{Fresh, SnapshotInfo, Snapshots};
+use super::store::{Fresh, Held, SnapshotInfo, Snapshots};
 use crate::claim::Claim;
 use crate::handover::{self, MEMORY, STATE};
 use crate::knaller::Inner;
@@ -38,6 +40,9 @@ const WRITING: Duration = Duration::from_secs(600);
 pub struct SnapshotOptions {
     /// The machine's name and a number, if none.
     pub name: Option<Name>,
+    /// Whether it is to have no more than what changed since the machine's last snapshot of this boot, or the one that it was made of,
+    /// on which it builds then.
+    pub diff: bool,
     /// Whether the machine is stopped afterwards.
     pub stop: bool,
 }
@@ -60,33 +65,33 @@ pub(crate) async fn take(inner: &Arc<Inner>, machine: &Name, options: SnapshotOp
     let paths = inner.options.paths.clone();
     let wanted = options.name.clone();
     let of = machine.clone();
-    let (name, fresh) = task::blocking(move |_| {
+    let baseline = options.diff.then(|| Baseline::of(&files, &record)).transpose()?;
+    let (name, fresh, below) = task::blocking(move |_| {
         let snapshots = Snapshots::open(&paths)?;
+        let below = baseline.map(|baseline| Below::find(&snapshots, &of, &baseline));
+        let below = below.transpose()?;
         let name = match wanted {
             Some(name) => name,
             None => snapshots.unused(&of)?,
         };
         let fresh = snapshots.fresh(&name)?;
-        Ok((name, fresh))
+        Ok((name, fresh, below))
     })
     .await?;
-    let captured = capture(inner, &files, &record, &fresh, name).await?;
+    let captured = capture(inner, &files, &record, &fresh, name, below).await?;
     let Captured {
         mut description,
         paused,
         warnings,
+        below,
     } = captured;
     let info = task::blocking(move |_| {
-        for name in fresh.files()? {
-            let path = fresh.folder().join(&name);
-            let failed = || Error::io("read", &path);
-            let kept = Kept {
-                size: path.metadata().map_err(failed())?.len(),
-                checksum: checksum::of(&path).map_err(failed())?,
-            };
-            description.files.insert(name, kept);
-        }
-        fresh.finish(&description)
+        description.measure(fresh.folder(), fresh.files()?)?;
+        let info = fresh.finish(&description)?;
+        // Until it has its name, nobody removes what it builds on.
+        drop(below);
+        Baseline::new(&record, description.as_parent()?).save(&files)?;
+        Ok(info)
     })
     .await?;
     drop(claim);
@@ -113,7 +118,7 @@ pub(crate) async fn fork(
     let (files, record) = list::load(inner, machine)?;
     let paths = inner.options.paths.clone();
     let fresh = task::blocking(move |_| Snapshots::open(&paths)?.nameless()).await?;
-    let captured = capture(inner, &files, &record, &fresh, machine.clone()).await?;
+    let captured = capture(inner, &files, &record, &fresh, machine.clone(), None).await?;
     drop(claim);
     let held = Arc::new(fresh.held(captured.description));
     let clones: Vec<Clone> = specs.into_iter().map(|spec| clone_of(&held, spec)).collect();
@@ -130,6 +135,23 @@ struct Captured {
     description: Description,
     paused: Duration,
     warnings: Vec<String>,
+    below: Option<Arc<Held>>,
+}
+
+/// What a difference is one to.
+struct Below {
+    held: Arc<Held>,
+    /// Whether the VMM's own account of what changed, if it has one, begins there.
+    tracked: bool,
+}
+
+impl Below {
+    fn find(snapshots: &Snapshots, machine: &Name, baseline: &Baseline) -> Result<Self> {
+        Ok(Self {
+            held: Arc::new(snapshots.to_build_on(machine, &baseline.parent)?),
+            tracked: baseline.tracked,
+        })
+    }
 }
 
 async fn capture(
@@ -138,6 +160,7 @@ async fn capture(
     record: &Record,
     fresh: &Fresh,
     name: Name,
+    below: Option<Below>,
 ) -> Result<Captured> {
     let state = list::one(inner, &record.name).await?.state;
     if !matches!(state, State::Running | State::Paused) {
@@ -156,11 +179,25 @@ async fn capture(
     let mut description = Description::new(name, now, instance.vmm_version, cpu);
     let frozen = Frozen::begin(client.clone(), files, record).await?;
     let warnings = frozen.warnings.clone();
+    // sparkler finds changes whether it was told to keep an account of them or not.
+    let tracks = size.track_dirty_pages || record.vmm == "sparkler";
+    let told = [&files.handover(), fresh.folder()]
+        .into_iter()
+        .all(difference::tells_pages);
+    let among = match &below {
+        Some(below) if below.tracked && tracks && told => Among::Written,
+        _ => Among::All,
+    };
+    let below = below.map(|below| below.held);
     let pause = Pause::begin(&client, files, &record.vmm).await?;
     handover::clear(files)?;
+    baseline::untrack(files)?;
     let folder = record.handover(files);
     let params = SnapshotCreateParams {
-        snapshot_type: SnapshotType::Full,
+        snapshot_type: match among {
+            Among::All => SnapshotType::Full,
+            Among::Written => SnapshotType::Diff,
+        },
         snapshot_path: folder.join(STATE),
         mem_file_path: folder.join(MEMORY),
     };
@@ -175,7 +212,7 @@ async fn capture(
         handover::clear(files)?;
     }
     taken?;
-    copy_disks(inner, files, record, fresh).await?;
+    copy_disks(inner, files, record, fresh, below.clone()).await?;
     let paused = pause.end(&client, &record.vmm).await?;
     frozen.end().await?;
     if record.image.is_some() {
@@ -188,22 +225,39 @@ async fn capture(
         .await?;
     }
     description.paused_ms = u64::try_from(paused.as_millis()).unwrap_or(u64::MAX);
-    let memory = fresh.folder().join(MEMORY);
-    task::blocking(move |_| {
-        let file = std::fs::OpenOptions::new().read(true).write(true).open(&memory);
-        file.and_then(|file| holes::dig(&file))
-            .map_err(Error::io("make room in", &memory))
+    description.parent = below
+        .as_ref()
+        .map(|below| below.description.as_parent())
+        .transpose()?;
+    let (folder, parent) = (fresh.folder().to_owned(), below.clone());
+    task::blocking(move |task| match parent {
+        Some(parent) => difference::of_memory(&folder, &parent, among, task),
+        None => dig(&folder.join(MEMORY)),
     })
     .await?;
     Ok(Captured {
         description,
         paused,
         warnings,
+        below,
     })
 }
 
-/// Copies every disk that the machine could have written to: by reflinks where there are any, else all but the holes.
-async fn copy_disks(inner: &Arc<Inner>, files: &Files, record: &Record, fresh: &Fresh) -> Result<()> {
+fn dig(memory: &Path) -> Result<()> {
+    let file = std::fs::OpenOptions::new().read(true).write(true).open(memory);
+    file.and_then(|file| holes::dig(&file))
+        .map_err(Error::io("make room in", memory))
+}
+
+/// Copies every disk that the machine could have written to: by reflinks where there are any, else all but the holes, or what is not
+/// as it was in the snapshot that this one builds on.
+async fn copy_disks(
+    inner: &Arc<Inner>,
+    files: &Files,
+    record: &Record,
+    fresh: &Fresh,
+    below: Option<Arc<Held>>,
+) -> Result<()> {
     let mut disks: Vec<(PathBuf, String)> = [files.overlay(), files.rootfs()]
         .into_iter()
         .filter(|path| path.exists())
@@ -221,7 +275,12 @@ async fn copy_disks(inner: &Arc<Inner>, files: &Files, record: &Record, fresh: &
     let folder = fresh.folder().to_owned();
     task::blocking(move |task| {
         for (path, name) in disks {
-            Rootfs::open(&path)?.copy_to(&folder.join(name), task)?;
+            match &below {
+                Some(below) => difference::of_disk(&path, &folder, &name, below, task)?,
+                None => {
+                    Rootfs::open(&path)?.copy_to(&folder.join(name), task)?;
+                }
+            }
         }
         Ok(())
     })

@@ -25,7 +25,7 @@ use crate::layout::Files;
 use crate::network::pasta::Pasta;
 use crate::network::ports::{self, Reserved};
 use crate::record::{Jailed, Record};
-use crate::snapshot::Held;
+use crate::snapshot::{Baseline, Held};
 use crate::template::Template;
 use crate::volume::{self, Hold};
 use crate::watch::Watch;
@@ -83,6 +83,9 @@ impl Start<'_> {
             if let Some(error) = error {
                 return Err(list::blame(self.inner, Some(&record.name), error).await);
             }
+        }
+        if let Way::Restored(held) = &way {
+            Baseline::loaded(&files, &record, held)?;
         }
         // From here on a kill leaves a machine that runs, or the mark of an unfinished start; never a half of either.
         let _ = std::fs::remove_file(files.config_socket());

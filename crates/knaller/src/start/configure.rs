@@ -44,6 +44,7 @@ pub(super) async fn machine(
     let machine = MachineConfiguration {
         vcpu_count: spec.cpus,
         mem_size_mib: spec.memory_mib as usize,
+        track_dirty_pages: spec.track_dirty,
         ..MachineConfiguration::default()
     };
     client.put_machine_config(&machine).await?;

@@ -121,6 +121,7 @@ pub(super) async fn load(
     client: &Client,
     state: PathBuf,
     memory: PathBuf,
+    track_dirty: bool,
 ) -> std::result::Result<(), firecracker_api::Error> {
     let params = SnapshotLoadParams {
         snapshot_path: state,
@@ -128,6 +129,8 @@ pub(super) async fn load(
             backend_path: memory,
             backend_type: MemoryBackendType::File,
         }),
+        // What every version from 1.10 on calls `track_dirty_pages`, which only those from 1.13 on know.
+        enable_diff_snapshots: track_dirty,
         ..SnapshotLoadParams::default()
     };
     client.put_snapshot_load(&params).await

@@ -122,7 +122,7 @@ impl Start<'_> {
             configure::disks(&client, &disks.disks).await.map_err(refused)?;
         }
         if let Way::Restored(held) = place.way {
-            way::load(&client, held.state(), held.memory())
+            way::load(&client, held.state(), held.memory(), record.spec.track_dirty)
                 .await
                 .map_err(refused)?;
         }
@@ -190,7 +190,8 @@ impl Start<'_> {
         }
         if let Way::Warm(template) = place.way {
             disks::link(place.files, &way::blanks(place.files, &record.spec)?)?;
-            way::load(&client, template.state(), template.memory())
+            let track = record.spec.track_dirty;
+            way::load(&client, template.state(), template.memory(), track)
                 .await
                 .map_err(|e| self.refused(&e))?;
             self.clock.host("load", since);

@@ -113,6 +113,7 @@ pub(crate) async fn disk_usage(inner: &Arc<Inner>, all: bool) -> Result<DiskUsag
             snapshots: Disk {
                 count: snapshots.len(),
                 size: taken("snapshots"),
+                reclaimable: snapshots.iter().map(|snapshot| snapshot.cached).sum(),
                 ..Disk::default()
             },
             volumes: Disk {

@@ -4,6 +4,7 @@
 mod access;
 mod crash;
 mod crowd;
+mod differences;
 mod doctor;
 mod failures;
 mod jail;

@@ -35,7 +35,7 @@ async fn a_machine_of_a_snapshot_goes_on_as_another() {
     said(&machine, "echo before > /root/file; sync").await;
     let options = SnapshotOptions {
         name: Some("ready".parse().unwrap()),
-        stop: false,
+        ..SnapshotOptions::default()
     };
     let taken = machine.snapshot(options.clone()).await.unwrap();
     assert_eq!(taken.warnings, [""; 0]);
@@ -88,7 +88,7 @@ async fn a_machine_of_a_snapshot_goes_on_as_another() {
     }
     let [info] = bed.knaller.snapshots().await.unwrap().try_into().unwrap();
     assert_eq!((info.name.as_str(), info.machine.as_str()), ("ready", "db"));
-    bed.knaller.remove_snapshot(&info.name).await.unwrap();
+    bed.knaller.remove_snapshot(&info.name, false).await.unwrap();
     assert!(matches!(
         bed.knaller.snapshot(&info.name).await,
         Err(Error::NoSnapshot(_))

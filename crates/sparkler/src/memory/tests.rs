@@ -110,6 +110,22 @@ fn a_base_that_was_changed_is_not_trusted() {
 }
 
 #[test]
+fn a_base_that_is_called_otherwise_since_is_the_base() {
+    let mut guest = Guest::new();
+    guest.write(1, 1);
+    guest.write(2, 2);
+    let full = guest.save(SnapshotType::Full, "full");
+    let kept = guest.folder.path().join("kept");
+    fs::rename(&full, &kept).unwrap();
+    fs::hard_link(&kept, &full).unwrap();
+    guest.write(2, 3);
+    let diff = guest.save(SnapshotType::Diff, "diff");
+    assert_eq!(data_bytes(&diff), PAGE as u64);
+    lay_over(&kept, &diff);
+    assert!(fs::read(&kept).unwrap() == guest.now());
+}
+
+#[test]
 fn a_file_of_another_size_is_no_memory() {
     let file = tempfile::tempfile().unwrap();
     file.set_len(PAGE as u64).unwrap();

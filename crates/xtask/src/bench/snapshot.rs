@@ -1,4 +1,5 @@
-//! How long a machine of 256 MiB stands still while a snapshot of it is taken, by its own account.
+//! How long a machine of 256 MiB stands still while a snapshot of it is taken, by its own account: a whole one, and what changed
+//! since the last.
 
 use std::time::Duration;
 
@@ -12,17 +13,14 @@ const BUDGET: Duration = Duration::from_secs(1);
 
 pub(super) fn measure(ground: &Ground) -> Result<Vec<Row>> {
     ground.started("snapshot", &[])?;
-    let mut pauses = Vec::new();
+    let (mut pauses, mut of_changes) = (Vec::new(), Vec::new());
     for _ in 0..RUNS {
-        quiet(&mut ground.knaller(&["snapshot", "create", "snapshot", "--name", "kept"]))?;
-        let inspect = ["snapshot", "inspect", "kept", "--output", "json"];
-        let kept: serde_json::Value = serde_json::from_str(&told(&mut ground.knaller(&inspect))?)?;
-        let paused = kept["paused_ms"].as_u64().context("a snapshot without a pause")?;
-        pauses.push(Duration::from_millis(paused));
-        quiet(&mut ground.knaller(&["snapshot", "rm", "kept"]))?;
+        pauses.push(paused(ground, "kept", &[])?);
+        of_changes.push(paused(ground, "changed", &["--diff"])?);
+        quiet(&mut ground.knaller(&["snapshot", "rm", "--recursive", "kept"]))?;
     }
     ground.removed("snapshot")?;
-    let pause = median(pauses);
+    let (pause, of_changes) = (median(pauses), median(of_changes));
     let mut row = Row::figure(
         "a machine of 256 MiB stands still for its snapshot",
         milliseconds(pause),
@@ -30,5 +28,16 @@ pub(super) fn measure(ground: &Ground) -> Result<Vec<Row>> {
     );
     row.ratio = Some(pause.as_secs_f64() / BUDGET.as_secs_f64());
     row.budget = Some(1.0);
-    Ok(vec![row])
+    let what = "the same for what changed since the last one";
+    Ok(vec![row, Row::times(what, of_changes, "a whole one", pause, 1.0)])
+}
+
+/// Takes a snapshot, and gives how long the machine stood still.
+fn paused(ground: &Ground, name: &str, how: &[&str]) -> Result<Duration> {
+    let create = ["snapshot", "create", "snapshot", "--name", name];
+    quiet(&mut ground.knaller(&[&create, how].concat()))?;
+    let inspect = ["snapshot", "inspect", name, "--output", "json"];
+    let kept: serde_json::Value = serde_json::from_str(&told(&mut ground.knaller(&inspect))?)?;
+    let paused = kept["paused_ms"].as_u64().context("a snapshot without a pause")?;
+    Ok(Duration::from_millis(paused))
 }

@@ -12,7 +12,10 @@ use crate::ui::{Progress, human};
 /// Keep a machine as it is now
 #[derive(Args, Debug)]
 #[command(after_help = "\
-The machine stands still while its memory and disks are copied; how long is said at the end. Whatever fails, it goes on.")]
+The machine stands still while its memory and disks are copied; how long is said at the end. Whatever fails, it goes on.
+
+With --diff only what changed is kept, and the snapshot builds on the last one: less is written, and the machine stands still for a \
+shorter time, on Firecracker if it was started with --track-dirty. `knaller snapshot merge` makes it need no other.")]
 pub(crate) struct CreateArgs {
     #[command(flatten)]
     machine: MachineArg,
@@ -20,6 +23,10 @@ pub(crate) struct CreateArgs {
     /// What the snapshot is to be called; the machine's name with a number if there is none
     #[arg(long = "name", value_name = "SNAPSHOT")]
     snapshot: Option<Name>,
+
+    /// Keep what changed since the machine's last snapshot, or the one that it was made of
+    #[arg(long)]
+    diff: bool,
 
     /// Stop the machine afterwards
     #[arg(long)]
@@ -33,6 +40,7 @@ impl CreateArgs {
         let progress = Progress::start(context.ui, &format!("keeping {}", machine.name()));
         let options = SnapshotOptions {
             name: self.snapshot,
+            diff: self.diff,
             stop: self.stop,
         };
         let taken = tokio::select! {
@@ -44,10 +52,12 @@ impl CreateArgs {
             progress.warning(warning);
         }
         drop(progress);
+        let builds = taken.info.parent.map(|parent| format!(" on {parent}"));
         context.ui.note(format_args!(
-            "snapshot {} of {} is made, {}; the machine stood still for {}",
+            "snapshot {} of {} is made{}, {}; the machine stood still for {}",
             taken.info.name,
             taken.info.machine,
+            builds.unwrap_or_default(),
             human::bytes(taken.info.size),
             human::span(taken.paused)
         ));

@@ -5,6 +5,7 @@ mod export;
 mod import;
 mod inspect;
 mod list;
+mod merge;
 mod rm;
 mod view;
 
@@ -31,6 +32,7 @@ enum SnapshotCommand {
     Inspect(inspect::InspectArgs),
     Export(export::ExportArgs),
     Import(import::ImportArgs),
+    Merge(merge::MergeArgs),
     Rm(rm::RmArgs),
 }
 
@@ -42,6 +44,7 @@ impl SnapshotArgs {
             SnapshotCommand::Inspect(command) => command.run(context).await,
             SnapshotCommand::Export(command) => command.run(context).await,
             SnapshotCommand::Import(command) => command.run(context).await,
+            SnapshotCommand::Merge(command) => command.run(context).await,
             SnapshotCommand::Rm(command) => command.run(context).await,
         }
     }

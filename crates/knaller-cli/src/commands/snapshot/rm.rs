@@ -13,13 +13,18 @@ use crate::error::CommandError;
 pub(crate) struct RmArgs {
     #[arg(value_name = "SNAPSHOT", required = true, add = ArgValueCandidates::new(complete::snapshots))]
     names: Vec<Name>,
+
+    /// All snapshots that build on these too
+    #[arg(short, long)]
+    recursive: bool,
 }
 
 impl RmArgs {
     pub(crate) async fn run(self, context: Context) -> Result<(), CommandError> {
         for name in self.names {
-            context.knaller.remove_snapshot(&name).await?;
-            context.ui.note(format_args!("snapshot {name} is removed"));
+            for removed in context.knaller.remove_snapshot(&name, self.recursive).await? {
+                context.ui.note(format_args!("snapshot {removed} is removed"));
+            }
         }
         Ok(())
     }

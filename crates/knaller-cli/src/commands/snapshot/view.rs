@@ -1,7 +1,7 @@
 //! A snapshot as the commands show it.
 
 use jiff::Timestamp;
-use knaller::SnapshotInfo;
+use knaller::{Name, SnapshotInfo};
 use serde::Serialize;
 
 use crate::commands::machine::since;
@@ -27,6 +27,7 @@ impl Listed for SnapshotView {
         Column::new("CPUS", 1),
         Column::new("MEMORY", 1),
         Column::new("VMM", 2),
+        Column::new("PARENT", 0),
         Column::new("TAKEN", 0),
         Column::new("AGE", 0),
     ];
@@ -44,6 +45,7 @@ impl Listed for SnapshotView {
             info.cpus.to_string().into(),
             human::bytes(u64::from(info.memory_mib) << 20).into(),
             info.vmm.as_str().into(),
+            info.parent.as_ref().map_or("", Name::as_str).into(),
             human::bytes(info.size).into(),
             age.unwrap_or_default().into(),
         ]
@@ -68,7 +70,12 @@ impl Inspected for SnapshotView {
             ("kernel", info.kernel.as_str().into()),
             ("image", info.image.as_deref().unwrap_or("none").into()),
             ("paused", format!("{} ms", info.paused_ms).into()),
+            (
+                "builds on",
+                info.parent.as_ref().map_or("none", Name::as_str).into(),
+            ),
             ("taken", human::bytes(info.size).into()),
+            ("cached", human::bytes(info.cached).into()),
         ]
     }
 }

@@ -144,6 +144,10 @@ pub(in crate::commands) struct MachineOptions {
     #[arg(long)]
     no_jail: bool,
 
+    /// Keep an account of the memory that the guest writes to, for `snapshot create --diff`; only Firecracker needs it
+    #[arg(long)]
+    track_dirty: bool,
+
     /// Boot the kernel, even where a guest was kept that could be thawed, and keep none
     #[arg(long)]
     pub(in crate::commands) cold: bool,
@@ -332,6 +336,7 @@ impl MachineOptions {
         spec.disk_mib = self.disk.map(u64::from);
         spec.volumes.clone_from(&self.volumes);
         spec.jail = !self.no_jail;
+        spec.track_dirty = self.track_dirty;
         spec.boot_timeout_ms = self.boot_timeout.saturating_mul(1000);
         spec.labels = self.labels.iter().cloned().collect();
     }

@@ -91,6 +91,7 @@ fn restored(spec: &MachineSpec, cold_fallback: bool) -> Result<RestoreSpec, Comm
     own.forwards = (!spec.forwards.is_empty()).then(|| spec.forwards.clone());
     own.labels.clone_from(&spec.labels);
     own.remove_on_exit = spec.remove_on_exit;
+    own.track_dirty = spec.track_dirty;
     own.cold_fallback = cold_fallback;
     let mut rest = MachineSpec::new();
     rest.name = spec.name.clone();
@@ -98,11 +99,12 @@ fn restored(spec: &MachineSpec, cold_fallback: bool) -> Result<RestoreSpec, Comm
     rest.forwards.clone_from(&spec.forwards);
     rest.labels.clone_from(&spec.labels);
     rest.remove_on_exit = spec.remove_on_exit;
+    rest.track_dirty = spec.track_dirty;
     if rest == *spec {
         return Ok(own);
     }
     Err(CommandError::usage(
-        "a machine of a snapshot is what it was: only its name, --hostname, --publish, --label and --rm can be given",
+        "a machine of a snapshot is what it was: only its name, --hostname, --publish, --label, --rm and --track-dirty can be given",
     ))
 }
 

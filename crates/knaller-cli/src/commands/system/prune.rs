@@ -17,7 +17,8 @@ use crate::ui::{Inspected, OutputArgs, human};
 /// Free disk space that nobody needs: what killed processes left, images without a name, templates that serve no more
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Machines and snapshots stay, and so does what a machine needs, whether it runs or not. `knaller system df` shows what could be \
+Machines and snapshots stay, and so does what a machine needs, whether it runs or not. Of a snapshot that builds on another goes what \
+was put together for its machines. `knaller system df` shows what could be \
 free.")]
 pub(crate) struct PruneArgs {
     /// All images that no machine has, and all templates
@@ -56,13 +57,15 @@ impl PruneArgs {
         }
         let images = images.unwrap_or_default();
         let (templates, of_templates) = knaller.prune_templates(self.all).await?;
+        let (snapshots, of_snapshots) = knaller.prune_snapshots().await?;
         let (volumes, of_volumes) = self.prune_volumes(&context).await?;
         let view = PrunedView {
             healed: healed.iter().map(HealedView::new).collect(),
             images: images.images.len(),
             templates,
+            snapshots,
             volumes,
-            freed: images.bytes + of_templates + of_volumes,
+            freed: images.bytes + of_templates + of_snapshots + of_volumes,
         };
         context.ui.inspect(&[view], self.output.output)?;
         Ok(code(&healed))
@@ -119,6 +122,8 @@ struct PrunedView {
     healed: Vec<HealedView>,
     images: usize,
     templates: usize,
+    /// Whose memory is no longer kept put together.
+    snapshots: usize,
     volumes: Vec<String>,
     /// Bytes of the disk.
     freed: u64,
@@ -139,6 +144,9 @@ impl Inspected for PrunedView {
             ("images", format!("{} removed", self.images).into()),
             ("templates", format!("{} removed", self.templates).into()),
         ]);
+        if self.snapshots > 0 {
+            facts.push(("snapshots", format!("{} no longer cached", self.snapshots).into()));
+        }
         if !self.volumes.is_empty() {
             facts.push(("volumes", format!("{} removed", self.volumes.join(", ")).into()));
         }
