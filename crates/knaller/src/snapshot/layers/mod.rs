@@ -96,7 +96,7 @@ impl Layers {
         task: &Task,
         mut found: impl FnMut(&[u8], u64) -> io::Result<()>,
     ) -> io::Result<Pages> {
-        let mut pages = Pages::none(self.size)?;
+        let mut pages = Pages::default();
         let (mut here, mut there) = (vec![0; CHUNK], vec![0; CHUNK]);
         let mut at = 0;
         while let Some(range) = self.candidates(other, among, at)? {
@@ -109,8 +109,7 @@ impl Layers {
             other.read_exact_at(there, at)?;
             for run in differing(here, there) {
                 let start = at + run.start as u64;
-                let places = (start..at + run.end as u64).step_by(index(PAGE));
-                places.for_each(|place| pages.add(place));
+                pages.add(start..at + run.end as u64);
                 found(there.get(run).unwrap_or_default(), start)?;
             }
             at += length as u64;

@@ -99,8 +99,8 @@ fn a_hole_in_a_page_that_a_layer_has_is_zeros() {
     let (whole, _) = made(&vec![(0, SIZE, 7)]);
     let (hole, _) = made(&vec![]);
     let mut layers = Layers::new(whole).unwrap();
-    let mut pages = Pages::none(SIZE as u64).unwrap();
-    pages.add(4096);
+    let mut pages = Pages::default();
+    pages.add(4096..2 * 4096);
     layers.lay(hole, pages).unwrap();
     let mut read = vec![1; 3 * 4096];
     layers.read(&mut read, 0).unwrap();
@@ -112,9 +112,8 @@ fn a_hole_in_a_page_that_a_layer_has_is_zeros() {
 fn a_layer_of_another_size_is_refused() {
     let mut layers = Layers::new(made(&vec![]).0).unwrap();
     let other = tempfile::tempfile().unwrap();
-    let pages = Pages::none(0).unwrap();
     assert_eq!(
-        layers.lay(other, pages).unwrap_err().kind(),
+        layers.lay(other, Pages::default()).unwrap_err().kind(),
         io::ErrorKind::InvalidData
     );
 }
