@@ -33,6 +33,7 @@ fn snapshots_build_on_each_other_until_they_are_merged() {
         "{}",
         taken.stderr
     );
+    let _ = here.ok(&["rm", "db"]);
     let (base, next) = (inspected(&here, "base"), inspected(&here, "next"));
     assert_eq!(
         (&base["parent"], &next["parent"]),
@@ -83,7 +84,6 @@ fn snapshots_build_on_each_other_until_they_are_merged() {
     assert_eq!(here.shell("copy", "cat /run/word /etc/word"), "two\ntwo\n");
     here.stop_and_remove("copy");
     let _ = here.ok(&["snapshot", "rm", "next"]);
-    let _ = here.ok(&["rm", "db"]);
     here.sandbox.assert_clean();
     there.sandbox.assert_clean();
 }
