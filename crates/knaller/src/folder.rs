@@ -122,7 +122,7 @@ impl Fresh {
     }
 
     /// Takes the place of a folder that is held [alone](Locked::alone), at once; that goes. It stays locked.
-    pub(crate) fn replace(mut self, old: Locked) -> io::Result<Locked> {
+    pub(crate) fn replace(mut self, old: &Locked) -> io::Result<Locked> {
         renameat_with(CWD, &self.path, CWD, &old.path, RenameFlags::EXCHANGE)?;
         let Some(mut locked) = self.locked.take() else {
             return Err(io::ErrorKind::InvalidInput.into());
@@ -221,7 +221,7 @@ mod tests {
         let old = Locked::alone(&name).unwrap().unwrap();
         let fresh = Fresh::make(temp.path(), "web").unwrap().unwrap();
         fs::write(fresh.path().join("file"), "new").unwrap();
-        let new = fresh.replace(old).unwrap();
+        let new = fresh.replace(&old).unwrap();
         assert_eq!(new.path(), name);
         assert!(Locked::alone(&name).unwrap().is_none(), "it stays locked");
         assert_eq!(fs::read(name.join("file")).unwrap(), b"new");

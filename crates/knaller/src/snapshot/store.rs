@@ -278,7 +278,8 @@ impl Fresh {
         let folder = self.folder().to_owned();
         let failed = || Error::io("exchange", &folder);
         let nameless = || failed()(io::ErrorKind::InvalidInput.into());
-        let published = self.folder.replace(old.into_lock().ok_or_else(nameless)?);
+        let old = old.into_lock().ok_or_else(nameless)?;
+        let published = self.folder.replace(&old);
         let published = published.map_err(failed())?;
         sync(published.path().parent().unwrap_or(Path::new("/"))).map_err(failed())?;
         Ok(info(published.path(), description.clone()))

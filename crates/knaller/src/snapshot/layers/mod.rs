@@ -161,7 +161,7 @@ impl Layers {
 pub(crate) fn thin_out(file: &File, pages: &Pages) -> io::Result<()> {
     let end = file.metadata()?.len();
     let mut at = 0;
-    for run in pages.runs(0).chain([end..end]) {
+    for run in pages.runs(0).chain(std::iter::once(end..end)) {
         if at < run.start {
             let how = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
             match fallocate(file, how, at, run.start - at) {

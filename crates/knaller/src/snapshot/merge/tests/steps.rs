@@ -32,6 +32,7 @@ const STEPS: [libc::c_long; 17] = [
 ];
 
 /// Runs a program and kills it before the step of this number; whether it came that far. One that did not has ended well.
+#[expect(clippy::zombie_processes, reason = "it is waited for with its threads")]
 pub(super) fn killed_before(command: &mut Command, step: usize) -> bool {
     command.stdout(Stdio::null()).stderr(Stdio::null());
     // SAFETY: ptrace(2) is a system call, and this one takes no memory.
