@@ -148,7 +148,7 @@ impl Machine {
 
     /// Keeps it as it is in this moment. It goes on, unless it is to be stopped.
     pub async fn snapshot(&self, options: SnapshotOptions) -> Result<Taken> {
-        snapshot::take(&self.inner, &self.name, options).await
+        Box::pin(snapshot::take(&self.inner, &self.name, options)).await
     }
 
     /// Makes machines of it that go on from this moment, each with a name, key and randomness of its own: all of them, or none.
