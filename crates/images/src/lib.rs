@@ -40,6 +40,7 @@ pub mod oci;
 pub mod overlay;
 mod pack;
 mod powerunit;
+pub mod raw_disk;
 pub mod registry;
 pub mod rootfs;
 pub mod sparse_archive;

@@ -78,11 +78,10 @@ impl Rootfs {
     }
 }
 
-/// Makes the file system in the file `path`, which nothing else uses, as large as `size` bytes; one that is as large already
-/// stays as it is.
+/// Makes the file system in the file `path`, which nothing else uses, as large as `size` bytes.
 ///
 /// # Errors
-/// It is no ext4 file system, e2fsprogs is missing, or the disk is full.
+/// It is larger than that or no ext4 file system, e2fsprogs is missing, or the disk is full.
 pub fn grow(path: &Path, size: u64) -> Result<(), GrowError> {
     let file = File::options().read(true).write(true).open(path);
     let file = file.map_err(|source| ReadError::new(path, source))?;
@@ -90,8 +89,12 @@ pub fn grow(path: &Path, size: u64) -> Result<(), GrowError> {
         .metadata()
         .map_err(|source| ReadError::new(path, source))?
         .len();
-    if size <= length {
-        return Ok(());
+    if size < length {
+        return Err(GrowError::Shrinks {
+            path: path.to_owned(),
+            size: length,
+            wanted: size,
+        });
     }
     file.set_len(size)
         .map_err(|source| StageError::new(path, size, source))?;
@@ -116,6 +119,8 @@ pub enum GrowError {
     Stage(#[from] StageError),
     #[error(transparent)]
     Tool(#[from] ToolError),
+    #[error("{path} has {size} bytes, and {wanted} are wanted: a file system is never made smaller")]
+    Shrinks { path: PathBuf, size: u64, wanted: u64 },
 }
 
 /// The byte that QEMU locks in an image it writes to (`block/file-posix.c`: `RAW_LOCK_PERM_BASE`, and the bit of
@@ -123,7 +128,7 @@ pub enum GrowError {
 const QEMU_WRITES: libc::off_t = 101;
 
 /// Who holds a lock that says it writes to the file.
-fn writer(file: &File) -> Option<String> {
+pub(crate) fn writer(file: &File) -> Option<String> {
     // SAFETY: flock is plain numbers, for which zeros are values.
     let mut lock: libc::flock = unsafe { std::mem::zeroed() };
     lock.l_type = libc::F_WRLCK.try_into().ok()?;
@@ -144,7 +149,7 @@ fn writer(file: &File) -> Option<String> {
 }
 
 /// The loop device that writes to the file, if there is one.
-fn loop_device(path: &Path) -> Option<String> {
+pub(crate) fn loop_device(path: &Path) -> Option<String> {
     let path = fs::canonicalize(path).ok()?;
     let devices = fs::read_dir("/sys/block").ok()?;
     devices.flatten().find_map(|device| {
@@ -191,7 +196,8 @@ mod tests {
         let path = sample(folder.path());
         grow(&path, 2 * MIN_SIZE).unwrap();
         assert_eq!(Rootfs::open(&path).unwrap().superblock().size, 2 * MIN_SIZE);
-        grow(&path, MIN_SIZE).unwrap();
+        assert!(matches!(grow(&path, MIN_SIZE), Err(GrowError::Shrinks { .. })));
+        grow(&path, 2 * MIN_SIZE).unwrap();
         assert_eq!(Rootfs::open(&path).unwrap().superblock().size, 2 * MIN_SIZE);
     }
 

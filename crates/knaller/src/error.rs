@@ -16,7 +16,9 @@ use images::convert;
 use images::files::{ReadError, TrustError};
 use images::is_full_disk;
 use images::oci::Platform;
+use images::raw_disk::RawDiskError;
 use images::registry::RegistryError;
+use images::rootfs::GrowError;
 use images::sparse_archive::ArchiveError;
 use images::store::StoreError;
 
@@ -188,6 +190,10 @@ pub enum Error {
     #[error(transparent)]
     Grow(Box<images::rootfs::GrowError>),
     #[error(transparent)]
+    RawDisk(Box<images::raw_disk::RawDiskError>),
+    #[error("{name} writes to a disk of its owner's, {}, which nothing here copies", path.display())]
+    OwnersDisk { name: Name, path: PathBuf },
+    #[error(transparent)]
     DiskCopy(Box<images::files::CopyError>),
 
     #[error("not enough memory: {wanted_mib} MiB are wanted and {available_mib} MiB are available")]
@@ -334,6 +340,12 @@ impl Error {
             {
                 Class::Conflict
             }
+            Self::RawDisk(error) if matches!(**error, RawDiskError::InUse { .. }) => Class::Conflict,
+            Self::RawDisk(error) if matches!(&**error, RawDiskError::Read(error) if error.is_absence()) => {
+                Class::NotFound
+            }
+            Self::OwnersDisk { .. } => Class::Conflict,
+            Self::Grow(error) if matches!(**error, GrowError::Shrinks { .. }) => Class::Usage,
             Self::NoKernel
             | Self::NotRegular(_)
             | Self::Kernel(_)
@@ -350,6 +362,7 @@ impl Error {
             | Self::Overlay(_)
             | Self::Rootfs(_)
             | Self::Grow(_)
+            | Self::RawDisk(_)
             | Self::DiskCopy(_) => Class::Image,
             Self::ParentMissing { .. } | Self::ParentChanged { .. } => Class::Image,
             Self::SnapshotDamaged { .. } | Self::SnapshotNotPortable { .. } | Self::SnapshotArchive(_) => {
@@ -392,6 +405,9 @@ impl Error {
             Self::VolumeInUse { .. } => {
                 "a disk that is written to belongs to one machine: stop that first; several may share it if all add `:ro`"
                     .to_owned()
+            }
+            Self::OwnersDisk { .. } => {
+                "stop the machine, copy the disk and start another machine from the copy".to_owned()
             }
             Self::NoTemplate(_) | Self::ManyTemplates(_) => "`knaller template ls` shows what there is".to_owned(),
             Self::Paused(name) => format!("let it go on: knaller resume {name}"),

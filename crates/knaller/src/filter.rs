@@ -87,7 +87,7 @@ impl Filtered for MachineInfo {
             Root::Image(name) => name == image,
             Root::Builtin => image == "builtin",
             Root::Initramfs => image == "initramfs",
-            Root::File(path) => path.as_os_str() == image,
+            Root::File(path) | Root::Raw(path) => path.as_os_str() == image,
         }
     }
 

@@ -1,9 +1,14 @@
-//! Which open files a program that we become or start gets: the three standard ones.
+//! Which open files a program that we become or start gets: the three standard ones, and what it is given by name.
 
 use std::io;
 
 /// The first descriptor after standard input, output and error.
 const FIRST: libc::c_uint = 3;
+
+/// Sees to it that exec leaves this file open.
+pub(crate) fn to_program(file: &std::fs::File) -> io::Result<()> {
+    Ok(rustix::io::fcntl_setfd(file, rustix::io::FdFlags::empty())?)
+}
 
 /// Sees to it that exec closes every file but the standard ones, whoever opened them. Makes one system call, as is right
 /// between fork and exec.

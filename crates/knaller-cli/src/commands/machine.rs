@@ -333,7 +333,7 @@ fn image(root: &Root) -> String {
         Root::Initramfs => "initramfs".to_owned(),
         Root::Builtin => "builtin".to_owned(),
         Root::Image(name) => name.clone(),
-        Root::File(path) => path.display().to_string(),
+        Root::File(path) | Root::Raw(path) => path.display().to_string(),
     }
 }
 

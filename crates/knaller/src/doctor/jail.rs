@@ -64,6 +64,7 @@ async fn try_once(options: &Options) -> Result<Vec<String>> {
     let orders = Orders {
         network: None,
         jail: true,
+        disk: None,
     };
     let (input, tells, gate) = start::line()?;
     let mut child = Command::new(&helper)

@@ -60,7 +60,7 @@ async fn try_once(options: &Options) -> Result<()> {
     let nothing = ["/bin/true".into()];
     let mut command = Command::new(&pasta.program);
     command
-        .args(pasta.arguments(&nothing, false)?)
+        .args(pasta.arguments(&nothing, false, None)?)
         .env_clear()
         .stdin(Stdio::null())
         .stdout(Stdio::null())

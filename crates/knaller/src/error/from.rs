@@ -7,6 +7,7 @@ use images::convert;
 use images::files::{CopyError, StageError, TrustError};
 use images::import::ImportError;
 use images::overlay::OverlayError;
+use images::raw_disk::RawDiskError;
 use images::registry::{RegistryError, TransferError};
 use images::rootfs::{GrowError, RootfsError};
 use images::sparse_archive::ArchiveError;
@@ -131,6 +132,12 @@ impl From<CopyError> for Error {
 impl From<RootfsError> for Error {
     fn from(error: RootfsError) -> Self {
         Self::Rootfs(Box::new(error))
+    }
+}
+
+impl From<RawDiskError> for Error {
+    fn from(error: RawDiskError) -> Self {
+        Self::RawDisk(Box::new(error))
     }
 }
 

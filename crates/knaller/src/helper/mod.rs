@@ -16,6 +16,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use images::raw_disk;
 use serde::{Deserialize, Serialize};
 
 use crate::{inherit, jail, netns};
@@ -29,11 +30,24 @@ const MAX_PLAN: u64 = 1 << 20;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Orders {
-    /// The network to be set up in the namespace it is in. Without one it makes namespaces of its own, and says its
+    /// The network to be set up in the namespace it is in. Without one it makes namespaces of its own for a jail, and says its
     /// process's number to whoever holds the other end of its standard input.
     pub network: Option<netns::Plan>,
     /// Whether the plan of a jail, JSON too, comes by standard input.
     pub jail: bool,
+    /// A disk of its caller's that the VMM is to have for itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<OwnersDisk>,
+}
+
+/// A disk that belongs to somebody else and is used as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OwnersDisk {
+    /// Without links on the way.
+    pub path: PathBuf,
+    /// Whether others may read it as well.
+    pub read_only: bool,
 }
 
 impl Orders {
@@ -58,6 +72,14 @@ pub enum Error {
     /// What the starting process has sent, or has not.
     #[error("jail: no plan: {0}")]
     Plan(#[source] serde_json::Error),
+    /// The disk of the caller's cannot be had.
+    #[error("disk: {}: {reason}", path.display())]
+    Disk {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// A step of its own.
     #[error("{step}: {source}")]
     Step {
@@ -93,10 +115,13 @@ pub fn run(orders: &Orders, program: &Path, arguments: &[OsString]) -> Result<In
             privileges::die_with_parent().map_err(Error::step("parent-death signal"))?;
             netns::set_up(network)?;
         }
-        None => jail::apart(io::stdin())?,
+        None if orders.jail => jail::apart(io::stdin())?,
+        None => {}
     }
     // pasta of 2023-03 leaves the sockets open on which it listens for the forwards.
     inherit::standard_files_only().map_err(Error::step("open files"))?;
+    // The claim is on an open file, which is the VMM's from its exec on.
+    let _claimed = orders.disk.as_ref().map(claim).transpose()?;
     if orders.jail {
         let plan = plan()?;
         let mut without = jail::enter(&plan)?;
@@ -117,6 +142,17 @@ pub fn run(orders: &Orders, program: &Path, arguments: &[OsString]) -> Result<In
         .exec();
     let program = program.to_owned();
     Err(Error::Program { program, source })
+}
+
+fn claim(disk: &OwnersDisk) -> Result<raw_disk::Claimed, Error> {
+    let refused = |reason| Error::Disk {
+        path: disk.path.clone(),
+        reason,
+    };
+    let claimed = raw_disk::claim(&disk.path, disk.read_only).map_err(|error| refused(error.to_string()))?;
+    let claimed = claimed.ok_or_else(|| refused(raw_disk::OTHERS.to_owned()))?;
+    inherit::to_program(claimed.file()).map_err(Error::step("open files"))?;
+    Ok(claimed)
 }
 
 /// What the starting process sends when the machine's files are there; nothing if it ended before.

@@ -34,7 +34,7 @@ pub(crate) fn base(options: &Options, root: &Root, kept: Option<&str>, task: &Ta
     match root {
         Root::Builtin => builtin(options, kept, task).map(Some),
         Root::Image(name) => stored(options, name, kept, task).map(Some),
-        Root::Initramfs | Root::File(_) => Ok(None),
+        Root::Initramfs | Root::File(_) | Root::Raw(_) => Ok(None),
     }
 }
 

@@ -71,6 +71,10 @@ pub enum Access {
     Write,
     /// A device that is opened and spoken to. Left out where the host has none.
     Device,
+    /// A block device that is read and written as a disk.
+    Disk,
+    /// A block device that is read as a disk.
+    ReadDisk,
     /// A folder in which sockets are made and removed.
     Sockets,
     /// A folder in which files are made, written and removed.

@@ -131,7 +131,8 @@ fn flags(access: Access) -> MountFlags {
         Access::Read => MountFlags::RDONLY | MountFlags::NODEV | MountFlags::NOEXEC,
         Access::Run => MountFlags::RDONLY | MountFlags::NODEV,
         Access::Write | Access::Sockets | Access::Files => MountFlags::NODEV | MountFlags::NOEXEC,
-        Access::Device => MountFlags::NOEXEC,
+        Access::Device | Access::Disk => MountFlags::NOEXEC,
+        Access::ReadDisk => MountFlags::NOEXEC | MountFlags::RDONLY,
     }
 }
 

@@ -80,7 +80,9 @@ fn beyond_reading(access: Access) -> BitFlags<AccessFs> {
     match access {
         Access::Read | Access::Run => BitFlags::empty(),
         Access::Write => make_bitflags!(AccessFs::{WriteFile | Truncate}),
-        Access::Device => make_bitflags!(AccessFs::{WriteFile | IoctlDev}),
+        Access::Device | Access::Disk => make_bitflags!(AccessFs::{WriteFile | IoctlDev}),
+        // Its size is asked for by ioctl(2).
+        Access::ReadDisk => make_bitflags!(AccessFs::{IoctlDev}),
         Access::Sockets => make_bitflags!(AccessFs::{MakeSock | RemoveFile}),
         Access::Files => make_bitflags!(AccessFs::{MakeReg | RemoveFile | WriteFile | Truncate}),
     }

@@ -4,10 +4,12 @@ use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use images::raw_disk::RawDiskError;
+
 use super::addresses::{NAMESPACE_V4, NAMESPACE_V6, NETMASK_V4, PASTA_V4, PASTA_V6};
 use super::routes::{self, Routes};
 use super::{dns, own};
-use crate::helper::Orders;
+use crate::helper::{Orders, OwnersDisk};
 use crate::netns::{Plan, Port};
 use crate::{Error, Forward, Options, Protocol, Result};
 
@@ -42,8 +44,13 @@ impl Pasta {
         })
     }
 
-    /// The arguments with which pasta runs the helper, and the helper `vmm`, in a jail or not.
-    pub(crate) fn arguments(&self, vmm: &[OsString], jail: bool) -> Result<Vec<OsString>> {
+    /// The arguments with which pasta runs the helper, and the helper `vmm`, in a jail or not, and with a disk of its caller's.
+    pub(crate) fn arguments(
+        &self,
+        vmm: &[OsString],
+        jail: bool,
+        disk: Option<OwnersDisk>,
+    ) -> Result<Vec<OsString>> {
         let mut arguments: Vec<OsString> = [
             // In the foreground, so that its process is ours to wait for, and silent unless something is wrong.
             "--foreground",
@@ -106,6 +113,7 @@ impl Pasta {
         let orders = Orders {
             network: Some(self.plan()),
             jail,
+            disk,
         };
         arguments.extend(["--".into(), self.helper.clone().into(), orders.argument()?]);
         arguments.extend_from_slice(vmm);
@@ -172,6 +180,13 @@ pub(crate) fn complaint(log: &str, forwards: &[Forward]) -> Option<Error> {
             return Some(crate::doctor::namespaces::forbidden(line));
         }
         let (_, reason) = line.split_once("knaller-netns: ")?;
+        if let Some((path, by)) = reason
+            .strip_prefix("disk: ")
+            .and_then(|disk| disk.split_once(": "))
+        {
+            let (path, by) = (path.into(), by.to_owned());
+            return Some(RawDiskError::InUse { path, by }.into());
+        }
         Some(match reason.strip_prefix("jail: ") {
             Some(reason) => Error::Jail {
                 reason: reason.to_owned(),
@@ -229,7 +244,9 @@ mod tests {
     }
 
     fn line(pasta: &Pasta) -> String {
-        let words = pasta.arguments(&["vmm".into(), "--id".into()], true).unwrap();
+        let words = pasta
+            .arguments(&["vmm".into(), "--id".into()], true, None)
+            .unwrap();
         words
             .iter()
             .map(|word| word.to_str().unwrap())
@@ -299,6 +316,11 @@ mod tests {
         assert_eq!(
             jail.to_string(),
             "the jail could not be made: cannot mount /proc: x"
+        );
+        let disk = complaint("knaller-netns: disk: /dev/vdb: another has it\n", &[]).unwrap();
+        assert!(
+            disk.to_string().starts_with("/dev/vdb is in use: another has it"),
+            "{disk}"
         );
         assert!(matches!(
             complaint("Couldn't create user namespace: No space left on device\n", &[]),

@@ -101,6 +101,12 @@ fn check(description: &Description) -> Result<()> {
         Root::Initramfs => None,
         Root::Builtin | Root::Image(_) => Some(layout::OVERLAY.to_owned()),
         Root::File(_) => Some(layout::ROOTFS.to_owned()),
+        Root::Raw(ref path) => {
+            return Err(refused(format!(
+                "it reads a disk of this host, {}",
+                path.display()
+            )));
+        }
     });
     for (number, volume) in spec.volumes.iter().enumerate() {
         let file = volume_file(number);

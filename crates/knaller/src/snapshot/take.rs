@@ -162,6 +162,10 @@ async fn capture(
     name: Name,
     below: Option<Below>,
 ) -> Result<Captured> {
+    if let Some((path, false)) = volume::raw_root(&record.spec) {
+        let (name, path) = (record.name.clone(), path.to_owned());
+        return Err(Error::OwnersDisk { name, path });
+    }
     let state = list::one(inner, &record.name).await?.state;
     if !matches!(state, State::Running | State::Paused) {
         return Err(Error::NotRunning(record.name.clone()));

@@ -36,6 +36,8 @@ pub enum InvalidSpec {
     Memory(u32),
     #[error("a disk of {disk_mib} MiB: {} MiB to {} TiB are possible", DISK_MIB.start(), DISK_MIB.end() >> 20)]
     Disk { disk_mib: u64 },
+    #[error("a raw disk keeps its size: it is its owner's")]
+    RawSize,
     #[error("a boot timeout of 0 s: a guest needs time to boot")]
     BootTimeout,
     #[error("{0} cannot be an empty path or name")]
@@ -105,6 +107,12 @@ impl MachineSpec {
     fn check_sources(&self) -> Result<(), InvalidSpec> {
         if matches!(&self.root, Root::File(path) if path.as_os_str().is_empty()) {
             return Err(InvalidSpec::Empty("the root file system"));
+        }
+        if matches!(&self.root, Root::Raw(path) if path.as_os_str().is_empty()) {
+            return Err(InvalidSpec::Empty("the raw disk"));
+        }
+        if matches!(self.root, Root::Raw(_)) && self.disk_mib.is_some() {
+            return Err(InvalidSpec::RawSize);
         }
         if matches!(&self.root, Root::Image(name) if name.is_empty()) {
             return Err(InvalidSpec::Empty("the image"));
@@ -282,6 +290,11 @@ mod tests {
             ),
             (MachineSpec::new().boot_timeout(Duration::ZERO), "0 s"),
             (MachineSpec::new().root(Root::File("".into())), "root file system"),
+            (MachineSpec::new().root(Root::Raw("".into())), "the raw disk"),
+            (
+                MachineSpec::new().root(Root::Raw("/dev/vdb".into())).disk_mib(64),
+                "keeps its size",
+            ),
             (MachineSpec::new().kernel(Kernel::Id(String::new())), "the kernel"),
             (MachineSpec::new().kernel(Kernel::Path("".into())), "the kernel"),
             (twice, "twice"),

@@ -50,8 +50,8 @@ pub struct MachineSpec {
     /// At least 64.
     pub memory_mib: u32,
     pub root: Root,
-    /// Size of the machine's own disk, in MiB, from 32 on: the overlay's, or what a copied root file system is grown to. The
-    /// disk's own default if none.
+    /// Size of the machine's own disk, in MiB, from 32 on: the overlay's, or what a copied root file system is grown to, which
+    /// is not less than it has. The disk's own default if none. Nothing for [`Root::Raw`].
     pub disk_mib: Option<u64>,
     pub kernel: Kernel,
     pub network: Network,
@@ -124,6 +124,9 @@ pub enum Root {
     Image(String),
     /// A raw ext4 file, copied for this machine.
     File(PathBuf),
+    /// A block device or raw ext4 file of the caller's own, used as it is: never copied, resized or deleted. One machine at a time
+    /// has it, or several that are all [`MachineSpec::read_only`], which cannot write to it by any means.
+    Raw(PathBuf),
 }
 
 /// Which kernel boots.
@@ -286,6 +289,13 @@ impl MachineSpec {
     #[must_use]
     pub fn workdir(mut self, workdir: impl Into<String>) -> Self {
         self.workdir = workdir.into();
+        self
+    }
+
+    /// Lets nobody write to the root file system.
+    #[must_use]
+    pub fn read_only(mut self) -> Self {
+        self.read_only = true;
         self
     }
 

@@ -20,6 +20,7 @@ use super::way::Way;
 use super::work::{Place, Signs, Trouble};
 use super::{StartEvent, StartOptions, Timeline};
 use crate::claim::Claim;
+use crate::helper::OwnersDisk;
 use crate::knaller::Inner;
 use crate::layout::Files;
 use crate::network::pasta::Pasta;
@@ -29,7 +30,7 @@ use crate::snapshot::{Baseline, Held};
 use crate::template::Template;
 use crate::volume::{self, Hold};
 use crate::watch::Watch;
-use crate::{Error, Result, handover, image, jail, list, runtime_folder, tail, task};
+use crate::{Error, MachineSpec, Result, handover, image, jail, list, runtime_folder, tail, task};
 
 /// How long the processes have to end after one of them was found not to answer, before that is blamed instead.
 const AFTERMATH: Duration = Duration::from_secs(2);
@@ -184,6 +185,7 @@ impl Start<'_> {
             pasta: pasta.as_ref(),
             options: &self.inner.options,
             jail: self.means.jail.as_deref(),
+            disk: owners_disk(&record.spec)?,
         };
         let since = self.clock.now();
         undo.processes_of(&record.instance);
@@ -276,6 +278,15 @@ impl Start<'_> {
         let base = self.means.base.as_ref();
         base.map(|base| base.run.clone()).unwrap_or_default()
     }
+}
+
+/// What the VMM is to have for itself.
+fn owners_disk(spec: &MachineSpec) -> Result<Option<OwnersDisk>> {
+    let Some((path, read_only)) = volume::raw_root(spec) else {
+        return Ok(None);
+    };
+    let path = path.canonicalize().map_err(Error::io("find", path))?;
+    Ok(Some(OwnersDisk { path, read_only }))
 }
 
 /// Whether a thawed guest may have failed where one that boots does not.

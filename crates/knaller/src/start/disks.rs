@@ -1,5 +1,5 @@
 //! The machine's disks, and what the guest is told of them. The invariant: a disk of the machine's own is made once and kept
-//! over all its boots, and so is the base that its overlay belongs to.
+//! over all its boots, and so is the base that its overlay belongs to. A disk of its caller's is attached and no more.
 
 use std::io;
 use std::path::PathBuf;
@@ -43,6 +43,19 @@ pub(super) struct Disks {
 }
 
 impl Disks {
+    /// A file system that is the whole root.
+    fn alone(path: PathBuf, read_only: bool) -> Self {
+        let root = guest::Root::Disk {
+            disk: disk("vda", "ext4", read_only),
+        };
+        let id = ROOTFS.to_owned();
+        Self {
+            disks: vec![Disk { id, path, read_only }],
+            root,
+            volumes: Vec::new(),
+        }
+    }
+
     /// Attaches the volumes of the spec after all others.
     fn with_volumes(mut self, volumes: &[Volume], paths: &Paths) -> Self {
         for (number, volume) in volumes.iter().enumerate() {
@@ -78,6 +91,7 @@ pub(super) fn layout(spec: &MachineSpec) -> Vec<Drive> {
     };
     let root = match spec.root {
         Root::File(_) => vec![drive(ROOTFS, false)],
+        Root::Raw(_) => vec![drive(ROOTFS, spec.read_only)],
         Root::Builtin | Root::Image(_) => vec![drive(BASE, true), drive(OVERLAY, false)],
         Root::Initramfs => Vec::new(),
     };
@@ -130,18 +144,11 @@ fn root(
             if !path.exists() {
                 copy(source, &path, record.spec.disk_mib, task)?;
             }
-            let root = guest::Root::Disk {
-                disk: disk("vda", "ext4", false),
-            };
-            Ok(Disks {
-                disks: vec![Disk {
-                    id: ROOTFS.to_owned(),
-                    path,
-                    read_only: false,
-                }],
-                root,
-                volumes: Vec::new(),
-            })
+            Ok(Disks::alone(path, false))
+        }
+        (Root::Raw(path), _) => {
+            let path = path.canonicalize().map_err(Error::io("find", path))?;
+            Ok(Disks::alone(path, record.spec.read_only))
         }
         (Root::Builtin | Root::Image(_), Some(base)) => {
             let path = files.overlay();

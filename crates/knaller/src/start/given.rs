@@ -4,12 +4,19 @@
 use std::io;
 use std::path::Path;
 
+use images::rootfs::GrowError;
+
 use crate::{Error, Kernel, MachineSpec, Result, Root, VolumeSource};
 
 /// Refuses a spec whose root file system, kernel or volume is a file that is not there.
 pub(super) fn check(spec: &MachineSpec) -> Result<()> {
-    if let Root::File(path) = &spec.root {
-        regular_file(path)?;
+    match &spec.root {
+        Root::File(path) => {
+            regular_file(path)?;
+            grows(path, spec.disk_mib)?;
+        }
+        Root::Raw(path) => there(path)?,
+        Root::Initramfs | Root::Builtin | Root::Image(_) => {}
     }
     if let Kernel::Path(path) = &spec.kernel {
         regular_file(path)?;
@@ -20,6 +27,27 @@ pub(super) fn check(spec: &MachineSpec) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Refuses to make a file system smaller.
+fn grows(path: &Path, size_mib: Option<u64>) -> Result<()> {
+    let size = path.metadata().map_err(Error::io("read", path))?.len();
+    match size_mib.map(|mib| mib.saturating_mul(1 << 20)) {
+        Some(wanted) if wanted < size => Err(Error::Grow(Box::new(GrowError::Shrinks {
+            path: path.to_owned(),
+            size,
+            wanted,
+        }))),
+        _ => Ok(()),
+    }
+}
+
+fn there(path: &Path) -> Result<()> {
+    match path.metadata() {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Error::NoFile(path.to_owned())),
+        Err(error) => Err(Error::io("read", path)(error)),
+    }
 }
 
 /// Refuses what is no regular file; a link to one is.
@@ -53,11 +81,27 @@ mod tests {
         }
         for spec in [
             MachineSpec::new().root(Root::File(absent.clone())),
+            MachineSpec::new().root(Root::Raw(absent.clone())),
             MachineSpec::new().kernel(Kernel::Path(absent)),
         ] {
             let error = check(&spec).unwrap_err();
             assert!(matches!(error, Error::NoFile(_)), "{error}");
             assert_eq!(error.class(), Class::NotFound);
         }
+    }
+
+    #[test]
+    fn a_copy_is_not_made_smaller() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("rootfs.ext4");
+        std::fs::File::create_new(&path)
+            .unwrap()
+            .set_len(64 << 20)
+            .unwrap();
+        let sized = |mib| check(&MachineSpec::new().root(Root::File(path.clone())).disk_mib(mib));
+        sized(64).unwrap();
+        let error = sized(63).unwrap_err();
+        assert!(error.to_string().contains("never made smaller"), "{error}");
+        assert_eq!(error.class(), Class::Usage);
     }
 }

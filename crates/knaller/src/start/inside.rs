@@ -1,6 +1,7 @@
 //! What a machine's VMM has in its jail. The invariant: files of its own alone are writable, and what it writes into the
 //! folders that it shares with this program is trusted by nobody.
 
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::PathBuf;
 
 use super::disks::Disk;
@@ -46,18 +47,22 @@ impl Inside {
         let needs = self.vmm.needs(self.network);
         let mut entries = needs.map_err(Error::system("see what the VMM loads"))?;
         entries.extend(self.own);
-        entries.extend(disks.iter().map(|disk| {
-            let access = if disk.read_only {
-                Access::Read
-            } else {
-                Access::Write
-            };
-            entry(disk.path.clone(), access)
-        }));
+        entries.extend(disks.iter().map(|disk| entry(disk.path.clone(), access(disk))));
         // Two programs may load the same library.
         entries.sort();
         entries.dedup();
         Ok(Plan::new(self.home, entries))
+    }
+}
+
+fn access(disk: &Disk) -> Access {
+    let device = disk.path.metadata();
+    let device = device.is_ok_and(|metadata| metadata.file_type().is_block_device());
+    match (device, disk.read_only) {
+        (true, false) => Access::Disk,
+        (true, true) => Access::ReadDisk,
+        (false, false) => Access::Write,
+        (false, true) => Access::Read,
     }
 }
 

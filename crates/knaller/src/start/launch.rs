@@ -12,7 +12,7 @@ use tokio::process::{Child, Command};
 
 use super::first::First;
 use super::gate::{Gate, line};
-use crate::helper::Orders;
+use crate::helper::{Orders, OwnersDisk};
 use crate::layout::Files;
 use crate::network::lean::Lean;
 use crate::network::pasta::Pasta;
@@ -30,6 +30,8 @@ pub(super) struct Launch<'a> {
     pub(super) options: &'a Options,
     /// The helper, where the VMM is to be in a jail.
     pub(super) jail: Option<&'a Path>,
+    /// What the VMM is to have for itself.
+    pub(super) disk: Option<OwnersDisk>,
 }
 
 impl Launch<'_> {
@@ -97,16 +99,21 @@ impl Launch<'_> {
             vmm.extend(["--keep-output", &keep, "--accel", accel].map(OsString::from));
         }
         match (self.pasta, self.jail) {
-            (Some(pasta), jail) => Ok((pasta.program.clone(), pasta.arguments(&vmm, jail.is_some())?)),
-            (None, Some(helper)) => {
+            (Some(pasta), jail) => {
+                let arguments = pasta.arguments(&vmm, jail.is_some(), self.disk.clone())?;
+                Ok((pasta.program.clone(), arguments))
+            }
+            (None, None) if self.disk.is_none() => Ok((self.vmm.program.clone(), vmm.split_off(1))),
+            (None, jail) => {
                 let orders = Orders {
                     network: None,
-                    jail: true,
+                    jail: jail.is_some(),
+                    disk: self.disk.clone(),
                 };
                 vmm.insert(0, orders.argument()?);
-                Ok((helper.to_owned(), vmm))
+                let helper = jail.map_or_else(|| self.options.netns(), |helper| Ok(helper.to_owned()))?;
+                Ok((helper, vmm))
             }
-            (None, None) => Ok((self.vmm.program.clone(), vmm.split_off(1))),
         }
     }
 

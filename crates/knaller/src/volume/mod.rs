@@ -13,11 +13,12 @@ use std::path::{Path, PathBuf};
 use images::Task;
 use images::files::private_folder;
 use images::overlay::create_overlay;
+use images::raw_disk::{self, RawDiskError};
 use images::rootfs::Rootfs;
 
 use crate::knaller::Inner;
 use crate::record::Record;
-use crate::{Error, Knaller, Name, Paths, Result, VolumeSource, task};
+use crate::{Error, Knaller, MachineSpec, Name, Paths, Result, Root, VolumeSource, task};
 
 use users::of as users_of;
 
@@ -149,10 +150,11 @@ fn lock(folder: &Path) -> Result<File> {
 #[derive(Debug)]
 pub(crate) struct Hold(#[expect(dead_code, reason = "held, never looked at")] File);
 
-/// Makes the volumes of a machine ready: those with a name are made where they are not there, and nobody else may be using one
-/// in a way that does harm (see [`users::check`]).
+/// Makes the volumes of a machine ready: those with a name are made where they are not there, and nobody else may be using one,
+/// or the disk of the caller's that is its root, in a way that does harm (see [`users::against`]).
 pub(crate) fn prepare(inner: &Inner, record: &Record, task: &Task) -> Result<Option<Hold>> {
-    if record.spec.volumes.is_empty() {
+    let raw = raw_root(&record.spec);
+    if record.spec.volumes.is_empty() && raw.is_none() {
         return Ok(None);
     }
     let paths = &inner.options.paths;
@@ -166,9 +168,30 @@ pub(crate) fn prepare(inner: &Inner, record: &Record, task: &Task) -> Result<Opt
             // Whole, clean, and nothing that can be told writes to it.
             VolumeSource::File(_) => drop(Rootfs::open(&path)?),
         }
-        users::check(inner, &record.name, volume, &path)?;
+        let users = users::against(inner, &record.name, &path, volume.read_only);
+        if !users.is_empty() {
+            let volume = volume.to_string();
+            return Err(Error::VolumeInUse { volume, users });
+        }
+    }
+    if let Some((path, read_only)) = raw {
+        // Asked first, since the kernel does not know a machine's name.
+        let users = users::against(inner, &record.name, path, read_only);
+        if !users.is_empty() {
+            let (path, by) = (path.to_owned(), format!("{} has it", users.join(", ")));
+            return Err(RawDiskError::InUse { path, by }.into());
+        }
+        raw_disk::check(path, read_only)?;
     }
     Ok(Some(Hold(lock)))
+}
+
+/// The disk of the caller's that a machine has as its root, and whether it only reads it.
+pub(crate) fn raw_root(spec: &MachineSpec) -> Option<(&Path, bool)> {
+    match &spec.root {
+        Root::Raw(path) => Some((path, spec.read_only)),
+        _ => None,
+    }
 }
 
 /// Where the disk of a volume is.

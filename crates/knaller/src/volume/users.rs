@@ -1,13 +1,14 @@
 //! Who has which disk.
 
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+
+use images::raw_disk::Identity;
 
 use crate::claim::Claim;
 use crate::knaller::Inner;
 use crate::layout::Files;
 use crate::record::Record;
-use crate::{Error, Name, Result, Volume, heal, list};
+use crate::{Name, heal, list};
 
 /// The machines that have the disk `path` in their spec.
 pub(super) fn of(inner: &Inner, path: &Path) -> Vec<String> {
@@ -17,24 +18,17 @@ pub(super) fn of(inner: &Inner, path: &Path) -> Vec<String> {
     with.map(|(_, record)| record.name.to_string()).collect()
 }
 
-/// Refuses a disk that a machine which runs, or is being started, writes to; or only reads, if it is to be written to.
-pub(crate) fn check(inner: &Inner, own: &Name, wanted: &Volume, path: &Path) -> Result<()> {
-    let users: Vec<String> = all(inner)
+/// The machines that run, or are being started, and write to the disk `path`; or only read it, if it is to be written to.
+pub(super) fn against(inner: &Inner, own: &Name, path: &Path, read_only: bool) -> Vec<String> {
+    all(inner)
         .into_iter()
         .filter(|(_, record)| record.name != *own)
         .filter(|(files, record)| {
             let there = find(inner, record, path);
-            there.is_some_and(|there| !(there.read_only && wanted.read_only)) && runs(files)
+            there.is_some_and(|reads| !(reads && read_only)) && runs(files)
         })
         .map(|(_, record)| record.name.to_string())
-        .collect();
-    if users.is_empty() {
-        return Ok(());
-    }
-    Err(Error::VolumeInUse {
-        volume: wanted.to_string(),
-        users,
-    })
+        .collect()
 }
 
 fn runs(files: &Files) -> bool {
@@ -49,14 +43,22 @@ fn all(inner: &Inner) -> Vec<(Files, Record)> {
         .collect()
 }
 
-/// The volume of a machine that is this disk, by whatever path.
-fn find<'a>(inner: &Inner, record: &'a Record, path: &Path) -> Option<&'a Volume> {
-    let identity = |path: &Path| {
-        path.metadata()
-            .ok()
-            .map(|metadata| (metadata.dev(), metadata.ino()))
+/// Whether a machine that has this disk, by whatever path, only reads it; `None` if it does not have it.
+fn find(inner: &Inner, record: &Record, path: &Path) -> Option<bool> {
+    let wanted = Identity::of(path);
+    let is_it = |path: &Path| {
+        Identity::of(path)
+            .iter()
+            .any(|identity| wanted.contains(identity))
     };
-    let wanted = identity(path)?;
-    let mut volumes = record.spec.volumes.iter();
-    volumes.find(|volume| identity(&super::path(&inner.options.paths, &volume.source)) == Some(wanted))
+    let volumes = record.spec.volumes.iter();
+    let mut disks = volumes.map(|volume| {
+        (
+            super::path(&inner.options.paths, &volume.source),
+            volume.read_only,
+        )
+    });
+    let raw = super::raw_root(&record.spec).filter(|(path, _)| is_it(path));
+    raw.map(|(_, read_only)| read_only)
+        .or_else(|| disks.find_map(|(path, read_only)| is_it(&path).then_some(read_only)))
 }

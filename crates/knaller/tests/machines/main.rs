@@ -11,6 +11,7 @@ mod jail;
 mod life;
 mod limits;
 mod network;
+mod raw_disk;
 mod snapshots;
 mod stopping;
 mod supervision;

@@ -11,7 +11,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
 use firecracker_api::models::{CacheType, Drive, IoEngine};
 use rustix::fs::SeekFrom;
@@ -31,6 +31,26 @@ pub struct Image {
     pub size: u64,
     /// The id the guest sees (`/sys/block/vda/serial`), where it was made as Firecracker and kvmtool make it.
     pub serial: String,
+    /// What serves it.
+    pub driver: Driver,
+}
+
+/// QEMU's driver for a disk image: each refuses what the other is for (`block/file-posix.c`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Driver {
+    /// A regular file.
+    File,
+    /// A block device.
+    Device,
+}
+
+impl Driver {
+    fn name(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Device => "host_device",
+        }
+    }
 }
 
 impl Image {
@@ -44,7 +64,16 @@ impl Image {
             );
         }
         let serial = serial(&file);
-        Ok(Self { file, size, serial })
+        let driver = match file.metadata()?.file_type().is_block_device() {
+            true => Driver::Device,
+            false => Driver::File,
+        };
+        Ok(Self {
+            file,
+            size,
+            serial,
+            driver,
+        })
     }
 }
 
@@ -100,12 +129,12 @@ impl Names {
 
 /// The nodes of one drive as QEMU wants them, lowest first, the throttle node last.
 #[must_use]
-pub fn nodes(names: Names, drive: &Drive, fdset: u64) -> [Value; 3] {
+pub fn nodes(names: Names, drive: &Drive, driver: Driver, fdset: u64) -> [Value; 3] {
     let read_only = drive.is_read_only.unwrap_or(false);
     let unsafe_cache = drive.cache_type == CacheType::Unsafe;
     // No locks: Firecracker takes none, and two microVMs may read one image.
     let file = json!({
-        "driver": "file",
+        "driver": driver.name(),
         "node-name": names.file(),
         "filename": format!("/dev/fdset/{fdset}"),
         "locking": "off",

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::accel::Accel;
 use crate::arch;
-use crate::devices::drive::{self, Names};
+use crate::devices::drive::{self, Driver, Names};
 use crate::devices::entropy::Quota;
 
 /// A machine to be made. File descriptors are numbers that are open in the child under the same number.
@@ -77,6 +77,8 @@ pub struct DriveSlot {
     pub file: RawFd,
     /// The id the guest sees.
     pub serial: String,
+    /// What serves the file.
+    pub driver: Driver,
 }
 
 /// A network interface and what carries its frames.
@@ -253,7 +255,7 @@ impl Args {
         let fdset = fdset(index, 0);
         self.pair("-add-fd", format!("fd={},set={fdset}", slot.file));
         self.json("-object", &drive::group(names, &slot.drive));
-        for node in drive::nodes(names, &slot.drive, fdset) {
+        for node in drive::nodes(names, &slot.drive, slot.driver, fdset) {
             self.json("-blockdev", &node);
         }
         self.device(json!({

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::faults::backing_file;
 use super::running::Running;
-use crate::devices::drive::{self, Image, Names};
+use crate::devices::drive::{self, Driver, Image, Names};
 use crate::devices::throttle::Limits;
 use crate::qemu::args::fdset;
 use crate::qemu::qmp::QmpError;
@@ -48,7 +48,8 @@ impl Running {
             index,
             generation: before.generation + 1,
         };
-        self.add_nodes(after, drive, image.file.as_fd()).await?;
+        self.add_nodes(after, drive, image.driver, image.file.as_fd())
+            .await?;
         if let Err(error) = self.move_drive(before, after, drive, &image).await {
             self.remove_nodes(after).await;
             return Err(error.into());
@@ -78,11 +79,12 @@ impl Running {
         &mut self,
         names: Names,
         drive: &Drive,
+        driver: Driver,
         image: BorrowedFd<'_>,
     ) -> Result<(), QmpError> {
         let fdset_id = fdset(names.index, names.generation);
         self.qmp.execute_with_fd(&AddFd { fdset_id }, image).await?;
-        let [file, raw, _] = drive::nodes(names, drive, fdset_id);
+        let [file, raw, _] = drive::nodes(names, drive, driver, fdset_id);
         for node in [file, raw] {
             if let Err(error) = self.qmp.execute(&BlockdevAdd(node)).await {
                 self.remove_nodes(names).await;
@@ -133,7 +135,8 @@ impl Running {
             io_engine: None,
             ..drive.clone()
         };
-        self.add_nodes(scratch, &writable, file.as_fd()).await?;
+        self.add_nodes(scratch, &writable, Driver::File, file.as_fd())
+            .await?;
         let runs = self.qmp.execute(&QueryStatus {}).await?.running;
         self.qmp.execute(&Stop {}).await?;
         let told = match self.put_below(drive::throttle(scratch, &writable)).await {

@@ -225,6 +225,7 @@ fn describe(
                 drive: drive.clone(),
                 file,
                 serial: image.serial.clone(),
+                driver: image.driver,
             });
         }
     }

@@ -83,11 +83,20 @@ pub(crate) struct StartArgs {
     pub(super) wanted: WantedArgs,
 
     /// A raw ext4 file to start from, copied for this machine
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "image", help_heading = "Machine")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with_all = ["image", "disk"], help_heading = "Machine")]
     rootfs: Option<PathBuf>,
 
+    /// Make the copy of --rootfs so large: 10G; it is never made smaller than the file
+    #[arg(long, value_name = "SIZE", value_parser = size::mebibytes, requires = "rootfs", help_heading = "Machine")]
+    rootfs_size: Option<u32>,
+
+    /// A block device or raw ext4 file of your own to start from: used as it is, never copied, resized or deleted. With --read-only
+    /// several machines may share it
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath, conflicts_with_all = ["image", "rootfs", "disk"], help_heading = "Machine")]
+    raw_disk: Option<PathBuf>,
+
     /// Make the machine of a snapshot: it goes on from there, with the snapshot's CPUs, memory, image and settings
-    #[arg(long, value_name = "SNAPSHOT", conflicts_with_all = ["image", "rootfs", "command"], help_heading = "Machine", add = ArgValueCandidates::new(complete::snapshots))]
+    #[arg(long, value_name = "SNAPSHOT", conflicts_with_all = ["image", "rootfs", "raw_disk", "command"], help_heading = "Machine", add = ArgValueCandidates::new(complete::snapshots))]
     pub(super) from_snapshot: Option<Name>,
 
     /// Where the snapshot cannot be loaded, boot its disks instead
@@ -132,7 +141,7 @@ pub(in crate::commands) struct MachineOptions {
     #[command(flatten)]
     shape: ShapeOptions,
 
-    /// The machine's own disk space: 2G [default: 8G; a raw file keeps its size]
+    /// How much the machine can write over its image: 2G [default: 8G]; for a raw file there is --rootfs-size
     #[arg(long, value_name = "SIZE", value_parser = size::mebibytes)]
     disk: Option<u32>,
 
@@ -271,11 +280,13 @@ impl StartArgs {
         spec.remove_on_exit = self.rm;
         spec.restart = self.restart;
         spec.command.clone_from(&self.command);
-        spec.root = match &self.rootfs {
-            Some(file) => Root::File(file.clone()),
-            None => root(&self.image),
+        spec.root = match (&self.rootfs, &self.raw_disk) {
+            (Some(file), _) => Root::File(file.clone()),
+            (None, Some(disk)) => Root::Raw(disk.clone()),
+            (None, None) => root(&self.image),
         };
         self.machine.apply(&mut spec);
+        spec.disk_mib = self.rootfs_size.map(u64::from).or(spec.disk_mib);
         self.guest.apply(&mut spec)?;
         self.network.apply(&mut spec);
         self.limits.apply(&mut spec);

@@ -120,7 +120,7 @@ async fn stopped(knaller: &Knaller, spec: &MachineSpec) -> Option<Machine> {
 
 /// Paths in a spec hold whatever folder a later command is called in.
 pub(super) fn make_absolute(spec: &mut MachineSpec) -> Result<(), CommandError> {
-    if let Root::File(path) = &mut spec.root {
+    if let Root::File(path) | Root::Raw(path) = &mut spec.root {
         *path = absolute(path)?;
     }
     if let Kernel::Path(path) = &mut spec.kernel {

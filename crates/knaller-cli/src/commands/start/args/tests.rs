@@ -26,7 +26,7 @@ fn every_word_has_its_place() {
     let metadata = folder.path().join("metadata.json");
     std::fs::write(&metadata, r#"{"role": "web"}"#).unwrap();
     let words = format!(
-        "web -c 2 -m 1G --disk 2G --rootfs debian.ext4 --kernel 6.1.0 --vmm sparkler --no-jail -l team=a -e A=b -u www \
+        "web -c 2 -m 1G --rootfs debian.ext4 --rootfs-size 2G --kernel 6.1.0 --vmm sparkler --no-jail -l team=a -e A=b -u www \
          -w /srv --ssh-key {} --init image --metadata {} -p 0:80 -p [::1]:53:53/udp --rm -- httpd -f -p 80",
         key.display(),
         metadata.display(),
