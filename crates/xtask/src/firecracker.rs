@@ -30,6 +30,7 @@ const CHOSEN: [(&str, &[&str]); 2] = [
             "limits::a_control_group_limits_and_goes_with_the_machine",
             "limits::a_guest_gives_memory_back_and_gets_it_again",
             "limits::disks_are_no_quicker_than_said",
+            "limits::the_network_is_no_quicker_than_said",
             "network::without_a_network_ssh_still_works",
             "snapshots::",
             "supervision::a_supervisor_that_is_killed_and_started_again_has_every_machine_back",
