@@ -12,17 +12,3 @@ mod x86_64;
 pub use self::aarch64::*;
 #[cfg(target_arch = "x86_64")]
 pub use self::x86_64::*;
-
-/// What `/proc/cpuinfo` says of the first processor under these names.
-fn of_cpuinfo(names: &[&str]) -> String {
-    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let mut found = Vec::new();
-    for line in text.lines().take_while(|line| !line.is_empty()) {
-        if let Some((name, value)) = line.split_once(':')
-            && names.contains(&name.trim())
-        {
-            found.push(value.trim());
-        }
-    }
-    found.join(" ")
-}
