@@ -99,6 +99,7 @@ fn try_heal(paths: &Paths, name: &Name) -> Result<Vec<Healed>> {
     for log in [files.console(), files.vmm_log()] {
         // One that is not there yet, or no more, needs no room.
         let _ = keep::trim(&log, keep::LIMIT);
+        let _ = keep::shorten(&log);
     }
     let mut healed = Vec::new();
     let claim = match Claim::take_now(&files) {

@@ -92,6 +92,7 @@ impl Logs {
 
     fn piece(&mut self) -> io::Result<Bytes> {
         loop {
+            self.at = keep::place(&self.file, self.at)?;
             let start = keep::data(&self.file, self.at);
             let mut piece = vec![0; PIECE];
             let got = self.file.read_at(&mut piece, start)?;
@@ -152,5 +153,40 @@ mod tests {
         logs.follow().unwrap();
         console.write_all(b"more\n").unwrap();
         assert_eq!(logs.next().await.unwrap().unwrap(), "more\n");
+    }
+
+    #[tokio::test]
+    async fn a_console_that_is_made_shorter_is_followed_where_it_was() {
+        let temp = tempfile::tempdir().unwrap();
+        let files = Files {
+            data: temp.path().to_owned(),
+            runtime: temp.path().to_owned(),
+        };
+        let spec = crate::MachineSpec::new();
+        let record = Record::new("web".parse().unwrap(), temp.path().to_owned(), spec);
+        let mut console = File::options()
+            .append(true)
+            .create(true)
+            .open(files.console())
+            .unwrap();
+        // All of it but the end is a hole.
+        console.set_len(3 * keep::STEP).unwrap();
+        console.write_all(b"\nbefore\n").unwrap();
+        let mut logs = Logs::open(&files, record, LogSource::Console, false).unwrap();
+        let mut all = Vec::new();
+        while let Some(piece) = logs.next().await.unwrap() {
+            all.extend_from_slice(&piece);
+        }
+        assert!(all.ends_with(b"before\n"));
+        let shorter = keep::shorten(&files.console()).unwrap();
+        let length = console.metadata().unwrap().len();
+        assert_eq!(length < 2 * keep::STEP, shorter, "{length}");
+        console.write_all(b"after\n").unwrap();
+        logs.follow().unwrap();
+        assert_eq!(logs.next().await.unwrap().unwrap(), "after\n");
+        // Once more, by somebody who empties it.
+        console.set_len(0).unwrap();
+        console.write_all(b"anew\n").unwrap();
+        assert_eq!(logs.next().await.unwrap().unwrap(), "anew\n");
     }
 }

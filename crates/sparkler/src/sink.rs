@@ -11,6 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 
 use crate::keep::Keep;
 
@@ -112,7 +113,12 @@ fn write_all(shared: &Shared, to: &OwnedFd, mut keep: Option<Keep>) {
             .unwrap_or_else(PoisonError::into_inner);
         let bytes = state.waiting.make_contiguous().to_vec();
         drop(state);
-        let Ok(count) = write_some(to, &bytes) else { return };
+        let count = match write_some(to, &bytes) {
+            Ok(count) => count,
+            // What comes until somebody makes room is lost, and not what comes after it.
+            Err(Errno::FBIG | Errno::NOSPC | Errno::DQUOT) => bytes.len(),
+            Err(_) => return,
+        };
         if let Some(keep) = &mut keep {
             keep.written(to, count);
         }
@@ -126,8 +132,8 @@ fn write_all(shared: &Shared, to: &OwnedFd, mut keep: Option<Keep>) {
 fn write_some(to: &OwnedFd, bytes: &[u8]) -> rustix::io::Result<usize> {
     loop {
         match rustix::io::write(to, bytes) {
-            Err(rustix::io::Errno::INTR) => {}
-            Err(rustix::io::Errno::AGAIN) => {
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => {
                 poll(&mut [PollFd::new(to, PollFlags::OUT)], None)?;
             }
             result => return result,
