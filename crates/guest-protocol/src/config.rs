@@ -138,6 +138,19 @@ pub struct Network {
     /// `search` line of `/etc/resolv.conf`.
     #[serde(default)]
     pub search: Vec<String>,
+    /// Names in `/etc/hosts` that are to be these addresses, in place of those of an earlier boot. Left out where there are none,
+    /// so that an older guest takes the rest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pins: Vec<Pin>,
+}
+
+/// A name that stands for an address as long as the machine runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pin {
+    /// As a host name: others are not written.
+    pub name: String,
+    pub address: IpAddr,
 }
 
 /// One interface, by the MAC address the host gave its device.

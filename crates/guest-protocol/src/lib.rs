@@ -43,7 +43,9 @@ pub mod names;
 mod renewal;
 mod volume;
 
-pub use config::{Config, Disk, Entrypoint, Init, Interface, MAX_VOLUMES, Network, Root, Route, is_hostname};
+pub use config::{
+    Config, Disk, Entrypoint, Init, Interface, MAX_VOLUMES, Network, Pin, Root, Route, is_hostname,
+};
 pub use health::{Health, HealthTest};
 pub use message::{Exit, GuestMessage, Hello, HostMessage, Ready};
 pub use renewal::Renewal;

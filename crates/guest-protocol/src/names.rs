@@ -4,6 +4,8 @@
 
 use std::net::IpAddr;
 
+use crate::{Pin, is_hostname};
+
 /// Where the machine's name is.
 pub const HOSTNAME: &str = "/etc/hostname";
 pub const HOSTS: &str = "/etc/hosts";
@@ -27,9 +29,29 @@ pub fn hostname_file(hostname: &str) -> String {
     format!("{hostname}\n")
 }
 
-/// `present` with lines for the loopback names, where it has none, and for the machine's own name.
+/// What a line of a pinned name ends in: it goes when the names are pinned anew.
+const PINNED: &str = "# pinned by knaller";
+
+/// `present` with lines for the pinned names, which come first and so count, for the loopback names, where it has none, and for
+/// the machine's own name.
 #[must_use]
-pub fn hosts(present: &str, hostname: &str) -> String {
+pub fn hosts(present: &str, hostname: &str, pins: &[Pin]) -> String {
+    let pinned: String = pins
+        .iter()
+        .filter(|pin| is_hostname(&pin.name))
+        .map(|pin| format!("{}\t{} {PINNED}\n", pin.address, pin.name))
+        .collect();
+    pinned + &with_own(&unpinned(present), hostname)
+}
+
+/// A text of [`hosts`] without the pinned names.
+#[must_use]
+pub fn unpinned(hosts: &str) -> String {
+    let pinned = |line: &&str| line.trim_end_matches('\n').ends_with(PINNED);
+    hosts.split_inclusive('\n').filter(|line| !pinned(line)).collect()
+}
+
+fn with_own(present: &str, hostname: &str) -> String {
     let names = |line: &str| -> Vec<String> {
         let line = line.split('#').next().unwrap_or_default();
         line.split_whitespace().map(Into::into).collect()
@@ -126,26 +148,26 @@ mod tests {
     #[test]
     fn an_empty_file_gets_all_lines() {
         let expected = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\tbox\n";
-        assert_eq!(hosts("", "box"), expected);
+        assert_eq!(hosts("", "box", &[]), expected);
     }
 
     #[test]
     fn the_images_lines_stay_and_an_old_own_name_goes() {
         let present = "127.0.0.1 localhost\n# ours\n10.0.0.9 db\n127.0.1.1 old\n::1 ip6-localhost\n";
         let expected = "127.0.0.1 localhost\n# ours\n10.0.0.9 db\n::1 ip6-localhost\n127.0.1.1\tbox\n";
-        assert_eq!(hosts(present, "box"), expected);
+        assert_eq!(hosts(present, "box", &[]), expected);
         assert_eq!(
-            hosts("127.0.0.1 localhost box\n::1 localhost\n", "box"),
+            hosts("127.0.0.1 localhost box\n::1 localhost\n", "box", &[]),
             "127.0.0.1 localhost box\n::1 localhost\n"
         );
-        assert!(hosts("# 127.0.0.1 localhost\n", "box").starts_with("127.0.0.1\tlocalhost\n"));
+        assert!(hosts("# 127.0.0.1 localhost\n", "box", &[]).starts_with("127.0.0.1\tlocalhost\n"));
     }
 
     #[test]
     fn a_name_with_a_domain_is_found_by_its_first_part_too() {
-        let text = hosts("", "web.example.org");
+        let text = hosts("", "web.example.org", &[]);
         assert!(text.ends_with("127.0.1.1\tweb.example.org web\n"), "{text}");
-        assert_eq!(hosts(&text, "web.example.org"), text);
+        assert_eq!(hosts(&text, "web.example.org", &[]), text);
     }
 
     #[test]
@@ -178,17 +200,40 @@ mod tests {
         }
     }
 
+    #[test]
+    fn pinned_names_come_first_and_go_when_they_are_pinned_anew() {
+        let pin = |name: &str, address: &str| Pin {
+            name: name.into(),
+            address: address.parse().unwrap(),
+        };
+        let image = "10.0.0.9 example.org\n";
+        let first = hosts(
+            image,
+            "box",
+            &[pin("example.org", "192.0.2.1"), pin("a\nb", "192.0.2.2")],
+        );
+        assert!(first.starts_with("192.0.2.1\texample.org # pinned"), "{first}");
+        assert!(
+            !first.contains("192.0.2.2") && first.contains("10.0.0.9 example.org\n"),
+            "{first}"
+        );
+        let second = hosts(&first, "box", &[pin("example.org", "2001:db8::1")]);
+        assert!(second.starts_with("2001:db8::1\texample.org"), "{second}");
+        assert!(!second.contains("192.0.2.1"), "{second}");
+        assert_eq!(hosts(&second, "box", &[]), hosts(image, "box", &[]));
+    }
+
     proptest! {
         #[test]
         fn writing_twice_changes_nothing(present in "([0-9.:]{1,9}[ \t][a-z ]{0,12}(#[a-z]*)?\n){0,6}", name in "[a-z]{1,5}(\\.[a-z]{1,3})?") {
-            let once = hosts(&present, &name);
-            prop_assert_eq!(hosts(&once, &name), once.clone());
+            let once = hosts(&present, &name, &[]);
+            prop_assert_eq!(hosts(&once, &name, &[]), once.clone());
             prop_assert!(once.ends_with('\n'));
         }
 
         #[test]
         fn foreign_lines_survive(lines in prop::collection::vec("10\\.0\\.0\\.[0-9] [a-z]{1,5}", 0..6)) {
-            let once = hosts(&lines.join("\n"), "box");
+            let once = hosts(&lines.join("\n"), "box", &[]);
             for line in &lines {
                 prop_assert!(once.lines().any(|l| l == line));
             }

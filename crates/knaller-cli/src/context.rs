@@ -14,6 +14,9 @@ pub(crate) struct Context {
 /// Sets limits on images: see [`images::convert::Limits`].
 const IMAGE_LIMITS: &str = "KNALLER_IMAGE_LIMITS";
 
+/// Sets the addresses of links to machines: see [`knaller::Pool`].
+const POOL: &str = "KNALLER_POOL";
+
 impl Context {
     pub(crate) fn open(ui: Ui) -> Result<Self, CommandError> {
         let mut options = Options::from_env();
@@ -22,6 +25,12 @@ impl Context {
                 .parse()
                 .map_err(|error| CommandError::usage(format!("{IMAGE_LIMITS}: {error}")))?;
             options.image_limits = limits;
+        }
+        if let Ok(pool) = std::env::var(POOL) {
+            let pool = pool
+                .parse()
+                .map_err(|error| CommandError::usage(format!("{POOL}: {error}")))?;
+            options.pool = Some(pool);
         }
         let knaller = Knaller::open(options)?;
         Ok(Self { ui, knaller })

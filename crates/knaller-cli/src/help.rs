@@ -19,7 +19,7 @@ const OTHER_CODES: [(&str, &str); 3] = [
 ];
 
 /// What the environment may say.
-const VARIABLES: [(&str, &str); 22] = [
+const VARIABLES: [(&str, &str); 23] = [
     (
         "KNALLER_DATA",
         "kernels, images and machines; else $XDG_DATA_HOME/knaller, ~/.local/share/knaller",
@@ -31,6 +31,10 @@ const VARIABLES: [(&str, &str); 22] = [
     (
         "KNALLER_IMAGE_LIMITS",
         "what an image may have: total=100G,entries=5000000; also file, depth, path, xattr, ratio, memory",
+    ),
+    (
+        "KNALLER_POOL",
+        "an IPv4 prefix for the links to machines of --network direct; else a free corner of the private ranges",
     ),
     ("KNALLER_LOG", "what is logged to standard error, as --log"),
     ("FIRECRACKER", "the firecracker program"),

@@ -145,6 +145,13 @@ pub enum Error {
     UserNamespaces { reason: String, remedy: String },
     #[error("the network could not be set up: {reason}")]
     Network { reason: String },
+    #[error("only root can have {what}")]
+    NeedsRoot {
+        what: &'static str,
+        remedy: &'static str,
+    },
+    #[error("{name} has no address: {reason}")]
+    UnknownHost { name: String, reason: String },
     #[error("there can be no control group for the machine: {reason}")]
     Cgroup { reason: String, remedy: String },
     #[error("the jail could not be made: {reason}")]
@@ -287,6 +294,7 @@ impl Error {
             | Self::NoVolume(_)
             | Self::NoTemplate(_)
             | Self::NoSnapshot(_)
+            | Self::UnknownHost { .. }
             | Self::UnknownKernel(_) => Class::NotFound,
             Self::NameTaken { .. }
             | Self::NotRunning(_)
@@ -311,6 +319,7 @@ impl Error {
             Self::ProgramMissing { .. }
             | Self::UserNamespaces { .. }
             | Self::Network { .. }
+            | Self::NeedsRoot { .. }
             | Self::Cgroup { .. }
             | Self::Jail { .. } => Class::Missing,
             Self::Kernel(error) if error.is_absence() => Class::NotFound,
@@ -435,6 +444,8 @@ impl Error {
             ),
             Self::ProgramMissing { hint, .. } if !hint.is_empty() => hint.clone(),
             Self::UserNamespaces { remedy, .. } | Self::Cgroup { remedy, .. } => remedy.clone(),
+            Self::NeedsRoot { remedy, .. } => (*remedy).to_owned(),
+            Self::UnknownHost { .. } => "look at the name, and at the name servers in /etc/resolv.conf".to_owned(),
             Self::ProgramMissing { .. } | Self::Network { .. } => {
                 "`knaller doctor` checks what a start needs and names the remedy".to_owned()
             }

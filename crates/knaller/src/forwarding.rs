@@ -1,6 +1,7 @@
 //! Ports of the host that lead into a machine while the caller holds them open: connections to the guest's own loopback,
 //! carried by one SSH connection over vsock.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -32,6 +33,9 @@ impl Forwarding {
             reason,
         };
         let ssh = ssh::connect(files, name, "root").await?;
+        if ports::leads_to_a_machine(taken(local, port)) {
+            return Err(ports::refused(ErrorKind::AddrInUse.into(), taken(local, port)));
+        }
         let listener = TcpListener::bind(local).await;
         let listener = listener.map_err(|e| ports::refused(e, taken(local, port)))?;
         let local = listener.local_addr().map_err(|e| failed(e.to_string()))?;

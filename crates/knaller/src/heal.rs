@@ -17,8 +17,8 @@ use crate::layout::{self, Files};
 use crate::record::Record;
 use crate::system::Healed;
 use crate::{
-    Error, Name, Paths, Result, attendance, folder, keep, leash, life, process, runtime_folder, snapshot,
-    task,
+    Error, Name, Options, Paths, Result, attendance, folder, keep, leash, life, process, runtime_folder,
+    snapshot, task,
 };
 
 /// How long killed processes may take to be gone.
@@ -28,10 +28,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) async fn all(inner: &Arc<Inner>) -> Result<()> {
     let inner = Arc::clone(inner);
     task::blocking(move |_| {
-        let paths = &inner.options.paths;
-        folder::sweep(&layout::vms(paths));
-        for name in names(paths)? {
-            heal(paths, &name);
+        let options = &inner.options;
+        folder::sweep(&layout::vms(&options.paths));
+        for name in names(&options.paths)? {
+            heal(options, &name);
         }
         Ok(())
     })
@@ -39,10 +39,10 @@ pub(crate) async fn all(inner: &Arc<Inner>) -> Result<()> {
 }
 
 /// As [`all`], and what was found. Blocks.
-pub(crate) fn all_told(paths: &Paths) -> Result<Vec<Healed>> {
+pub(crate) fn all_told(options: &Options) -> Result<Vec<Healed>> {
     let mut healed = Vec::new();
-    for name in names(paths)? {
-        match try_heal(paths, &name) {
+    for name in names(&options.paths)? {
+        match try_heal(options, &name) {
             Ok(found) => healed.extend(found),
             Err(error) => healed.push(Healed::Failed {
                 name,
@@ -63,7 +63,7 @@ fn chain(error: &Error) -> String {
 pub(crate) async fn one(inner: &Arc<Inner>, name: &Name) -> Result<()> {
     let (inner, name) = (Arc::clone(inner), name.clone());
     task::blocking(move |_| {
-        heal(&inner.options.paths, &name);
+        heal(&inner.options, &name);
         Ok(())
     })
     .await
@@ -86,15 +86,16 @@ pub(crate) fn lives(files: &Files) -> bool {
     leash::is_held(&files.vmm_log()).unwrap_or(false)
 }
 
-fn heal(paths: &Paths, name: &Name) {
-    if let Err(error) = try_heal(paths, name) {
+fn heal(options: &Options, name: &Name) {
+    if let Err(error) = try_heal(options, name) {
         // The command goes on: what it is about may be another machine.
         tracing::warn!(%name, %error, "cannot heal a machine");
     }
 }
 
 /// What of a machine had to be put right.
-fn try_heal(paths: &Paths, name: &Name) -> Result<Vec<Healed>> {
+fn try_heal(options: &Options, name: &Name) -> Result<Vec<Healed>> {
+    let paths = &options.paths;
     let files = layout::files(paths, name);
     for log in [files.console(), files.vmm_log()] {
         // One that is not there yet, or no more, needs no room.
@@ -149,7 +150,7 @@ fn try_heal(paths: &Paths, name: &Name) -> Result<Vec<Healed>> {
                 after: PATIENCE,
             });
         }
-        record.remove_cgroup();
+        record.release(options);
         runtime_folder::remove(&files);
         if forsaken {
             claim.remove()?;
@@ -166,7 +167,11 @@ fn try_heal(paths: &Paths, name: &Name) -> Result<Vec<Healed>> {
         return Ok(healed);
     }
     let had_sockets = files.runtime.exists();
-    record.remove_cgroup();
+    if had_sockets {
+        record.release(options);
+    } else {
+        record.remove_cgroup();
+    }
     runtime_folder::remove(&files);
     if record.spec.remove_on_exit {
         claim.remove()?;

@@ -115,12 +115,13 @@ pub use life::{Adopted, Adoption, Change, Event, EventKind, Events, Stats, Traff
 pub use logs::{LogSource, Logs};
 pub use machine::{Machine, StopOptions, StopOutcome};
 pub use name::{InvalidName, MAX_LEN as MAX_NAME_LEN, Name};
+pub use network::direct::Pool;
 pub use options::{Options, Paths, Programs};
 pub use snapshot::{RestoreSpec, SnapshotInfo, SnapshotOptions, Taken};
 pub use spec::{
-    CpuQuota, CpuSet, Forward, Init, InvalidCpus, InvalidForward, InvalidLimits, InvalidRestart,
-    InvalidSlice, InvalidSpec, InvalidVolume, Kernel, Limits, MachineSpec, Network, Protocol, Rate, Restart,
-    Root, Slice, Vmm, Volume, VolumeSource,
+    CpuQuota, CpuSet, EgressRule, Forward, Init, InvalidCpus, InvalidEgress, InvalidForward, InvalidLimits,
+    InvalidRestart, InvalidSlice, InvalidSpec, InvalidVolume, Kernel, Limits, MachineSpec, Network, Prefix,
+    Protocol, Rate, Restart, Root, Slice, Vmm, Volume, VolumeSource,
 };
 pub use start::{Side, StartEvent, StartOptions, Step, Timeline, Wait};
 pub use supervise::{Supervised, SupervisedKind, Supervisor};

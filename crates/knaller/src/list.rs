@@ -50,7 +50,7 @@ pub(crate) async fn one(inner: &Arc<Inner>, name: &Name) -> Result<MachineInfo> 
         _ => None,
     };
     let addresses = match record.spec.network {
-        Network::Pasta => addresses::guest(record.ipv6),
+        Network::Pasta | Network::Direct => addresses::guest(record.ipv6),
         Network::None => Vec::new(),
     };
     Ok(MachineInfo {

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use images::convert::Limits;
 
+use crate::Pool;
+
 /// The two folders that hold everything.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Paths {
@@ -52,6 +54,8 @@ pub struct Options {
     /// The folder of a delegated control group (cgroup v2) in which machines that are to be limited get theirs; none: see
     /// [`crate::MachineSpec::limits`].
     pub cgroup: Option<PathBuf>,
+    /// The addresses that links to machines of [`crate::Network::Direct`] get; none: a corner of the private ones that is free.
+    pub pool: Option<Pool>,
     /// What an image may have.
     pub image_limits: Limits,
     /// What a machine's processes get as their environment, beside `PATH`.
@@ -71,6 +75,7 @@ impl Options {
             search_path: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into(),
             beside: None,
             cgroup: None,
+            pool: None,
             image_limits: Limits::default(),
             environment: Vec::new(),
         }

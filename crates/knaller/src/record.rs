@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::cgroup::Group;
 use crate::layout::Files;
-use crate::{Error, Forward, MachineSpec, Name, Result};
+use crate::network::direct;
+use crate::{Error, Forward, MachineSpec, Name, Network, Options, Result};
 
 /// The form of the file.
 const FORM: u32 = 1;
@@ -137,6 +138,16 @@ impl Record {
     pub(crate) fn remove_cgroup(&self) {
         if let Some(group) = &self.cgroup {
             group.remove();
+        }
+    }
+
+    /// Gives back what this boot, of which nothing runs any more, had of the host: its control group, its way to the world. Blocks.
+    pub(crate) fn release(&self, options: &Options) {
+        self.remove_cgroup();
+        if self.spec.network == Network::Direct
+            && let Ok(nft) = options.nft()
+        {
+            direct::forget(&nft, &self.instance);
         }
     }
 

@@ -200,7 +200,7 @@ pub(crate) async fn remove(inner: &Arc<Inner>, name: &Name) -> Result<()> {
     }
     // A damaged record is no reason to keep the machine.
     let runtime = Record::load(&files.record()).map_or(files.runtime.clone(), |record| {
-        record.remove_cgroup();
+        record.release(&inner.options);
         record.runtime
     });
     runtime_folder::remove(&Files { runtime, ..files });

@@ -24,6 +24,7 @@ const CHOSEN: [(&str, &[&str]); 2] = [
             "access::commands_files_and_ports",
             "crash::a_machine_whose_process_is_killed_is_stopped",
             "differences::a_machine_of_a_snapshot",
+            "direct::",
             "jail::",
             "life::a_machine_is_started_stopped_started_again_and_removed",
             "life::ctrl_alt_del_ends_a_machine_in_order",

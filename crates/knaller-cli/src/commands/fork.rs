@@ -50,7 +50,9 @@ impl ForkArgs {
         let progress = Progress::start(context.ui, &format!("forking {}", machine.name()));
         let mut observer = |event| match event {
             StartEvent::Claimed { name, .. } => progress.doing(&format!("starting {name}")),
-            StartEvent::Slower { message } | StartEvent::Exposed { message } => progress.warning(&message),
+            StartEvent::Slower { message }
+            | StartEvent::Exposed { message }
+            | StartEvent::Hindered { message } => progress.warning(&message),
             StartEvent::Warning { step, message } => {
                 progress.warning(&format!("a guest went on without {step}: {message}"));
             }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use guest_protocol::Exit;
 use guest_protocol::control::{Check, CheckResult, Health, HealthState};
 use jiff::Timestamp;
-use knaller::{Forward, JailInfo, MachineInfo, MachineSpec, Protocol, Restart, Root, State};
+use knaller::{Forward, JailInfo, MachineInfo, MachineSpec, Network, Protocol, Restart, Root, State};
 use serde::Serialize;
 
 use crate::ui::human;
@@ -266,12 +266,27 @@ impl Inspected for MachineView {
     }
 }
 
+/// The mode, and the rules of what is reached.
+fn network(spec: &MachineSpec) -> String {
+    let mode = match spec.network {
+        Network::Pasta => "pasta",
+        Network::Direct => "direct",
+        Network::None => "none",
+    };
+    let rules = spec.egress.iter().map(ToString::to_string);
+    std::iter::once(mode.to_owned())
+        .chain(rules)
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
 impl Details {
     fn facts(&self) -> Vec<(&'static str, Cell)> {
         let mut facts = vec![
             ("command", self.spec.command.join(" ").into()),
             ("folder", self.folder.display().to_string().into()),
             ("limits", limits::text(&self.spec).into()),
+            ("network", network(&self.spec).into()),
         ];
         if let Some(guest) = &self.guest {
             let used = guest.memory_total_kib.saturating_sub(guest.memory_available_kib);

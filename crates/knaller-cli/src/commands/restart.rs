@@ -30,7 +30,9 @@ impl RestartArgs {
                 StartEvent::Warning { step, message } => {
                     warnings += &format!("; its guest went on without {step}: {message}");
                 }
-                StartEvent::Exposed { message } => warnings += &format!("; {message}"),
+                StartEvent::Exposed { message } | StartEvent::Hindered { message } => {
+                    warnings += &format!("; {message}")
+                }
                 _ => {}
             };
             let machine = context.machine(name).await?;

@@ -128,7 +128,9 @@ async fn start(
     let progress = Progress::start(context.ui, "starting");
     let mut observer = |event| match event {
         StartEvent::Claimed { name, .. } => progress.doing(&format!("starting {name}")),
-        StartEvent::Slower { message } | StartEvent::Exposed { message } => progress.warning(&message),
+        StartEvent::Slower { message }
+        | StartEvent::Exposed { message }
+        | StartEvent::Hindered { message } => progress.warning(&message),
         StartEvent::Warning { step, message } => {
             progress.warning(&format!("the guest went on without {step}: {message}"));
         }

@@ -43,6 +43,14 @@ impl Lan {
         Self { host, outside }
     }
 
+    /// Gives the outside more addresses, to which the host's packets come as to all the world.
+    pub(crate) fn world_has(&self, addresses: &[&str]) {
+        for address in addresses {
+            let more = if address.contains(':') { " nodad" } else { "" };
+            self.outside.ip(&format!("address add {address} dev lo{more}"));
+        }
+    }
+
     /// The words before a command that is to run on the host.
     pub(crate) fn words(&self) -> [String; 2] {
         [

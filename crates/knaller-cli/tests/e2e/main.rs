@@ -3,6 +3,7 @@
 
 mod commit;
 mod differences;
+mod direct;
 mod errors;
 mod faults;
 mod filters;

@@ -11,7 +11,7 @@ use crate::lan::{HOST, Lan, OUTSIDE};
 use crate::world::{World, host_port};
 
 /// Answers on TCP 80 and UDP 53, on IPv4 and IPv6, with the word it was sent.
-const SERVER: &str = "
+pub(crate) const SERVER: &str = "
 import socket, threading
 tcp = socket.create_server(('::', 80), family=socket.AF_INET6, dualstack_ipv6=True)
 udp = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
@@ -94,7 +94,7 @@ fn forwards_lead_in_and_connections_out() {
 }
 
 /// By the loopback and by the host's own addresses, from here and from outside.
-fn ways_in(lan: &Lan, web: &Value) {
+pub(crate) fn ways_in(lan: &Lan, web: &Value) {
     let [tcp, udp, v4_only, v6_only] = [0, 1, 2, 3].map(|index| host_port(web, index));
     let loopback: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
     for address in [loopback, HOST].concat() {
@@ -117,7 +117,7 @@ fn ways_in(lan: &Lan, web: &Value) {
     });
 }
 
-fn ask(address: IpAddr, tcp: u16, udp: u16) {
+pub(crate) fn ask(address: IpAddr, tcp: u16, udp: u16) {
     assert_eq!(by_tcp((address, tcp).into()), "tcp word", "{address}");
     assert_eq!(by_udp((address, udp).into()), "udp word", "{address}");
 }

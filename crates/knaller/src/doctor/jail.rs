@@ -9,7 +9,7 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 use super::{Check, Verdict};
-use crate::helper::Orders;
+use crate::helper::{Network, Orders};
 use crate::jail::{self, Access, Entry, Plan};
 use crate::network::pasta;
 use crate::start::{self, First};
@@ -62,7 +62,7 @@ async fn try_once(options: &Options) -> Result<Vec<String>> {
     });
     let plan = plan.await?;
     let orders = Orders {
-        network: None,
+        network: Network::None,
         jail: true,
         disk: None,
     };

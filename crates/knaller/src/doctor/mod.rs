@@ -77,6 +77,7 @@ pub(crate) async fn run(inner: &Arc<Inner>) -> Vec<Check> {
             let mut checks = vec![host::kvm()];
             checks.extend(programs::all(options));
             checks.extend([host::tun(), namespaces::check(), network::route()]);
+            checks.extend(network::direct(options));
             checks.extend([
                 host::runtime_folder(options),
                 host::disk_space(options),

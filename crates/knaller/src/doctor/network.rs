@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::process::Command;
 
 use super::{Check, Verdict};
+use crate::network::direct::Direct;
 use crate::network::pasta::{self, Pasta};
 use crate::network::routes;
 use crate::{Error, Options, Result};
@@ -37,6 +38,26 @@ pub(super) fn route() -> Check {
         }
     };
     Check::ok("route", format!("the host reaches others by {found}"))
+}
+
+/// Whether root's own network mode can be had. None where nobody asks: without root there is no such mode.
+pub(super) fn direct(options: &Options) -> Option<Check> {
+    if !rustix::process::geteuid().is_root() {
+        return None;
+    }
+    let id = "network-direct";
+    let tried = Direct::find(options).and_then(|direct| direct.trial().map(|()| direct));
+    Some(match tried.map(|direct| direct.obstacle()) {
+        Ok(None) => Check::ok(id, "root's machines can have --network direct"),
+        Ok(Some(obstacle)) => {
+            let remedy = "let it accept what has knaller+ as its interface, or take --network pasta";
+            Check::bad(id, Verdict::Warning, obstacle, remedy)
+        }
+        Err(error) => {
+            let remedy = error.hint().unwrap_or_else(|| "take --network pasta".to_owned());
+            Check::bad(id, Verdict::Warning, error.headline(), remedy)
+        }
+    })
 }
 
 /// Makes a namespace with everything that a machine's has, and runs nothing in it.

@@ -2,8 +2,10 @@
 //! back. The invariant: nothing of it stays but the VMM, and a step that fails ends it.
 //!
 //! ```text
-//! network:  pasta ─ its namespaces: this ─ TAP, addresses, rules ─┐
-//! none:     this ─ namespaces, a child in them ───────────────────┴─ the jail's plan comes ─ jail ─ exec of the VMM
+//! pasta:    pasta ─ its namespaces: this ─ TAP, addresses, rules ─┐
+//! direct:   this, in a network that is ready ─┐                   │
+//! none:     this ─────────────────────────────┴─ namespaces, a child in them
+//!                                                                 └─ the jail's plan comes ─ jail ─ exec of the VMM
 //! ```
 //!
 //! The network is set up while the starting process still makes the machine's disks: the plan of the jail, in which they
@@ -30,9 +32,7 @@ const MAX_PLAN: u64 = 1 << 20;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Orders {
-    /// The network to be set up in the namespace it is in. Without one it makes namespaces of its own for a jail, and says its
-    /// process's number to whoever holds the other end of its standard input.
-    pub network: Option<netns::Plan>,
+    pub network: Network,
     /// Whether the plan of a jail, JSON too, comes by standard input.
     pub jail: bool,
     /// A disk of its caller's that the VMM is to have for itself.
@@ -48,6 +48,18 @@ pub struct OwnersDisk {
     pub path: PathBuf,
     /// Whether others may read it as well.
     pub read_only: bool,
+}
+
+/// What becomes of the VMM's network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Network {
+    /// It is to be set up in the namespaces that it is in, which are pasta's.
+    Pasta(netns::Plan),
+    /// It is in the namespace that has it; those of a jail beside are of its own.
+    Ready,
+    /// There is none: the namespaces of a jail are all of its own.
+    None,
 }
 
 impl Orders {
@@ -110,13 +122,15 @@ impl Error {
 /// Only returns if something failed; nothing needs undoing, since the namespaces go with their last process.
 pub fn run(orders: &Orders, program: &Path, arguments: &[OsString]) -> Result<Infallible, Error> {
     match &orders.network {
-        Some(network) => {
+        Network::Pasta(network) => {
             // The VMM is of no use without pasta, so it ends with it.
             privileges::die_with_parent().map_err(Error::step("parent-death signal"))?;
             netns::set_up(network)?;
         }
-        None if orders.jail => jail::apart(io::stdin())?,
-        None => {}
+        // Says its process's number to whoever holds the other end of its standard input.
+        Network::Ready if orders.jail => jail::apart(io::stdin(), true)?,
+        Network::None if orders.jail => jail::apart(io::stdin(), false)?,
+        Network::Ready | Network::None => {}
     }
     // pasta of 2023-03 leaves the sockets open on which it listens for the forwards.
     inherit::standard_files_only().map_err(Error::step("open files"))?;

@@ -147,7 +147,7 @@ fn own(hostname: String) -> [Own; 5] {
         text(names::HOSTNAME, Box::new(move |_, now| now == own_name)),
         text(
             names::HOSTS,
-            Box::new(move |base, now| now == names::hosts(base, &hostname)),
+            Box::new(move |base, now| names::unpinned(now) == names::hosts(base, &hostname, &[])),
         ),
         text(
             names::MACHINE_ID,

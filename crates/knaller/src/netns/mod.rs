@@ -1,7 +1,7 @@
-//! What happens inside a machine's network namespace before its VMM runs there: see `helper`.
+//! What happens inside a machine's network namespace before its VMM runs there: see `helper` and, where it is root's, `network::direct`.
 //!
 //! ```text
-//! outside   host -> pasta -> eth0 (pasta's own, constant addresses)
+//! outside   host -> pasta | veth -> eth0 (constant addresses | allocated ones)
 //!                              | DNAT / masquerade / forwarding by the namespace's kernel
 //! guest     eth0 <- VMM <- knaller0 (TAP)
 //! ```
@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Protocol;
+use crate::{Prefix, Protocol};
 
 mod link;
 mod nat;
@@ -25,7 +25,7 @@ mod tap;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
-    /// What pasta delivers here and the guest is to have.
+    /// What the host delivers here and the guest is to have.
     pub ports: Vec<Port>,
     /// Whether the host has an IPv6 route, and so this namespace.
     pub ipv6: bool,
@@ -33,6 +33,29 @@ pub struct Plan {
     pub host: Vec<IpAddr>,
     /// The `nft` program.
     pub nft: PathBuf,
+    /// What it may reach, if it has a policy.
+    pub egress: Option<Egress>,
+}
+
+/// A machine's egress policy, with its names resolved.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Egress {
+    /// Whether public addresses are out of reach too.
+    pub deny: bool,
+    /// Name servers, of which it reaches port 53.
+    pub servers: Vec<IpAddr>,
+    /// What it reaches wherever that is.
+    pub holes: Vec<Hole>,
+}
+
+/// Addresses that a policy opens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hole {
+    pub prefix: Prefix,
+    /// All there is if none.
+    pub port: Option<u16>,
 }
 
 /// A port of the namespace and where it leads.
@@ -40,7 +63,7 @@ pub struct Plan {
 #[serde(deny_unknown_fields)]
 pub struct Port {
     pub protocol: Protocol,
-    /// The port that pasta delivers to, which is the host's.
+    /// The port that the host delivers to, which is its own.
     pub port: u16,
     pub guest_port: u16,
 }

@@ -1,173 +1,165 @@
-//! The packet rules, as JSON for `nft` (libnftables-json(5)).
+//! The packet rules of a machine's namespace. The invariant: a guest reaches nothing by its interface that the plan does not give it,
+//! and its VMM, which has no capability, cannot change that.
 
-use std::io::Write as _;
 use std::net::IpAddr;
-use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use super::{Error, Plan, Port};
+use super::{Egress, Error, Hole, Plan, Port};
 use crate::network::addresses::{GUEST_V4, GUEST_V6, PREFIX_V4, PREFIX_V6, TAP};
+use crate::network::egress::refused;
+use crate::network::nft::{
+    self, Family, Table, accept, drop, interface, is_known, is_new, masquerade, matches, prefix, protocol,
+    reject, to_port,
+};
 
-const TABLE: &str = "knaller";
+const TABLE: Table = Table("knaller");
+
+/// The port of name servers (RFC 1035, 4.2).
+const DNS: u16 = 53;
 
 /// Loads the rules.
 pub(super) fn apply(plan: &Plan) -> Result<(), Error> {
-    let failed = Error::new("packet rules");
-    let mut nft = Command::new(&plan.nft)
-        .args(["-j", "-f", "-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|e| failed(&format!("cannot run {}: {e}", plan.nft.display())))?;
-    let rules = ruleset(plan).to_string();
-    // nft that ends without reading says why on its standard error, which is worth more than the broken pipe.
-    let written = nft
-        .stdin
-        .take()
-        .map_or(Ok(()), |mut stdin| stdin.write_all(rules.as_bytes()));
-    let output = nft.wait_with_output().map_err(|e| failed(&e))?;
-    if !output.status.success() {
-        return Err(failed(&String::from_utf8_lossy(&output.stderr).trim()));
-    }
-    written.map_err(|e| failed(&e))
+    nft::apply(&plan.nft, &ruleset(plan)).map_err(|e| Error::new("packet rules")(&e))
 }
 
 /// Everything that `nft` is told.
-pub(super) fn ruleset(plan: &Plan) -> Value {
+pub(super) fn ruleset(plan: &Plan) -> Vec<Value> {
     let mut commands = vec![
-        json!({"add": {"table": {"family": "inet", "name": TABLE}}}),
-        chain("arriving", "nat", "prerouting", -100),
-        chain("local", "nat", "output", -100),
-        chain("leaving", "nat", "postrouting", 100),
-        chain("passing", "filter", "forward", 0),
-        chain("asked", "filter", "input", 0),
+        TABLE.add(),
+        TABLE.chain("arriving", "nat", "prerouting", -100),
+        TABLE.chain("local", "nat", "output", -100),
+        TABLE.chain("leaving", "nat", "postrouting", 100),
+        TABLE.chain("passing", "filter", "forward", 0),
+        TABLE.chain("asked", "filter", "input", 0),
     ];
-    let families = if plan.ipv6 {
-        &[Family::V4, Family::V6][..]
-    } else {
-        &[Family::V4]
-    };
-    for family in families {
+    for family in Family::all(plan.ipv6) {
         for port in &plan.ports {
             // From outside, and from the host's own other addresses.
             let outside = interface("iifname", "!=", TAP);
-            commands.push(rule(
+            commands.push(TABLE.rule(
                 "arriving",
-                &[outside, family.is(), to_port(*port), family.to_guest(*port)],
+                &[outside, family.is(), is_port(*port), family.to_guest(*port)],
             ));
             // From the host's loopback: old pasta makes such connections on the loopback in here.
             let loopback = interface("oifname", "==", "lo");
-            commands.push(rule(
+            commands.push(TABLE.rule(
                 "local",
-                &[loopback, family.is(), to_port(*port), family.to_guest(*port)],
+                &[loopback, family.is(), is_port(*port), family.to_guest(*port)],
             ));
         }
         // A guest cannot answer to its own loopback.
         let into_guest = interface("oifname", "==", TAP);
-        commands.push(rule(
+        commands.push(TABLE.rule(
             "leaving",
-            &[
-                family.from(&family.loopback()),
-                into_guest,
-                json!({"masquerade": null}),
-            ],
+            &[family.from(&family.loopback()), into_guest, masquerade()],
         ));
         let out = interface("oifname", "!=", TAP);
-        commands.push(rule(
-            "leaving",
-            &[family.from(&family.guests()), out, json!({"masquerade": null})],
-        ));
+        commands.push(TABLE.rule("leaving", &[family.from(&family.guests()), out, masquerade()]));
+    }
+    commands.extend(match &plan.egress {
+        None => usual(plan),
+        Some(egress) => policy(plan, egress),
+    });
+    commands.extend(nothing_here_for_the_guest());
+    commands
+}
+
+/// What a guest without a policy may not reach.
+fn usual(plan: &Plan) -> Vec<Value> {
+    let mut commands = Vec::new();
+    for family in Family::all(plan.ipv6) {
         // Metadata services answer to anybody on the machine; a guest is somebody else. Its own is the VMM's, which takes
         // those packets before they come here.
-        let from_guest = interface("iifname", "==", TAP);
-        commands.push(rule(
-            "passing",
-            &[from_guest, family.to(&family.metadata()), json!({"drop": null})],
-        ));
+        commands.push(from_guest([family.to(&family.metadata()), drop()]));
         commands.extend(host_is_closed(*family, &plan.host));
     }
-    commands.extend(nothing_here_for_the_guest());
-    json!({ "nftables": commands })
+    commands
+}
+
+/// What one with a policy may: the first rule that fits counts.
+fn policy(plan: &Plan, egress: &Egress) -> Vec<Value> {
+    let mut commands = vec![from_guest([is_known(), accept()])];
+    for family in Family::all(plan.ipv6) {
+        // Under another's address the answers go elsewhere, and the rules out of the namespace do not fit.
+        let forged = matches("!=", &family.field("saddr"), &family.guests());
+        commands.push(from_guest([family.is(), forged, drop()]));
+        if let Some(servers) = set(*family, &egress.servers) {
+            let [carries_ports, port] = to_port(DNS);
+            commands.push(from_guest([family.to(&servers), carries_ports, port, accept()]));
+        }
+        commands.extend(host_is_closed(*family, &plan.host));
+        let holes = egress
+            .holes
+            .iter()
+            .filter(|hole| family.has(&hole.prefix.address));
+        commands.extend(holes.map(|hole| hole_in(*family, hole)));
+        if egress.deny {
+            commands.push(from_guest([family.is(), reject()]));
+            continue;
+        }
+        let closed: Vec<_> = refused()
+            .into_iter()
+            .filter(|range| family.has(&range.address))
+            .map(|range| prefix(&range.address.to_string(), range.length))
+            .collect();
+        commands.push(from_guest([family.to(&json!({ "set": closed })), reject()]));
+    }
+    commands
+}
+
+fn hole_in(family: Family, hole: &Hole) -> Value {
+    let there = match hole.prefix.length {
+        // nft knows no such prefix.
+        0 => family.is(),
+        length => family.to(&prefix(&hole.prefix.address.to_string(), length)),
+    };
+    match hole.port {
+        None => from_guest([there, accept()]),
+        Some(port) => {
+            let [carries_ports, port] = to_port(port);
+            from_guest([there, carries_ports, port, accept()])
+        }
+    }
 }
 
 /// The host's own programs may come to the guest by its forwards and are answered; the guest may not come to them.
 fn host_is_closed(family: Family, host: &[IpAddr]) -> Option<Value> {
-    let own = host.iter().filter(|address| family.has(address));
+    let own = set(family, host)?;
+    Some(from_guest([family.to(&own), is_new(), reject()]))
+}
+
+/// Those of the family, if there are any.
+fn set(family: Family, addresses: &[IpAddr]) -> Option<Value> {
+    let own = addresses.iter().filter(|address| family.has(address));
     let set: Vec<_> = own.map(ToString::to_string).collect();
-    if set.is_empty() {
-        return None;
-    }
-    let to_host = family.to(&json!({ "set": set }));
-    let new = json!({"match": {"op": "in", "left": {"ct": {"key": "state"}}, "right": "new"}});
-    let from_guest = interface("iifname", "==", TAP);
-    // Said, not swallowed: a program of the guest's may well try.
-    Some(rule(
-        "passing",
-        &[from_guest, to_host, new, json!({"reject": null})],
-    ))
+    (!set.is_empty()).then(|| json!({ "set": set }))
 }
 
 /// The guest's packets are to be carried on. Nothing in here is for it but its gateway's answers to pings and neighbour
 /// solicitations; its own answers to connections from in here (`ct state established`) are let in.
 fn nothing_here_for_the_guest() -> [Value; 4] {
-    let from_guest = || interface("iifname", "==", TAP);
-    let protocol =
-        |name: &str| json!({"match": {"op": "==", "left": {"meta": {"key": "l4proto"}}, "right": name}});
-    let known =
-        json!({"match": {"op": "in", "left": {"ct": {"key": "state"}}, "right": ["established", "related"]}});
+    let asked = |expressions: &[Value]| {
+        let mut all = vec![interface("iifname", "==", TAP)];
+        all.extend_from_slice(expressions);
+        TABLE.rule("asked", &all)
+    };
     [
-        rule("asked", &[from_guest(), known, json!({"accept": null})]),
-        rule(
-            "asked",
-            &[from_guest(), protocol("icmp"), json!({"accept": null})],
-        ),
-        rule(
-            "asked",
-            &[from_guest(), protocol("ipv6-icmp"), json!({"accept": null})],
-        ),
-        rule("asked", &[from_guest(), json!({"drop": null})]),
+        asked(&[is_known(), accept()]),
+        asked(&[protocol("icmp"), accept()]),
+        asked(&[protocol("ipv6-icmp"), accept()]),
+        asked(&[drop()]),
     ]
 }
 
-#[derive(Clone, Copy)]
-enum Family {
-    V4,
-    V6,
+/// A rule for what the guest sends on.
+fn from_guest<const N: usize>(expressions: [Value; N]) -> Value {
+    let mut all = vec![interface("iifname", "==", TAP)];
+    all.extend(expressions);
+    TABLE.rule("passing", &all)
 }
 
 impl Family {
-    /// The protocol's name in a payload expression.
-    fn protocol(self) -> &'static str {
-        match self {
-            Self::V4 => "ip",
-            Self::V6 => "ip6",
-        }
-    }
-
-    fn has(self, address: &IpAddr) -> bool {
-        match self {
-            Self::V4 => address.is_ipv4(),
-            Self::V6 => address.is_ipv6(),
-        }
-    }
-
-    fn is(self) -> Value {
-        let name = match self {
-            Self::V4 => "ipv4",
-            Self::V6 => "ipv6",
-        };
-        json!({"match": {"op": "==", "left": {"meta": {"key": "nfproto"}}, "right": name}})
-    }
-
-    fn loopback(self) -> Value {
-        match self {
-            Self::V4 => prefix("127.0.0.0", 8),
-            Self::V6 => json!("::1"),
-        }
-    }
-
     fn guests(self) -> Value {
         match self {
             Self::V4 => prefix(&GUEST_V4.to_string(), PREFIX_V4),
@@ -183,19 +175,6 @@ impl Family {
         }
     }
 
-    fn from(self, whom: &Value) -> Value {
-        self.address("saddr", whom)
-    }
-
-    fn to(self, whom: &Value) -> Value {
-        self.address("daddr", whom)
-    }
-
-    fn address(self, field: &str, value: &Value) -> Value {
-        let left = json!({"payload": {"protocol": self.protocol(), "field": field}});
-        json!({"match": {"op": "==", "left": left, "right": value}})
-    }
-
     fn to_guest(self, port: Port) -> Value {
         let guest = match self {
             Self::V4 => GUEST_V4.to_string(),
@@ -205,32 +184,16 @@ impl Family {
     }
 }
 
-fn chain(name: &str, kind: &str, hook: &str, priority: i32) -> Value {
-    json!({"add": {"chain": {
-        "family": "inet", "table": TABLE, "name": name,
-        "type": kind, "hook": hook, "prio": priority, "policy": "accept",
-    }}})
-}
-
-fn rule(chain: &str, expressions: &[Value]) -> Value {
-    json!({"add": {"rule": {"family": "inet", "table": TABLE, "chain": chain, "expr": expressions}}})
-}
-
-fn interface(key: &str, op: &str, name: &str) -> Value {
-    json!({"match": {"op": op, "left": {"meta": {"key": key}}, "right": name}})
-}
-
-fn to_port(port: Port) -> Value {
+fn is_port(port: Port) -> Value {
     let left = json!({"payload": {"protocol": port.protocol.to_string(), "field": "dport"}});
-    json!({"match": {"op": "==", "left": left, "right": port.port}})
-}
-
-fn prefix(address: &str, length: u8) -> Value {
-    json!({"prefix": {"addr": address, "len": length}})
+    matches("==", &left, &json!(port.port))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+    use std::process::{Command, Stdio};
+
     use super::*;
     use crate::Protocol;
 
@@ -251,7 +214,7 @@ mod tests {
         child
             .stdin
             .take()?
-            .write_all(ruleset(plan).to_string().as_bytes())
+            .write_all(json!({ "nftables": ruleset(plan) }).to_string().as_bytes())
             .ok()?;
         let output = child.wait_with_output().ok()?;
         assert!(
@@ -283,6 +246,7 @@ mod tests {
                 .map(|a| a.parse().unwrap())
                 .to_vec(),
             nft: "/usr/sbin/nft".into(),
+            egress: None,
         };
         let listed = as_nft_lists_them(&plan).unwrap();
         for rule in [
@@ -298,5 +262,75 @@ mod tests {
         }
         let v4 = as_nft_lists_them(&Plan { ipv6: false, ..plan }).unwrap();
         assert!(!v4.contains("ip6 "), "{v4}");
+    }
+
+    /// The rules for what the guest sends on, without the interface that all of them name.
+    fn passing(egress: Egress) -> Vec<String> {
+        let plan = Plan {
+            ports: Vec::new(),
+            ipv6: true,
+            host: vec!["203.0.113.2".parse().unwrap()],
+            nft: "/usr/sbin/nft".into(),
+            egress: Some(egress),
+        };
+        let listed = as_nft_lists_them(&plan).unwrap();
+        let (_, chain) = listed.split_once("chain passing {").unwrap();
+        let (chain, _) = chain.split_once("\n\t}").unwrap();
+        let rules = chain
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("iifname \"knaller0\" "));
+        rules.map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_policy_is_a_list_in_which_the_first_that_fits_counts() {
+        let hole = |prefix: &str, port| Hole {
+            prefix: prefix.parse().unwrap(),
+            port,
+        };
+        let open = Egress {
+            deny: false,
+            servers: vec!["10.0.0.53".parse().unwrap()],
+            holes: vec![
+                hole("10.1.0.0/16", Some(443)),
+                hole("fd00::/8", None),
+                hole("0.0.0.0/0", Some(25)),
+            ],
+        };
+        let rules = passing(open.clone());
+        let expected = [
+            "ct state established,related accept",
+            "ip saddr != 10.255.255.252/30 drop",
+            "ip daddr 10.0.0.53 meta l4proto { tcp, udp } th dport 53 accept",
+            "ip daddr 203.0.113.2 ct state new reject with icmp port-unreachable",
+            "ip daddr 10.1.0.0/16 meta l4proto { tcp, udp } th dport 443 accept",
+            "meta nfproto ipv4 meta l4proto { tcp, udp } th dport 25 accept",
+        ];
+        assert_eq!(rules[..expected.len()], expected, "{rules:#?}");
+        assert!(
+            rules[6]
+                .starts_with("ip daddr { 0.0.0.0/8, 10.0.0.0/8, 100.64.0.0/10, 127.0.0.0/8, 169.254.0.0/16")
+        );
+        assert_eq!(rules[8], "ip6 daddr fd00::/8 accept");
+        assert!(
+            rules[9].starts_with("ip6 daddr { ") && rules[9].contains("fc00::/7"),
+            "{rules:#?}"
+        );
+        let closed = passing(Egress {
+            deny: true,
+            servers: Vec::new(),
+            ..open
+        });
+        assert_eq!(
+            closed.iter().filter(|rule| rule.contains("reject")).count(),
+            3,
+            "{closed:#?}"
+        );
+        assert!(
+            !closed.iter().any(|rule| rule.contains("dport 53")),
+            "{closed:#?}"
+        );
+        let last = closed.last().unwrap();
+        assert!(last.starts_with("reject with icmpv6"), "{last}");
     }
 }

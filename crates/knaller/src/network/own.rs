@@ -8,8 +8,8 @@ const MOST: usize = 1024;
 /// Of this network namespace, now.
 pub(crate) fn of_host() -> Vec<IpAddr> {
     let read = |path| std::fs::read_to_string(path).unwrap_or_default();
-    let v4 = local_v4(&read("/proc/net/fib_trie"));
-    let v6 = local_v6(&read("/proc/net/if_inet6"));
+    let v4 = local_v4(&read("/proc/thread-self/net/fib_trie"));
+    let v6 = local_v6(&read("/proc/thread-self/net/if_inet6"));
     v4.into_iter().chain(v6).take(MOST).collect()
 }
 

@@ -8,9 +8,8 @@ use images::raw_disk::RawDiskError;
 
 use super::addresses::{NAMESPACE_V4, NAMESPACE_V6, NETMASK_V4, PASTA_V4, PASTA_V6};
 use super::routes::{self, Routes};
-use super::{dns, own};
-use crate::helper::{Orders, OwnersDisk};
-use crate::netns::{Plan, Port};
+use crate::helper::{Network, Orders, OwnersDisk};
+use crate::netns::Egress;
 use crate::{Error, Forward, Options, Protocol, Result};
 
 /// pasta, and the helper that it runs.
@@ -24,6 +23,8 @@ pub(crate) struct Pasta {
     pub(crate) ipv6: bool,
     /// Whether the caller is root.
     pub(crate) root: bool,
+    /// What the machine may reach, if it has a policy.
+    pub(crate) egress: Option<Egress>,
 }
 
 impl Pasta {
@@ -41,6 +42,7 @@ impl Pasta {
             ipv4,
             ipv6,
             root: rustix::process::geteuid().is_root(),
+            egress: None,
         })
     }
 
@@ -111,36 +113,18 @@ impl Pasta {
             }
         }
         let orders = Orders {
-            network: Some(self.plan()),
+            network: Network::Pasta(super::plan(
+                &self.forwards,
+                self.ipv6,
+                &self.nft,
+                self.egress.clone(),
+            )),
             jail,
             disk,
         };
         arguments.extend(["--".into(), self.helper.clone().into(), orders.argument()?]);
         arguments.extend_from_slice(vmm);
         Ok(arguments)
-    }
-
-    fn plan(&self) -> Plan {
-        let port = |forward: &Forward| Port {
-            protocol: forward.protocol,
-            port: forward.host_port,
-            guest_port: forward.guest_port,
-        };
-        let ports = self.forwards.iter().map(port).collect();
-        Plan {
-            ports,
-            ipv6: self.ipv6,
-            host: self.closed(),
-            nft: self.nft.clone(),
-        }
-    }
-
-    /// The host's addresses that a guest may not reach: all but those of its name servers.
-    fn closed(&self) -> Vec<IpAddr> {
-        let servers = dns::of_host(self.ipv6).servers;
-        let mut own = own::of_host();
-        own.retain(|address| !servers.contains(address) && (self.ipv6 || address.is_ipv4()));
-        own
     }
 }
 
@@ -240,6 +224,7 @@ mod tests {
             ipv4: true,
             ipv6: true,
             root: false,
+            egress: None,
         }
     }
 
@@ -265,7 +250,7 @@ mod tests {
         let udp = r#"{"protocol":"udp","port":5353,"guest_port":53}],"ipv6":true,"#;
         assert!(text.contains(udp), "{text}");
         assert!(
-            text.ends_with(r#""nft":"/sbin/nft"},"jail":true} vmm --id"#),
+            text.ends_with(r#""nft":"/sbin/nft","egress":null}},"jail":true} vmm --id"#),
             "{text}"
         );
         assert!(!text.contains("runas"));

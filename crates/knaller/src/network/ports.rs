@@ -1,5 +1,6 @@
 //! Host ports of a machine. The invariant: between the moment a port is found free and the moment pasta has bound it, no
-//! other knaller of this user tries for the same port; and pasta itself binds, so that a port in use is never shared.
+//! other knaller of this user tries for the same port; and pasta itself binds, so that a port in use is never shared. A port that leads
+//! to a machine by the kernel's rules is in use too, whoever asks, though nobody listens there.
 //!
 //! pasta alone is not enough: asked for a port of every address, it is content with IPv4 or IPv6 where the other family's
 //! is taken (pasta of 2023-03), and the half that is missing would be noticed by nobody.
@@ -11,11 +12,13 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
+use rustix::net::netdevice::name_to_index;
 use rustix::net::{
     AddressFamily, Shutdown, SocketFlags, SocketType, bind, getsockname, listen, shutdown, socket_with,
     sockopt,
 };
 
+use super::direct;
 use crate::{Error, Forward, Protocol, Result};
 
 /// How often another free port is looked for.
@@ -82,6 +85,9 @@ pub(crate) fn reserve(forwards: &[Forward], ipv6: bool, lock: &Path) -> Result<R
 
 impl Reserved {
     fn take(&mut self, forward: Forward, ipv6: bool) -> Result<()> {
+        if leads_to_a_machine(forward) {
+            return Err(refused(io::ErrorKind::AddrInUse.into(), forward));
+        }
         lock_port(&self._lock, forward, true).map_err(Error::system("lock a port"))?;
         for address in addresses(forward, ipv6) {
             let socket = try_bind(address, forward.host_port, forward.protocol);
@@ -112,7 +118,10 @@ impl Reserved {
                 host_port: port,
                 ..*forward
             };
-            if !sockets.is_empty() && lock_port(&self._lock, candidate, false).is_ok() {
+            if !sockets.is_empty()
+                && !leads_to_a_machine(candidate)
+                && lock_port(&self._lock, candidate, false).is_ok()
+            {
                 *forward = candidate;
                 self.sockets.append(&mut sockets);
                 return Ok(());
@@ -120,6 +129,14 @@ impl Reserved {
         }
         Err(refused(io::ErrorKind::AddrInUse.into(), *forward))
     }
+}
+
+/// Whether packets to the port are taken by a machine of [`crate::Network::Direct`], which has no socket there.
+pub(crate) fn leads_to_a_machine(forward: Forward) -> bool {
+    let name = direct::claim(forward.protocol, forward.host_port);
+    // Any socket will do to ask about interfaces.
+    socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
+        .is_ok_and(|socket| name_to_index(socket, &name).is_ok())
 }
 
 /// What pasta binds for it.

@@ -14,8 +14,8 @@ const REJECT: u32 = 0x0200;
 pub(crate) fn of_host() -> Routes {
     let read = |path| std::fs::read_to_string(path).unwrap_or_default();
     Routes {
-        ipv4: has_default_v4(&read("/proc/net/route")),
-        ipv6: has_default_v6(&read("/proc/net/ipv6_route")),
+        ipv4: has_default_v4(&read("/proc/thread-self/net/route")),
+        ipv6: has_default_v6(&read("/proc/thread-self/net/ipv6_route")),
     }
 }
 

@@ -21,6 +21,9 @@ const DISK_MIB: RangeInclusive<u64> = overlay::MIN_SIZE >> 20..=overlay::MAX_SIZ
 /// The most forwards of one machine.
 const MAX_FORWARDS: usize = 256;
 
+/// The most egress rules of one machine.
+const MAX_EGRESS: usize = 64;
+
 /// The most volumes of one machine: each is a disk, and QEMU's microvm has 24 places for devices.
 const MAX_VOLUMES: usize = 16;
 
@@ -48,6 +51,8 @@ pub enum InvalidSpec {
     GuestPort(Forward),
     #[error("{0} forwards: {MAX_FORWARDS} are possible")]
     TooManyForwards(usize),
+    #[error("{0} egress rules: {MAX_EGRESS} are possible")]
+    TooManyEgressRules(usize),
     #[error("a machine without a network cannot have {0}")]
     NeedsNetwork(&'static str),
     #[error("environment variable {0:?}: a name has no '=' and no NUL and is not empty, a value has no NUL")]
@@ -157,6 +162,9 @@ impl MachineSpec {
         if self.forwards.len() > MAX_FORWARDS {
             return Err(InvalidSpec::TooManyForwards(self.forwards.len()));
         }
+        if self.egress.len() > MAX_EGRESS {
+            return Err(InvalidSpec::TooManyEgressRules(self.egress.len()));
+        }
         let mut seen = HashSet::new();
         for forward in &self.forwards {
             if forward.guest_port == 0 {
@@ -173,7 +181,8 @@ impl MachineSpec {
             return Err(InvalidSpec::Metadata);
         }
         match self.network {
-            Network::Pasta => Ok(()),
+            Network::Pasta | Network::Direct => Ok(()),
+            Network::None if !self.egress.is_empty() => Err(InvalidSpec::NeedsNetwork("egress rules")),
             Network::None if !self.forwards.is_empty() => Err(InvalidSpec::NeedsNetwork("port forwards")),
             Network::None if metadata.is_some() => Err(InvalidSpec::NeedsNetwork("metadata")),
             Network::None => Ok(()),
@@ -246,7 +255,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{Limits, Rate};
+    use crate::{EgressRule, Limits, Rate};
 
     #[test]
     fn the_default_is_valid_and_survives_json() {
@@ -299,6 +308,17 @@ mod tests {
             (MachineSpec::new().kernel(Kernel::Path("".into())), "the kernel"),
             (twice, "twice"),
             (lonely, "without a network"),
+            (
+                MachineSpec::new().egress(EgressRule::Deny).network(Network::None),
+                "cannot have egress rules",
+            ),
+            (
+                MachineSpec {
+                    egress: vec![EgressRule::Deny; MAX_EGRESS + 1],
+                    ..MachineSpec::new()
+                },
+                "65 egress rules",
+            ),
             (limited.clone().network(Network::None), "network limits"),
             (limited.root(Root::Initramfs), "without disks"),
             (MachineSpec::new().env("A=B", "c"), "A=B"),

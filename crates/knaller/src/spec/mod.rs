@@ -10,12 +10,14 @@ use serde::{Deserialize, Serialize};
 use crate::Name;
 
 mod check;
+mod egress;
 mod forward;
 mod limits;
 mod restart;
 mod volume;
 
 pub use check::InvalidSpec;
+pub use egress::{EgressRule, InvalidEgress, Prefix};
 pub use forward::{Forward, InvalidForward, Protocol};
 pub use guest_protocol::Init;
 pub(crate) use limits::open;
@@ -56,6 +58,8 @@ pub struct MachineSpec {
     pub kernel: Kernel,
     pub network: Network,
     pub forwards: Vec<Forward>,
+    /// What it may reach. Empty: all but the host, or with [`Network::Direct`] public addresses alone.
+    pub egress: Vec<EgressRule>,
     /// Set for the command and for every SSH session.
     pub env: BTreeMap<String, String>,
     /// What the machine exists for; when it ends, the machine powers off. Without one the image's own runs, or the machine
@@ -149,6 +153,8 @@ pub enum Network {
     /// User-mode networking by pasta, in a namespace of the machine's own.
     #[default]
     Pasta,
+    /// A network namespace of the kernel's, and packet rules: root's alone, and faster.
+    Direct,
     /// No interface at all.
     None,
 }
@@ -175,6 +181,7 @@ impl Default for MachineSpec {
             kernel: Kernel::default(),
             network: Network::default(),
             forwards: Vec::new(),
+            egress: Vec::new(),
             env: BTreeMap::new(),
             command: Vec::new(),
             user: String::new(),
@@ -257,6 +264,13 @@ impl MachineSpec {
     #[must_use]
     pub fn forward(mut self, forward: Forward) -> Self {
         self.forwards.push(forward);
+        self
+    }
+
+    /// Adds a rule of what it may reach.
+    #[must_use]
+    pub fn egress(mut self, rule: EgressRule) -> Self {
+        self.egress.push(rule);
         self
     }
 

@@ -23,8 +23,9 @@ use crate::claim::Claim;
 use crate::helper::OwnersDisk;
 use crate::knaller::Inner;
 use crate::layout::Files;
-use crate::network::pasta::Pasta;
+use crate::network::direct::Owner;
 use crate::network::ports::{self, Reserved};
+use crate::network::{Connection, Wire};
 use crate::record::{Jailed, Record};
 use crate::snapshot::{Baseline, Held};
 use crate::template::Template;
@@ -158,7 +159,7 @@ impl Start<'_> {
         record.tells = image::tells(&record.spec, &self.run());
         record.checked = image::health(&record.spec, &self.run()).is_some();
         record.jail = self.means.jail.as_ref().map(|_| Jailed::new(files.handover()));
-        record.ipv6 = self.means.pasta.as_ref().is_some_and(|pasta| pasta.ipv6);
+        record.ipv6 = self.means.connection.as_ref().is_some_and(Connection::ipv6);
         if let Some(ports) = &ports {
             record.forwards.clone_from(&ports.forwards);
         }
@@ -171,25 +172,30 @@ impl Start<'_> {
         let socket = files.config_socket();
         let listener = UnixListener::bind(&socket).map_err(Error::io("listen on", &socket))?;
         let watch = Watch::folder(&files.runtime).map_err(Error::io("watch", &files.runtime))?;
-        let pasta = self.means.pasta.as_ref();
-        let pasta = pasta.map(|pasta| Pasta {
-            forwards: record.forwards.clone(),
-            ..pasta.clone()
-        });
         let group = self.group(record, undo).await?;
+        let mut wire = self
+            .means
+            .connection
+            .as_ref()
+            .map(|connection| connection.wire.clone());
+        if let Some(Wire::Pasta(pasta)) = &mut wire {
+            pasta.forwards.clone_from(&record.forwards);
+        }
+        let network = self.network(wire.as_ref(), record, undo).await?;
         let launch = Launch {
             group,
             files,
             vmm: &self.means.vmm,
             instance: &record.instance,
-            pasta: pasta.as_ref(),
+            wire: wire.as_ref(),
+            network,
             options: &self.inner.options,
             jail: self.means.jail.as_deref(),
             disk: owners_disk(&record.spec)?,
         };
         let since = self.clock.now();
         undo.processes_of(&record.instance);
-        if let Some(ports) = &mut ports {
+        if let (Some(ports), Some(Wire::Pasta(_))) = (&mut ports, &wire) {
             ports.let_go();
         }
         let (mut first, gate) = launch.spawn().await?;
@@ -248,14 +254,38 @@ impl Start<'_> {
     async fn reserve(&self, record: &Record) -> Result<Option<Reserved>> {
         // What was chosen for an earlier boot is chosen anew.
         let forwards = image::published(&record.spec, &self.run());
-        let Some(pasta) = self.means.pasta.as_ref().filter(|_| !forwards.is_empty()) else {
+        let connection = self.means.connection.as_ref();
+        let Some(connection) = connection.filter(|_| !forwards.is_empty()) else {
             return Ok(None);
         };
-        let ipv6 = pasta.ipv6;
+        let ipv6 = connection.ipv6();
         let lock = self.inner.options.paths.runtime.join("ports.lock");
         task::blocking(move |_| ports::reserve(&forwards, ipv6, &lock))
             .await
             .map(Some)
+    }
+
+    /// Makes the machine's network, if that is this process's to make.
+    async fn network(&self, wire: Option<&Wire>, record: &Record, undo: &mut Undo) -> Result<Option<File>> {
+        let Some(Wire::Direct(direct)) = wire.cloned() else {
+            return Ok(None);
+        };
+        let since = self.clock.now();
+        undo.network(&direct, &record.instance);
+        let owner = Owner {
+            instance: record.instance.clone(),
+            name: record.name.clone(),
+            folder: self.inner.options.paths.data.clone(),
+        };
+        let forwards = record.forwards.clone();
+        let made = task::blocking(move |_| Ok((direct.connect(&owner, &forwards)?, direct.obstacle())));
+        let (namespace, obstacle) = made.await?;
+        if let Some(message) = obstacle {
+            tracing::warn!("{message}");
+            self.clock.tell(StartEvent::Hindered { message });
+        }
+        self.clock.host("network", since);
+        Ok(Some(namespace))
     }
 
     /// Makes the machine's volumes ready.

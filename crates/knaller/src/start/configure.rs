@@ -69,7 +69,7 @@ pub(super) async fn machine(
         ..Balloon::default()
     };
     client.put_balloon(&balloon).await?;
-    if spec.network == Network::Pasta {
+    if spec.network != Network::None {
         network(client, spec).await?;
     }
     Ok(())

@@ -18,6 +18,8 @@ pub enum StartEvent {
     Slower { message: String },
     /// Less than usual protects the host from the guest.
     Exposed { message: String },
+    /// Something of the host's is in the way of what the machine is for, as a firewall is.
+    Hindered { message: String },
     /// A step of the guest failed and it went on without it.
     Warning { step: String, message: String },
 }

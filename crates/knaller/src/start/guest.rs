@@ -11,9 +11,10 @@ use crate::image;
 use crate::network::addresses::{
     GATEWAY_V4, GATEWAY_V6, GUEST_MAC, GUEST_V4, GUEST_V6, PREFIX_V4, PREFIX_V6, mac_text,
 };
-use crate::network::dns;
+use crate::network::egress::Resolved;
+use crate::network::{Connection, dns};
 use crate::record::Record;
-use crate::{MachineSpec, Network as Mode, Result};
+use crate::{MachineSpec, Result};
 use images::oci::RunConfig;
 
 /// Bytes of entropy: what the kernel's generator is seeded with in full (Linux, drivers/char/random.c: 256 bits), with some
@@ -27,6 +28,7 @@ pub(super) fn config(
     keys: &Keys,
     root: Root,
     disks: Vec<Volume>,
+    connection: Option<&Connection>,
 ) -> Result<Config> {
     let spec = &record.spec;
     Ok(Config {
@@ -38,7 +40,7 @@ pub(super) fn config(
         clock_ns: clock_ns(),
         entropy: entropy()?,
         root,
-        network: (spec.network == Mode::Pasta).then(|| network(record.ipv6)),
+        network: connection.map(network),
         entrypoint: image::entrypoint(spec, image),
         init: spec.init,
         stop_grace_ms: spec.stop_grace_ms,
@@ -50,7 +52,7 @@ pub(super) fn config(
 }
 
 /// What makes a guest out of a snapshot this machine's.
-pub(super) fn renewal(record: &Record, keys: &Keys) -> Result<Renewal> {
+pub(super) fn renewal(record: &Record, keys: &Keys, connection: Option<&Connection>) -> Result<Renewal> {
     let spec = &record.spec;
     Ok(Renewal {
         hostname: record.hostname(),
@@ -59,7 +61,7 @@ pub(super) fn renewal(record: &Record, keys: &Keys) -> Result<Renewal> {
         clock_ns: clock_ns(),
         entropy: entropy()?,
         machine_id: uuid::Uuid::new_v4().simple().to_string(),
-        network: (spec.network == Mode::Pasta).then(|| network(record.ipv6)),
+        network: connection.map(network),
     })
 }
 
@@ -81,12 +83,21 @@ fn entropy() -> Result<String> {
     Ok(entropy.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-fn network(ipv6: bool) -> Network {
-    let resolver = dns::of_host(ipv6);
+fn network(connection: &Connection) -> Network {
+    with_policy(connection.ipv6(), connection.policy.as_ref())
+}
+
+fn with_policy(ipv6: bool, policy: Option<&Resolved>) -> Network {
+    let mut resolver = dns::of_host(ipv6);
+    if let Some(policy) = policy {
+        // Those that it reaches.
+        resolver.servers.clone_from(&policy.egress.servers);
+    }
     Network {
         interfaces: vec![interface(ipv6)],
         dns: resolver.servers,
         search: resolver.search,
+        pins: policy.map(|policy| policy.pins.clone()).unwrap_or_default(),
     }
 }
 
@@ -129,7 +140,7 @@ mod tests {
 
     #[test]
     fn both_families_with_their_routes() {
-        let network = network(true);
+        let network = with_policy(true, None);
         let json = serde_json::to_value(&network.interfaces).unwrap();
         let expected = serde_json::json!([{
             "name": "eth0",
@@ -146,14 +157,37 @@ mod tests {
     }
 
     #[test]
+    fn under_a_policy_it_has_the_name_servers_that_it_reaches() {
+        let deny = Resolved::new(
+            &["deny".parse().unwrap(), "dns=localhost".parse().unwrap()],
+            false,
+        )
+        .unwrap();
+        let network = with_policy(false, Some(&deny));
+        assert!(network.dns.is_empty());
+        assert_eq!(network.pins[0].name, "localhost");
+        let open = Resolved::new(&[], false).unwrap();
+        assert!(!with_policy(false, Some(&open)).dns.is_empty());
+    }
+
+    #[test]
     fn no_two_boots_get_the_same_entropy() {
         let record = Record::new("web".parse().unwrap(), "/r".into(), MachineSpec::new());
         let keys = Keys {
             host_key: "k".into(),
             authorized: "a".into(),
         };
-        let [one, two] = [0, 1]
-            .map(|_| config(&record, &RunConfig::default(), &keys, Root::Initramfs, Vec::new()).unwrap());
+        let [one, two] = [0, 1].map(|_| {
+            config(
+                &record,
+                &RunConfig::default(),
+                &keys,
+                Root::Initramfs,
+                Vec::new(),
+                None,
+            )
+            .unwrap()
+        });
         assert_ne!(one.entropy, two.entropy);
         assert_eq!(one.entropy.len(), 2 * ENTROPY);
         assert_eq!(one.authorized_keys, ["a"]);

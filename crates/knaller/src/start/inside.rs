@@ -36,7 +36,7 @@ impl Inside {
         own.extend(guest.map(|path| entry(path, Access::Read)));
         Self {
             vmm: means.vmm.clone(),
-            network: means.pasta.is_some(),
+            network: means.connection.is_some(),
             home: files.runtime.clone(),
             own,
         }

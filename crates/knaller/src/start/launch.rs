@@ -1,21 +1,23 @@
-//! The processes of a boot: pasta, the helper, the VMM; or the last two alone without a network. The invariant: they hang on
+//! The processes of a boot: pasta, the helper, the VMM; or the last two alone without pasta. The invariant: they hang on
 //! nothing of the caller's. They have a session of their own, no terminal, none of its open files and little of its
 //! environment, and write to the machine's logs. A VMM in a jail runs once the caller has sent its plan.
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tokio::process::{Child, Command};
 
 use super::first::First;
 use super::gate::{Gate, line};
-use crate::helper::{Orders, OwnersDisk};
+use crate::helper::{Network, Orders, OwnersDisk};
 use crate::layout::Files;
+use crate::network::Wire;
 use crate::network::lean::Lean;
-use crate::network::pasta::Pasta;
 use crate::vmm::{Chosen, SPARKLER};
 use crate::{Error, Options, Result, inherit, keep, leash};
 
@@ -24,7 +26,10 @@ pub(super) struct Launch<'a> {
     pub(super) files: &'a Files,
     pub(super) vmm: &'a Chosen,
     pub(super) instance: &'a str,
-    pub(super) pasta: Option<&'a Pasta>,
+    /// How they are connected, with the forwards' ports.
+    pub(super) wire: Option<&'a Wire>,
+    /// The namespace of a network that was made before.
+    pub(super) network: Option<File>,
     /// What they write `0` to, to enter the machine's control group, if it has one.
     pub(super) group: Option<File>,
     pub(super) options: &'a Options,
@@ -41,7 +46,7 @@ impl Launch<'_> {
             return Ok((First::Started(self.run(Stdio::null())?), None));
         }
         let (input, tells, gate) = line()?;
-        let splits = self.pasta.is_none();
+        let splits = !matches!(self.wire, Some(Wire::Pasta(_)));
         let child = self.run(input.into())?;
         if !splits {
             return Ok((First::Started(child), Some(gate)));
@@ -69,13 +74,14 @@ impl Launch<'_> {
             .stdin(input)
             .stdout(self.console()?)
             .stderr(leash);
-        let lean = self.pasta.and_then(|_| Lean::within(&mut command));
-        let group = self.group;
+        let pasta = matches!(self.wire, Some(Wire::Pasta(_)));
+        let lean = pasta.then(|| Lean::within(&mut command)).flatten();
+        let (group, network) = (self.group, self.network);
         let prepare = move || {
-            detach(group.as_ref())?;
+            detach(group.as_ref(), network.as_ref())?;
             lean.as_ref().map_or(Ok(()), Lean::keep_open)
         };
-        // SAFETY: it makes four system calls and nothing else, as is right between fork and exec.
+        // SAFETY: it makes five system calls and nothing else, as is right between fork and exec.
         unsafe { command.pre_exec(prepare) };
         command.spawn().map_err(Error::io("run", &program))
     }
@@ -98,23 +104,30 @@ impl Launch<'_> {
             let keep = keep::LIMIT.to_string();
             vmm.extend(["--keep-output", &keep, "--accel", accel].map(OsString::from));
         }
-        match (self.pasta, self.jail) {
-            (Some(pasta), jail) => {
-                let arguments = pasta.arguments(&vmm, jail.is_some(), self.disk.clone())?;
-                Ok((pasta.program.clone(), arguments))
+        let network = match self.wire {
+            Some(Wire::Pasta(pasta)) => {
+                let arguments = pasta.arguments(&vmm, self.jail.is_some(), self.disk.clone())?;
+                return Ok((pasta.program.clone(), arguments));
             }
-            (None, None) if self.disk.is_none() => Ok((self.vmm.program.clone(), vmm.split_off(1))),
-            (None, jail) => {
-                let orders = Orders {
-                    network: None,
-                    jail: jail.is_some(),
-                    disk: self.disk.clone(),
-                };
-                vmm.insert(0, orders.argument()?);
-                let helper = jail.map_or_else(|| self.options.netns(), |helper| Ok(helper.to_owned()))?;
-                Ok((helper, vmm))
+            // It is root's: without a jail too the helper takes from the VMM what could change its network.
+            Some(Wire::Direct(_)) => Network::Ready,
+            None if self.jail.is_none() && self.disk.is_none() => {
+                return Ok((self.vmm.program.clone(), vmm.split_off(1)));
             }
-        }
+            None => Network::None,
+        };
+        let orders = Orders {
+            network,
+            jail: self.jail.is_some(),
+            disk: self.disk.clone(),
+        };
+        vmm.insert(0, orders.argument()?);
+        let helper = match (self.wire, self.jail) {
+            (Some(Wire::Direct(direct)), _) => direct.helper.clone(),
+            (_, Some(helper)) => helper.to_owned(),
+            (_, None) => self.options.netns()?,
+        };
+        Ok((helper, vmm))
     }
 
     /// The guest's console, emptied. Appended to, so that it can be read from the start at any time.
@@ -130,12 +143,15 @@ impl Launch<'_> {
     }
 }
 
-/// Leaves the caller's control group for the machine's; the caller's session, so that neither its terminal's end nor a Ctrl-C
+/// Leaves the caller's control group for the machine's; the caller's network for the one that was made; the caller's session, so that neither its terminal's end nor a Ctrl-C
 /// there reaches the machine; and its open files: a pipe of the caller's, held open by a machine, would never come to its end.
-fn detach(group: Option<&File>) -> std::io::Result<()> {
+fn detach(group: Option<&File>, network: Option<&File>) -> std::io::Result<()> {
     if let Some(procs) = group {
         // The number 0 is whoever writes it (cgroup-v2: `cgroup.procs`).
         rustix::io::write(procs, b"0")?;
+    }
+    if let Some(namespace) = network {
+        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
     }
     rustix::process::setsid()?;
     inherit::standard_files_only()

@@ -8,9 +8,9 @@ use images::bundle::{KernelStore, Source};
 use super::given;
 use crate::image::{self, Base};
 use crate::knaller::Inner;
-use crate::network::pasta::Pasta;
+use crate::network::Connection;
 use crate::vmm::{self, Chosen};
-use crate::{Error, Kernel, MachineSpec, Network, Options, Result, cgroup, memory, task};
+use crate::{Error, Kernel, MachineSpec, Options, Result, cgroup, memory, task};
 
 /// Everything that was found.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub(super) struct Means {
     pub(super) initrd: PathBuf,
     pub(super) base: Option<Base>,
     /// Without forwards yet.
-    pub(super) pasta: Option<Pasta>,
+    pub(super) connection: Option<Connection>,
     /// Where the machine's control group is to be made, if it needs one.
     pub(super) cgroup: Option<cgroup::Place>,
     /// The helper, where the VMM is to be in a jail.
@@ -37,10 +37,7 @@ impl Means {
             check_memory(spec.memory_mib)?;
             let cgroup = cgroup::Place::find(&options, &spec)?;
             let vmm = vmm::choose(spec.vmm, &options)?;
-            let pasta = match spec.network {
-                Network::Pasta => Some(Pasta::find(&options)?),
-                Network::None => None,
-            };
+            let connection = Connection::find(&options, &spec)?;
             let powerunit = options.powerunit()?;
             let bundle = bundle(&options, &spec.kernel, task)?;
             let initrd = bundle
@@ -52,7 +49,7 @@ impl Means {
                 kernel_id: bundle.id().to_owned(),
                 initrd,
                 base: image::base(&options, &spec.root, kept.as_deref(), task)?,
-                pasta,
+                connection,
                 cgroup,
                 jail: spec.jail.then(|| options.netns()).transpose()?,
             })

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::cgroup::Group;
 use crate::claim::Claim;
+use crate::network::direct::{self, Direct};
 use crate::{process, runtime_folder};
 
 /// How long killed processes may take to be gone: the kernel frees a guest's memory first.
@@ -20,6 +21,8 @@ pub(super) struct Undo {
     /// The boot whose processes are to end.
     instance: Option<String>,
     group: Option<Group>,
+    /// Whose way to the world is to go.
+    network: Option<(Direct, String)>,
 }
 
 impl Undo {
@@ -29,6 +32,7 @@ impl Undo {
             claim: Some(claim),
             instance: None,
             group: None,
+            network: None,
         }
     }
 
@@ -42,6 +46,11 @@ impl Undo {
         self.group = Some(group.clone());
     }
 
+    /// From now on this boot may have a way to the world.
+    pub(super) fn network(&mut self, direct: &Direct, instance: &str) {
+        self.network = Some((direct.clone(), instance.to_owned()));
+    }
+
     /// Ends the processes of the boot, so that there may be another; whether they are gone.
     pub(super) fn end_processes(&mut self) -> std::io::Result<bool> {
         let ended = match self.instance.take() {
@@ -51,7 +60,16 @@ impl Undo {
         if ended && let Some(group) = self.group.take() {
             group.remove();
         }
+        if ended {
+            self.disconnect();
+        }
         Ok(ended)
+    }
+
+    fn disconnect(&mut self) {
+        if let Some((direct, instance)) = self.network.take() {
+            direct::forget(direct.nft(), &instance);
+        }
     }
 
     /// The start succeeded: the machine is nobody's now.
@@ -74,6 +92,7 @@ impl Drop for Undo {
         if let Some(group) = &self.group {
             group.remove();
         }
+        self.disconnect();
         runtime_folder::remove(claim.files());
         if self.new
             && let Err(error) = claim.remove()

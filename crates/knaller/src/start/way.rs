@@ -87,9 +87,9 @@ fn shape(means: &Means, spec: &MachineSpec) -> Result<Shape> {
 
 /// What a guest is to have set up when it is kept.
 pub(super) fn interfaces(means: &Means) -> Vec<Interface> {
-    let pasta = means.pasta.as_ref();
-    pasta
-        .map(|pasta| guest::interface(pasta.ipv6))
+    let connection = means.connection.as_ref();
+    connection
+        .map(|connection| guest::interface(connection.ipv6()))
         .into_iter()
         .collect()
 }

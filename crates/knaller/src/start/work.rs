@@ -127,13 +127,18 @@ impl Start<'_> {
                 .map_err(refused)?;
         }
         let answer = match place.way {
-            Way::Restored(_) => HostMessage::Renew(Box::new(guest::renewal(record, &keys)?)),
+            Way::Restored(_) => HostMessage::Renew(Box::new(guest::renewal(
+                record,
+                &keys,
+                self.means.connection.as_ref(),
+            )?)),
             _ => HostMessage::Config(Box::new(guest::config(
                 record,
                 &self.run(),
                 &keys,
                 disks.root,
                 disks.volumes,
+                self.means.connection.as_ref(),
             )?)),
         };
         self.clock.guest_runs();

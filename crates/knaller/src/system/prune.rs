@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::doctor::orphans;
 use crate::knaller::Inner;
+use crate::network::direct;
 use crate::record::Record;
 use crate::{Error, Name, Options, Paths, Result, folder, heal, layout, process, task};
 
@@ -68,6 +69,8 @@ pub enum Healed {
     Sockets {
         folder: PathBuf,
     },
+    /// Rules of the host's for machines that have ended.
+    Network,
     /// A VMM that belongs to no machine.
     Orphan {
         pid: String,
@@ -108,6 +111,9 @@ impl fmt::Display for Healed {
             Self::Sockets { folder } => {
                 write!(f, "{} belonged to no machine and is removed", folder.display())
             }
+            Self::Network => {
+                f.write_str("packet rules were left of machines that have ended: they are removed")
+            }
             Self::Orphan { pid, ended: true } => {
                 write!(
                     f,
@@ -126,14 +132,22 @@ pub(crate) async fn prune(inner: &Arc<Inner>, force: bool) -> Result<Vec<Healed>
     let inner = Arc::clone(inner);
     task::blocking(move |_| {
         let options = &inner.options;
-        let mut healed = heal::all_told(&options.paths)?;
+        let mut healed = heal::all_told(options)?;
         healed.extend(leftovers(&options.paths));
         healed.extend(orphans_of(options, force)?);
         // When those are gone to whom they may have belonged.
         healed.extend(sockets(&options.paths)?);
+        healed.extend(network(options)?);
         Ok(healed)
     })
     .await
+}
+
+/// What boots that have ended left of their way to the world, whosever folder they were of.
+fn network(options: &Options) -> Result<Option<Healed>> {
+    // Where it is not, nothing was made with it.
+    let Ok(nft) = options.nft() else { return Ok(None) };
+    Ok(direct::release(&nft, None)?.then_some(Healed::Network))
 }
 
 fn leftovers(paths: &Paths) -> Vec<Healed> {

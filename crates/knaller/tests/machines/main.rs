@@ -5,6 +5,7 @@ mod access;
 mod crash;
 mod crowd;
 mod differences;
+mod direct;
 mod doctor;
 mod failures;
 mod jail;

@@ -217,16 +217,16 @@ print(ask("GET /greeting HTTP/1.1\nX-metadata-token: " + token))
 "#;
 
 /// A network namespace beside the host's, with a server in it that only the host's routes lead to.
-struct Outside {
+pub(crate) struct Outside {
     /// Its addresses are constants: one at a time.
     _turn: MutexGuard<'static, ()>,
     server: Child,
-    v4: Ipv4Addr,
-    v6: Ipv6Addr,
+    pub(crate) v4: Ipv4Addr,
+    pub(crate) v6: Ipv6Addr,
 }
 
 impl Outside {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static TURN: Mutex<()> = Mutex::new(());
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let script = "import socket, sys\nsys.stdin.readline()\n\
@@ -242,7 +242,7 @@ impl Outside {
         let mut output = server.stdout.take().unwrap();
         expect(&mut output, "made\n");
         let pid = server.id().to_string();
-        let link = format!("kn{pid}");
+        let link = format!("out{pid}");
         let inside = |arguments: &[&str]| {
             let mut command = Command::new("nsenter");
             sure(command.args(["-t", &pid, "-n", "ip"]).args(arguments));
@@ -269,7 +269,7 @@ impl Outside {
 
 impl Outside {
     /// What a port of the host answers to somebody in there.
-    fn ask(&self, kind: &str, host: &str, forward: Forward) -> String {
+    pub(crate) fn ask(&self, kind: &str, host: &str, forward: Forward) -> String {
         let script = "import socket, sys\n\
                       kind = socket.SOCK_STREAM if sys.argv[1] == 'tcp' else socket.SOCK_DGRAM\n\
                       s = socket.socket(socket.AF_INET6 if ':' in sys.argv[2] else socket.AF_INET, kind)\n\

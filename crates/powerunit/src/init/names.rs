@@ -48,7 +48,8 @@ pub(crate) fn write_files(hostname: &str, network: Option<&Network>) -> Vec<Erro
     let mut errors = Vec::new();
     if is_hostname(hostname) {
         errors.extend(write(HOSTNAME, |_| hostname_file(hostname)).err());
-        errors.extend(write(HOSTS, |present| hosts(present, hostname)).err());
+        let pins = network.map_or(&[][..], |network| &network.pins);
+        errors.extend(write(HOSTS, |present| hosts(present, hostname, pins)).err());
     }
     if let Some(network) = network.filter(|network| !network.dns.is_empty()) {
         errors.extend(

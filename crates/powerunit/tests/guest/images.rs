@@ -30,6 +30,7 @@ fn plan(sandbox: &Sandbox, base: PathBuf, script: &str) -> Plan {
         interfaces: Vec::new(),
         dns: vec!["192.0.2.53".parse().unwrap()],
         search: Vec::new(),
+        pins: Vec::new(),
     });
     plan
 }

@@ -20,6 +20,7 @@ fn a_missing_interface_is_a_warning_and_loopback_is_up() {
         }],
         dns: Vec::new(),
         search: Vec::new(),
+        pins: Vec::new(),
     });
     let mut guest = Guest::start(&sandbox, &plan);
     let why = guest.wait(|message| match message {

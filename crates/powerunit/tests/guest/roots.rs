@@ -40,6 +40,7 @@ fn a_read_only_root_is_still_usable() {
         interfaces: Vec::new(),
         dns: vec!["192.0.2.53".parse().unwrap()],
         search: Vec::new(),
+        pins: Vec::new(),
     });
     good(&sandbox, &plan);
 }
@@ -85,6 +86,7 @@ fn traps_in_the_image_neither_catch_nor_hang() {
         interfaces: Vec::new(),
         dns: vec!["192.0.2.53".parse().unwrap()],
         search: Vec::new(),
+        pins: Vec::new(),
     });
     let console = good(&sandbox, &plan);
     assert!(

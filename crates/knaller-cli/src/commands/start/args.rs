@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum, ValueHint};
 use clap_complete::engine::ArgValueCandidates;
-use knaller::{Forward, Init, Kernel, MachineSpec, Name, Network, Restart, Root, Vmm, Volume};
+use knaller::{EgressRule, Forward, Init, Kernel, MachineSpec, Name, Network, Restart, Root, Vmm, Volume};
 
 use crate::args::environment::EnvironmentArgs;
 use crate::args::limits::LimitOptions;
@@ -239,6 +239,10 @@ pub(in crate::commands) struct NetworkOptions {
     /// Forward each port that the image exposes from a free one
     #[arg(short = 'P', long)]
     publish_all: bool,
+
+    /// What it may reach: deny, allow=CIDR[:PORT], dns=NAME[:PORT]; public addresses beside, unless deny is one of the rules
+    #[arg(long, value_name = "RULE")]
+    egress: Vec<EgressRule>,
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
@@ -268,6 +272,8 @@ pub(in crate::commands) enum NetworkChoice {
     /// User-mode networking, no privileges needed
     #[default]
     Pasta,
+    /// The kernel's own, with packet rules; as root alone
+    Direct,
     /// No network; SSH works all the same
     None,
 }
@@ -311,6 +317,7 @@ impl From<NetworkChoice> for Network {
     fn from(choice: NetworkChoice) -> Self {
         match choice {
             NetworkChoice::Pasta => Self::Pasta,
+            NetworkChoice::Direct => Self::Direct,
             NetworkChoice::None => Self::None,
         }
     }
@@ -321,6 +328,7 @@ impl NetworkOptions {
         spec.network = self.network.into();
         spec.forwards.clone_from(&self.publish);
         spec.publish_all = self.publish_all;
+        spec.egress.clone_from(&self.egress);
     }
 }
 

@@ -81,7 +81,9 @@ impl Report {
             StartEvent::Step(step) if step.took >= WORTH_A_LINE => {
                 progress.done(&label(step.side, &step.name), step.took);
             }
-            StartEvent::Slower { message } | StartEvent::Exposed { message } => progress.warning(&message),
+            StartEvent::Slower { message }
+            | StartEvent::Exposed { message }
+            | StartEvent::Hindered { message } => progress.warning(&message),
             StartEvent::Warning { step, message } => {
                 progress.warning(&format!("the guest went on without {step}: {message}"));
             }
