@@ -120,8 +120,8 @@ pub use options::{Options, Paths, Programs};
 pub use snapshot::{RestoreSpec, SnapshotInfo, SnapshotOptions, Taken};
 pub use spec::{
     CpuQuota, CpuSet, EgressRule, Forward, Init, InvalidCpus, InvalidEgress, InvalidForward, InvalidLimits,
-    InvalidRestart, InvalidSlice, InvalidSpec, InvalidVolume, Kernel, Limits, MachineSpec, Network, Prefix,
-    Protocol, Rate, Restart, Root, Slice, Vmm, Volume, VolumeSource,
+    InvalidMac, InvalidRestart, InvalidSlice, InvalidSpec, InvalidVolume, Kernel, Limits, Mac, MachineSpec,
+    Network, Prefix, Protocol, Rate, Restart, Root, Slice, Vmm, Volume, VolumeSource,
 };
 pub use start::{Side, StartEvent, StartOptions, Step, Timeline, Wait};
 pub use supervise::{Supervised, SupervisedKind, Supervisor};

@@ -5,6 +5,7 @@ pub(crate) mod file;
 pub(crate) mod filter;
 pub(crate) mod grace;
 pub(crate) mod limits;
+pub(crate) mod mac;
 pub(crate) mod machine;
 pub(crate) mod rate;
 pub(crate) mod size;

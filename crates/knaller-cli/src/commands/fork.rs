@@ -3,6 +3,7 @@
 use clap::Args;
 use knaller::{Name, RestoreSpec, StartEvent, StartOptions};
 
+use crate::args::mac::MacChoice;
 use crate::args::machine::MachineArg;
 use crate::context::Context;
 use crate::error::CommandError;
@@ -35,6 +36,10 @@ pub(crate) struct ForkArgs {
     #[arg(long = "name", value_name = "NAME", conflicts_with = "count")]
     fork: Option<Name>,
 
+    /// Give each fork this MAC address, or a random one of its own [default: the machine's]
+    #[arg(long, value_name = "ADDRESS|new")]
+    mac: Option<MacChoice>,
+
     /// Delete the forks when they have stopped
     #[arg(long)]
     rm: bool,
@@ -61,7 +66,12 @@ impl ForkArgs {
         let mut spec = RestoreSpec::default();
         spec.name = self.fork;
         spec.remove_on_exit = self.rm;
-        let specs = vec![spec; self.count.into()];
+        let specs = (0..self.count).map(|_| {
+            let mut spec = spec.clone();
+            spec.mac = self.mac.map(MacChoice::address).transpose()?;
+            Ok(spec)
+        });
+        let specs: Vec<_> = specs.collect::<Result<_, CommandError>>()?;
         let forks = tokio::select! {
             forks = machine.fork(specs, StartOptions::default(), &mut observer) => forks?,
             // Dropping the start undoes it.

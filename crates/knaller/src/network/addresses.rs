@@ -3,6 +3,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::Mac;
+
 /// The TAP device between the namespace and the guest.
 pub(crate) const TAP: &str = "knaller0";
 
@@ -10,7 +12,7 @@ pub(crate) const TAP: &str = "knaller0";
 pub(crate) const TAP_MAC: [u8; 6] = [0xaa, 0xfc, 0x01, 0, 0, 0];
 
 /// The guest's side of the link; locally administered, unicast.
-pub(crate) const GUEST_MAC: [u8; 6] = [0xaa, 0xfc, 0, 0, 0, 0x01];
+pub(crate) const GUEST_MAC: Mac = Mac::new([0xaa, 0xfc, 0, 0, 0, 0x01]);
 
 /// The guest's gateway: the end of 10/8, where private networks seldom are, since the guest cannot reach what it hides.
 pub(crate) const GATEWAY_V4: Ipv4Addr = Ipv4Addr::new(10, 255, 255, 253);
@@ -46,9 +48,4 @@ pub(crate) const PASTA_V6: Ipv6Addr = Ipv6Addr::new(0xfd6b, 0x6e61, 0x6c6c, 0x65
 pub(crate) fn guest(ipv6: bool) -> Vec<IpAddr> {
     let v6 = ipv6.then_some(IpAddr::V6(GUEST_V6));
     [IpAddr::V4(GUEST_V4)].into_iter().chain(v6).collect()
-}
-
-/// `aa:fc:00:00:00:01`.
-pub(crate) fn mac_text(mac: [u8; 6]) -> String {
-    mac.map(|byte| format!("{byte:02x}")).join(":")
 }

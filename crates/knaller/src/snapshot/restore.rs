@@ -11,7 +11,8 @@ use crate::knaller::Inner;
 use crate::layout::Files;
 use crate::start::{self, StartEvent, StartOptions};
 use crate::{
-    Error, Forward, Machine, MachineSpec, Name, Restart, Result, Timeline, VolumeSource, heal, task, template,
+    Error, Forward, Mac, Machine, MachineSpec, Name, Restart, Result, Timeline, VolumeSource, heal, task,
+    template,
 };
 
 /// What a machine that is made of a snapshot has of its own. All else is as it was when the snapshot was taken.
@@ -22,6 +23,8 @@ pub struct RestoreSpec {
     pub name: Option<Name>,
     /// The machine's name if none.
     pub hostname: Option<String>,
+    /// What its network interface is called on its link; that of the snapshot's machine if none.
+    pub mac: Option<Mac>,
     /// Those of the snapshot's machine on free ports of the host, if none.
     pub forwards: Option<Vec<Forward>>,
     pub labels: BTreeMap<String, String>,
@@ -86,6 +89,7 @@ pub(super) fn clone_of(held: &Arc<Held>, spec: RestoreSpec) -> Clone {
         spec: MachineSpec {
             name: spec.name,
             hostname: spec.hostname,
+            mac: spec.mac.or(was.mac),
             forwards: spec
                 .forwards
                 .unwrap_or_else(|| was.forwards.iter().map(anew).collect()),

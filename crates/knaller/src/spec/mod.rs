@@ -13,6 +13,7 @@ mod check;
 mod egress;
 mod forward;
 mod limits;
+mod mac;
 mod restart;
 mod volume;
 
@@ -22,6 +23,7 @@ pub use forward::{Forward, InvalidForward, Protocol};
 pub use guest_protocol::Init;
 pub(crate) use limits::open;
 pub use limits::{CpuQuota, CpuSet, InvalidCpus, InvalidLimits, InvalidSlice, Limits, Rate, Slice};
+pub use mac::{InvalidMac, Mac};
 pub use restart::{InvalidRestart, Restart};
 pub use volume::{InvalidVolume, Volume, VolumeSource};
 
@@ -77,6 +79,8 @@ pub struct MachineSpec {
     pub stop_signal: String,
     /// The guest's host name. The machine's name if none.
     pub hostname: Option<String>,
+    /// What the guest's network interface is called on its link. The same for every machine if none, each being alone on its link.
+    pub mac: Option<Mac>,
     /// Further disks, mounted in the guest. At most 16.
     pub volumes: Vec<Volume>,
     /// Whether the root file system can be written to by nobody.
@@ -190,6 +194,7 @@ impl Default for MachineSpec {
             entrypoint: None,
             attached: false,
             hostname: None,
+            mac: None,
             volumes: Vec::new(),
             read_only: false,
             publish_all: false,
@@ -221,6 +226,12 @@ impl MachineSpec {
     #[must_use]
     pub fn name(mut self, name: Name) -> Self {
         self.name = Some(name);
+        self
+    }
+
+    #[must_use]
+    pub fn mac(mut self, mac: Mac) -> Self {
+        self.mac = Some(mac);
         self
     }
 

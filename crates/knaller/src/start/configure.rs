@@ -79,7 +79,8 @@ async fn network(client: &Client, spec: &MachineSpec) -> Result<(), firecracker_
     let interface = NetworkInterface {
         iface_id: INTERFACE.to_owned(),
         host_dev_name: TAP.to_owned(),
-        guest_mac: Some(MacAddress(GUEST_MAC)),
+        // The guest itself takes another, if it is to have one: a guest that was kept has this.
+        guest_mac: Some(MacAddress(GUEST_MAC.bytes())),
         ..NetworkInterface::default()
     };
     client.put_network_interface(&interface).await?;

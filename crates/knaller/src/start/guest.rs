@@ -9,7 +9,7 @@ use super::configure::INTERFACE;
 use super::keys::{Keys, fill_random};
 use crate::image;
 use crate::network::addresses::{
-    GATEWAY_V4, GATEWAY_V6, GUEST_MAC, GUEST_V4, GUEST_V6, PREFIX_V4, PREFIX_V6, mac_text,
+    GATEWAY_V4, GATEWAY_V6, GUEST_MAC, GUEST_V4, GUEST_V6, PREFIX_V4, PREFIX_V6,
 };
 use crate::network::egress::Resolved;
 use crate::network::{Connection, dns};
@@ -40,7 +40,7 @@ pub(super) fn config(
         clock_ns: clock_ns(),
         entropy: entropy()?,
         root,
-        network: connection.map(network),
+        network: connection.map(|connection| network(spec, connection)),
         entrypoint: image::entrypoint(spec, image),
         init: spec.init,
         stop_grace_ms: spec.stop_grace_ms,
@@ -61,7 +61,7 @@ pub(super) fn renewal(record: &Record, keys: &Keys, connection: Option<&Connecti
         clock_ns: clock_ns(),
         entropy: entropy()?,
         machine_id: uuid::Uuid::new_v4().simple().to_string(),
-        network: connection.map(network),
+        network: connection.map(|connection| network(spec, connection)),
     })
 }
 
@@ -83,8 +83,12 @@ fn entropy() -> Result<String> {
     Ok(entropy.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-fn network(connection: &Connection) -> Network {
-    with_policy(connection.ipv6(), connection.policy.as_ref())
+fn network(spec: &MachineSpec, connection: &Connection) -> Network {
+    let mut network = with_policy(connection.ipv6(), connection.policy.as_ref());
+    if let (Some(mac), Some(interface)) = (spec.mac, network.interfaces.first_mut()) {
+        interface.mac = mac.to_string();
+    }
+    network
 }
 
 fn with_policy(ipv6: bool, policy: Option<&Resolved>) -> Network {
@@ -101,7 +105,7 @@ fn with_policy(ipv6: bool, policy: Option<&Resolved>) -> Network {
     }
 }
 
-/// The same for every machine.
+/// The same for every machine that asks for nothing else.
 pub(super) fn interface(ipv6: bool) -> Interface {
     let v4 = (
         IpAddr::V4(GUEST_V4),
@@ -118,7 +122,7 @@ pub(super) fn interface(ipv6: bool) -> Interface {
     let families = [Some(v4), ipv6.then_some(v6)];
     let mut interface = Interface {
         name: INTERFACE.to_owned(),
-        mac: mac_text(GUEST_MAC),
+        mac: GUEST_MAC.to_string(),
         addresses: Vec::new(),
         routes: Vec::new(),
         mtu: None,

@@ -249,14 +249,14 @@ impl Init {
     fn set_up_network(&mut self, modules: &mut Queue, wanted: Option<&Network>) -> Result<(), Event> {
         let prepared = self.prepared.take();
         let interfaces = |network: Option<&Network>| network.map_or(Vec::new(), |n| n.interfaces.clone());
-        if prepared.is_some() && interfaces(prepared.as_ref()) == interfaces(wanted) {
-            return Ok(());
-        }
-        self.load_until(modules, || network::has_devices(wanted));
-        self.wait_until(|| network::is_settled(wanted))?;
-        let errors = match wanted {
-            Some(wanted) if prepared.is_some() => network::renew(prepared.as_ref(), wanted),
-            _ => network::set_up(wanted),
+        let errors = match (prepared, wanted) {
+            (Some(prepared), wanted) if interfaces(Some(&prepared)) == interfaces(wanted) => return Ok(()),
+            (Some(prepared), Some(wanted)) => network::renew(Some(&prepared), wanted),
+            _ => {
+                self.load_until(modules, || network::has_devices(wanted));
+                self.wait_until(|| network::is_settled(wanted))?;
+                network::set_up(wanted)
+            }
         };
         for e in errors {
             self.report.warning("network", &e);

@@ -8,6 +8,7 @@ use knaller::{EgressRule, Forward, Init, Kernel, MachineSpec, Name, Network, Res
 
 use crate::args::environment::EnvironmentArgs;
 use crate::args::limits::LimitOptions;
+use crate::args::mac::MacChoice;
 use crate::args::{file, size};
 use crate::commands::image::WantedArgs;
 use crate::complete;
@@ -182,6 +183,11 @@ pub(in crate::commands) struct GuestOptions {
     /// The guest's host name [default: the machine's name]
     #[arg(long, value_name = "NAME")]
     hostname: Option<String>,
+
+    /// The MAC address of the guest's network interface, or `new` for a random one [default: the same for
+    /// every machine, each being alone on its link; of a snapshot, what it was]
+    #[arg(long, value_name = "ADDRESS|new")]
+    mac: Option<MacChoice>,
 
     /// Mount the guest's root file system read-only
     #[arg(long)]
@@ -369,6 +375,7 @@ impl GuestOptions {
             program => vec![program.to_owned()],
         });
         spec.hostname.clone_from(&self.hostname);
+        spec.mac = self.mac.map(MacChoice::address).transpose()?;
         spec.read_only = self.read_only;
         spec.user.clone_from(&self.user);
         spec.workdir.clone_from(&self.workdir);

@@ -88,6 +88,7 @@ fn restored(spec: &MachineSpec, cold_fallback: bool) -> Result<RestoreSpec, Comm
     let mut own = RestoreSpec::default();
     own.name.clone_from(&spec.name);
     own.hostname.clone_from(&spec.hostname);
+    own.mac = spec.mac;
     own.forwards = (!spec.forwards.is_empty()).then(|| spec.forwards.clone());
     own.labels.clone_from(&spec.labels);
     own.remove_on_exit = spec.remove_on_exit;
@@ -96,6 +97,7 @@ fn restored(spec: &MachineSpec, cold_fallback: bool) -> Result<RestoreSpec, Comm
     let mut rest = MachineSpec::new();
     rest.name = spec.name.clone();
     rest.hostname.clone_from(&spec.hostname);
+    rest.mac = spec.mac;
     rest.forwards.clone_from(&spec.forwards);
     rest.labels.clone_from(&spec.labels);
     rest.remove_on_exit = spec.remove_on_exit;
@@ -104,7 +106,7 @@ fn restored(spec: &MachineSpec, cold_fallback: bool) -> Result<RestoreSpec, Comm
         return Ok(own);
     }
     Err(CommandError::usage(
-        "a machine of a snapshot is what it was: only its name, --hostname, --publish, --label, --rm and --track-dirty can be given",
+        "a machine of a snapshot is what it was: only its name, --hostname, --mac, --publish, --label, --rm and --track-dirty can be given",
     ))
 }
 

@@ -10,7 +10,7 @@ use std::path::Path;
 use guest_protocol::Network;
 
 use super::device;
-use netlink::Socket;
+use netlink::{Request, Socket};
 use plan::{Invalid, Plan};
 
 /// What did not work.
@@ -33,7 +33,8 @@ pub(crate) enum Error {
 /// The devices of the kernel, as sysfs shows them.
 const DEVICES: &str = "/sys/class/net";
 
-/// Brings loopback up and sets up every interface of `network`. Gives everything that failed; the rest is in force.
+/// Brings loopback up and sets up every interface of `network`: the device with its MAC address, or else the one with its name, which
+/// gets the address. Gives everything that failed; the rest is in force.
 pub(super) fn set_up(network: Option<&Network>) -> Vec<Error> {
     let mut errors = Vec::new();
     let plans: Vec<Plan> = network
@@ -50,15 +51,12 @@ pub(super) fn set_up(network: Option<&Network>) -> Vec<Error> {
     };
     errors.extend(socket.make(netlink::up(LOOPBACK, "lo")).err());
     for plan in &plans {
-        match Device::of(plan.mac) {
-            Ok(device) => {
-                let requests = netlink::requests(device.index, &device.name, plan);
-                errors.extend(
-                    requests
-                        .into_iter()
-                        .filter_map(|request| socket.make(request).err()),
-                );
-            }
+        match Device::of(plan.mac).or_else(|e| Device::named(&plan.name).ok_or(e)) {
+            Ok(device) => errors.extend(
+                readdressed(&device, plan)
+                    .chain(netlink::requests(device.index, &device.name, plan))
+                    .filter_map(|request| socket.make(request).err()),
+            ),
             Err(e) => errors.push(e),
         }
     }
@@ -94,21 +92,25 @@ pub(crate) fn renew(before: Option<&Network>, after: &Network) -> Vec<Error> {
             // It may have gone long ago.
             let _ = socket.make(request);
         }
-        let mac = plan.mac.filter(|mac| device.mac() != Some(*mac));
-        let rename = mac
-            .into_iter()
-            .flat_map(|mac| netlink::readdress(device.index, &device.name, mac));
-        let requests = rename.chain(netlink::requests(device.index, &device.name, &plan));
+        let requests =
+            readdressed(&device, &plan).chain(netlink::requests(device.index, &device.name, &plan));
         errors.extend(requests.filter_map(|request| socket.make(request).err()));
     }
     errors
+}
+
+/// What gives the device the MAC address that it is to have, if it has another.
+fn readdressed(device: &Device, plan: &Plan) -> impl Iterator<Item = Request> {
+    let mac = plan.mac.filter(|mac| device.mac() != Some(*mac));
+    let requests = mac.map(|mac| netlink::readdress(device.index, &device.name, mac));
+    requests.into_iter().flatten()
 }
 
 /// Whether no device for `network` is to be waited for.
 pub(super) fn is_settled(network: Option<&Network>) -> bool {
     plans(network)
         .iter()
-        .all(|plan| Device::find(Path::new(DEVICES), plan.mac).is_some())
+        .all(|plan| Device::of(plan.mac).is_ok() || Device::named(&plan.name).is_some())
 }
 
 /// Whether the kernel has everything for `network`: the devices' drivers and the address families.
