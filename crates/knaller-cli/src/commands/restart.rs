@@ -31,7 +31,7 @@ impl RestartArgs {
                     warnings += &format!("; its guest went on without {step}: {message}");
                 }
                 StartEvent::Exposed { message } | StartEvent::Hindered { message } => {
-                    warnings += &format!("; {message}")
+                    warnings += &format!("; {message}");
                 }
                 _ => {}
             };

@@ -52,10 +52,13 @@ async fn a_machine_of_a_snapshot_goes_on_as_another() {
     )
     .await;
 
+    let first_link = said(&machine, "cat /sys/class/net/eth0/address").await;
     let mut identities = HashSet::from([said(&machine, "cat /proc/sys/kernel/random/uuid").await]);
     for name in ["one", "two"] {
         let mut spec = RestoreSpec::default();
         spec.name = Some(name.parse().unwrap());
+        spec.mac = (name == "two").then(|| "02:00:5e:10:00:01".parse().unwrap());
+        let mac = spec.mac;
         let restored = bed
             .knaller
             .restore(
@@ -67,6 +70,9 @@ async fn a_machine_of_a_snapshot_goes_on_as_another() {
             .await;
         let (restored, _) = restored.unwrap();
         assert_eq!(said(&restored, "cat /root/file").await, "before");
+        let link = said(&restored, "cat /sys/class/net/eth0/address").await;
+        assert_eq!(link, mac.map_or(first_link.clone(), |mac| mac.to_string()));
+        said(&restored, "ping -c 1 -W 20 10.255.255.253").await;
         let at = count(&restored).await;
         said(
             &restored,
