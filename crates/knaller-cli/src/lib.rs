@@ -28,9 +28,11 @@ mod terminal;
 mod ui;
 
 use std::ffi::OsString;
+use std::panic;
 use std::process::ExitCode;
 
 use clap::{ArgAction, ColorChoice, CommandFactory as _, Parser};
+use tokio::runtime::{Builder, Runtime};
 use tracing_subscriber::EnvFilter;
 
 use commands::Command;
@@ -113,14 +115,32 @@ fn refuse(error: &clap::Error) -> ExitCode {
 
 fn start(cli: Cli, ui: Ui) -> Result<u8, CommandError> {
     log(&cli.log, ui)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| CommandError::host("cannot start the event loop", &error))?;
+    let runtime = event_loop()?;
     let result = runtime.block_on(cli.command.run(ui));
     // A thread may still wait for a key to be pressed: the process does not.
     runtime.shutdown_background();
     result
+}
+
+fn event_loop() -> Result<Runtime, CommandError> {
+    const FAILED: &str = "cannot start the event loop";
+    // Where there are too many open files for the pipe that its signals come through, it panics, which no user is to see.
+    let hook = panic::take_hook();
+    panic::set_hook(Box::new(|_| {}));
+    let built = panic::catch_unwind(|| Builder::new_current_thread().enable_all().build());
+    panic::set_hook(hook);
+    match built {
+        Ok(built) => built.map_err(|error| CommandError::host(FAILED, &error)),
+        Err(said) => {
+            let why = said
+                .downcast_ref::<String>()
+                .map_or("it gives no reason", String::as_str);
+            Err(CommandError::refused(
+                knaller::Class::Host,
+                format!("{FAILED}: {why}"),
+            ))
+        }
+    }
 }
 
 fn log(filter: &str, ui: Ui) -> Result<(), CommandError> {

@@ -4,10 +4,12 @@
 //! | found, and nobody holds the claim | so | then |
 //! |---|---|---|
 //! | `creating` | its first start was killed | its processes end, the machine goes |
+//! | `pausing` | whoever made it stand still was killed | it goes on |
 //! | `vsock.sock_1024` | a later start was killed | its processes end |
 //! | `attended`, and nobody holds it | whoever it was for was killed | its processes end, the machine goes |
 //! | no process holds the leash | it stopped | its sockets go, and it too if it is to be removed on exit |
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,8 +19,8 @@ use crate::layout::{self, Files};
 use crate::record::Record;
 use crate::system::Healed;
 use crate::{
-    Error, Name, Options, Paths, Result, attendance, folder, keep, leash, life, process, runtime_folder,
-    snapshot, task,
+    Error, Name, Options, Paths, Result, attendance, folder, handover, keep, leash, life, process,
+    runtime_folder, snapshot, task,
 };
 
 /// How long killed processes may take to be gone.
@@ -73,17 +75,22 @@ pub(crate) async fn one(inner: &Arc<Inner>, name: &Name) -> Result<()> {
 pub(crate) fn names(paths: &Paths) -> Result<Vec<Name>> {
     let folder = layout::vms(paths);
     let entries = std::fs::read_dir(&folder).map_err(Error::io("list", &folder))?;
+    let entries: Vec<_> = entries
+        .collect::<io::Result<_>>()
+        .map_err(Error::io("list", &folder))?;
     let mut names: Vec<Name> = entries
-        .flatten()
+        .into_iter()
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
         .collect();
     names.sort();
     Ok(names)
 }
 
-/// Whether a process of the machine's last boot lives.
-pub(crate) fn lives(files: &Files) -> bool {
-    leash::is_held(&files.vmm_log()).unwrap_or(false)
+/// Whether a process of the machine's last boot lives. Who cannot tell, since it has too many open files for instance, must not
+/// take it for dead: its sockets would go.
+pub(crate) fn lives(files: &Files) -> Result<bool> {
+    let log = files.vmm_log();
+    leash::is_held(&log).map_err(Error::io("look at", &log))
 }
 
 fn heal(options: &Options, name: &Name) {
@@ -107,7 +114,7 @@ fn try_heal(options: &Options, name: &Name) -> Result<Vec<Healed>> {
         Ok(Some(claim)) => claim,
         // Somebody works on it, or it went meanwhile.
         Ok(None) => return Ok(healed),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(healed),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(healed),
         Err(error) => return Err(Error::io("lock", &files.data)(error)),
     };
     let told = |healed: &mut Vec<Healed>, one: Healed| {
@@ -131,8 +138,10 @@ fn try_heal(options: &Options, name: &Name) -> Result<Vec<Healed>> {
     if !creating && files.pausing().exists() {
         // Whoever took a snapshot was killed: the machine goes on, and its guest does when nobody answers it.
         let _ = std::fs::remove_file(files.config_socket());
-        if lives(&files) {
+        if lives(&files)? {
             if snapshot::resume_forsaken(&files)? {
+                // Half a guest takes room.
+                handover::clear(&files)?;
                 told(&mut healed, Healed::Resumed { name });
             }
             return Ok(healed);
@@ -140,7 +149,7 @@ fn try_heal(options: &Options, name: &Name) -> Result<Vec<Healed>> {
         let _ = std::fs::remove_file(files.pausing());
     }
     let forsaken = !creating
-        && lives(&files)
+        && lives(&files)?
         && attendance::is_over(&files).map_err(Error::io("lock", files.attended()))?;
     if creating || forsaken || files.config_socket().exists() {
         let ended = process::end(&record.instance, PATIENCE).map_err(Error::system("end processes"))?;
@@ -163,7 +172,7 @@ fn try_heal(options: &Options, name: &Name) -> Result<Vec<Healed>> {
         }
         return Ok(healed);
     }
-    if lives(&files) {
+    if lives(&files)? {
         return Ok(healed);
     }
     let had_sockets = files.runtime.exists();
@@ -221,6 +230,42 @@ mod tests {
         all(inner).await.unwrap();
         assert!(!vmm.wait().unwrap().success());
         assert!(!files.data.exists() && !files.runtime.exists());
+    }
+
+    #[tokio::test]
+    async fn a_machine_that_stands_still_is_not_taken_for_one_that_was_being_started() {
+        let temp = tempfile::tempdir().unwrap();
+        let inner = &knaller(&temp).inner;
+        let (files, instance) = half_started(inner, "web", MachineSpec::new());
+        std::fs::remove_file(files.creating()).unwrap();
+        std::fs::write(files.pausing(), "").unwrap();
+        let log = leash::fasten(&files.vmm_log()).unwrap();
+        let mut vmm = std::process::Command::new("sh")
+            .args(["-c", "read line", "vmm", "--id", &instance])
+            .stdin(std::process::Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        // Nobody serves its socket, so it cannot be let go on; but it lives.
+        all(inner).await.unwrap();
+        assert!(files.pausing().exists() && files.runtime.exists());
+        assert!(!files.config_socket().exists());
+        drop(vmm.stdin.take());
+        assert_eq!(vmm.wait().unwrap().code(), Some(1), "it was not killed");
+    }
+
+    #[tokio::test]
+    async fn who_cannot_tell_whether_a_machine_lives_leaves_it() {
+        let temp = tempfile::tempdir().unwrap();
+        let inner = &knaller(&temp).inner;
+        let (files, _) = half_started(inner, "web", MachineSpec::new());
+        std::fs::remove_file(files.creating()).unwrap();
+        std::fs::remove_file(files.config_socket()).unwrap();
+        // It cannot be opened, by root neither: a link to itself.
+        std::os::unix::fs::symlink("vmm.log", files.vmm_log()).unwrap();
+        all(inner).await.unwrap();
+        assert!(files.runtime.exists());
+        assert!(matches!(lives(&files), Err(Error::Io { .. })));
     }
 
     #[tokio::test]

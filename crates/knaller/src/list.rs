@@ -1,5 +1,6 @@
 //! What runs, asked from the VMMs now.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,7 +45,7 @@ pub(crate) async fn all(inner: &Arc<Inner>) -> Result<Vec<MachineInfo>> {
 /// One machine.
 pub(crate) async fn one(inner: &Arc<Inner>, name: &Name) -> Result<MachineInfo> {
     let (files, record) = load(inner, name)?;
-    let answer = ask(&files, &record).await;
+    let answer = ask(&files, &record).await?;
     let health = match answer.state {
         State::Running if record.checked => health(&files, &record).await,
         _ => None,
@@ -93,7 +94,7 @@ pub(crate) fn load(inner: &Inner, name: &Name) -> Result<(Files, Record)> {
             },
             record,
         )),
-        Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+        Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
             Err(Error::NotFound(name.to_string()))
         }
         Err(error) => Err(error),
@@ -114,17 +115,26 @@ pub(crate) struct Answer {
 }
 
 /// Asks the VMM that should be there. One that is of another boot is none.
-pub(crate) async fn ask(files: &Files, record: &Record) -> Answer {
+///
+/// # Errors
+/// This process cannot ask, and does not know.
+pub(crate) async fn ask(files: &Files, record: &Record) -> Result<Answer> {
     let silent = |state| Answer {
         state,
         version: None,
         pid: None,
     };
     let socket = files.api_socket();
-    let Ok(stream) = UnixStream::connect(&socket).await else {
-        // Somebody who holds the claim of a machine without a VMM is about to start it.
-        let claimed = matches!(Claim::take_now(files), Ok(None));
-        return silent(if claimed { State::Starting } else { State::Stopped });
+    let stream = match UnixStream::connect(&socket).await {
+        Ok(stream) => stream,
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
+            // Somebody who holds the claim of a machine without a VMM is about to start it.
+            let claimed = matches!(Claim::take_now(files), Ok(None));
+            let state = if claimed { State::Starting } else { State::Stopped };
+            return Ok(silent(state));
+        }
+        Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(silent(State::Unresponsive)),
+        Err(error) => return Err(Error::io("reach", &socket)(error)),
     };
     // Who listens, in this process's own numbers (SO_PEERCRED, unix(7)).
     let pid = stream
@@ -132,27 +142,29 @@ pub(crate) async fn ask(files: &Files, record: &Record) -> Answer {
         .ok()
         .and_then(|peer| u32::try_from(peer.pid()?).ok());
     drop(stream);
-    match Client::new(&socket).with_timeout(PATIENCE).get_instance().await {
-        Ok(instance) if instance.id != record.instance => silent(State::Stopped),
-        Ok(instance) => {
-            let state = match instance.state {
-                InstanceState::NotStarted => State::Starting,
-                InstanceState::Running => State::Running,
-                InstanceState::Paused => State::Paused,
-            };
-            Answer {
-                state,
-                version: Some(instance.vmm_version),
-                pid,
+    Ok(
+        match Client::new(&socket).with_timeout(PATIENCE).get_instance().await {
+            Ok(instance) if instance.id != record.instance => silent(State::Stopped),
+            Ok(instance) => {
+                let state = match instance.state {
+                    InstanceState::NotStarted => State::Starting,
+                    InstanceState::Running => State::Running,
+                    InstanceState::Paused => State::Paused,
+                };
+                Answer {
+                    state,
+                    version: Some(instance.vmm_version),
+                    pid,
+                }
             }
-        }
-        Err(error) if error.nobody_serves() => silent(State::Stopped),
-        Err(_) => Answer {
-            state: State::Unresponsive,
-            version: None,
-            pid,
+            Err(error) if error.nobody_serves() => silent(State::Stopped),
+            Err(_) => Answer {
+                state: State::Unresponsive,
+                version: None,
+                pid,
+            },
         },
-    }
+    )
 }
 
 /// Completes an error that a machine is the cause of, and another one than the `victim` if there is one.
@@ -177,7 +189,8 @@ pub(crate) async fn blame(inner: &Arc<Inner>, victim: Option<&Name>, error: Erro
                     .iter()
                     .any(|f| f.host_port == port && f.protocol == protocol)
             };
-            load(inner, name).is_ok_and(|(files, record)| holds(&record) && heal::lives(&files))
+            load(inner, name)
+                .is_ok_and(|(files, record)| holds(&record) && heal::lives(&files).unwrap_or(true))
         });
     Error::PortTaken {
         bind,

@@ -288,7 +288,7 @@ impl Machine {
     pub async fn processes(&self) -> Result<Vec<Process>> {
         let files = self.running()?;
         let (_, record) = list::load(&self.inner, &self.name)?;
-        match list::ask(&files, &record).await.state {
+        match list::ask(&files, &record).await?.state {
             // It would say nothing.
             State::Paused => Err(Error::Paused(self.name.clone())),
             _ => control::processes(&files, &record).await,
@@ -304,7 +304,7 @@ impl Machine {
     /// Its files, if there is a process that could answer.
     fn running(&self) -> Result<Files> {
         let (files, _) = list::load(&self.inner, &self.name)?;
-        if heal::lives(&files) {
+        if heal::lives(&files)? {
             Ok(files)
         } else {
             Err(Error::NotRunning(self.name.clone()))

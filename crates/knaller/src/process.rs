@@ -8,6 +8,7 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::readable;
@@ -28,11 +29,11 @@ const DASHES: [usize; 4] = [8, 13, 18, 23];
 /// The processes of this boot that exist now.
 pub(crate) fn of(instance: &str) -> io::Result<Vec<Process>> {
     let mut found = Vec::new();
-    for pid in others()?.filter(|pid| mentions(*pid, instance)) {
-        let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) else {
-            continue;
-        };
-        if mentions(pid, instance) {
+    for pid in others()? {
+        if mentions(pid, instance)?
+            && let Some(handle) = hold(pid)?
+            && mentions(pid, instance)?
+        {
             found.push(Process { pid, handle });
         }
     }
@@ -43,14 +44,13 @@ pub(crate) fn of(instance: &str) -> io::Result<Vec<Process>> {
 pub(crate) fn of_each(instances: &HashSet<String>) -> io::Result<HashMap<String, Vec<Process>>> {
     let mut found: HashMap<String, Vec<Process>> = HashMap::new();
     for pid in others()? {
-        let line = command_line(pid);
+        let line = command_line(pid)?;
         let Some(instance) = ids(&line).find(|id| instances.contains(*id)) else {
             continue;
         };
-        let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) else {
-            continue;
-        };
-        if mentions(pid, instance) {
+        if let Some(handle) = hold(pid)?
+            && mentions(pid, instance)?
+        {
             let process = Process { pid, handle };
             found.entry(instance.to_owned()).or_default().push(process);
         }
@@ -61,8 +61,12 @@ pub(crate) fn of_each(instances: &HashSet<String>) -> io::Result<HashMap<String,
 /// The numbers of the processes of this boot that exist now, and of all that they have started. To be looked at, not to be
 /// signalled.
 pub(crate) fn family(instance: &str) -> io::Result<Vec<Pid>> {
-    let roots = others()?.filter(|pid| mentions(*pid, instance));
-    let roots = roots.map(|pid| pid.as_raw_nonzero().get()).collect();
+    let mut roots = BTreeSet::new();
+    for pid in others()? {
+        if mentions(pid, instance)? {
+            roots.insert(pid.as_raw_nonzero().get());
+        }
+    }
     Ok(with_descendants(roots)
         .into_iter()
         .filter_map(Pid::from_raw)
@@ -98,16 +102,37 @@ fn others() -> io::Result<impl Iterator<Item = Pid>> {
         .filter(move |pid| *pid != own))
 }
 
-/// Whether one of the words of its command line is, or holds, the instance id.
-fn mentions(pid: Pid, instance: &str) -> bool {
-    command_line(pid)
-        .windows(instance.len())
-        .any(|window| window == instance.as_bytes())
+/// A hold on a process, unless it is gone.
+fn hold(pid: Pid) -> io::Result<Option<OwnedFd>> {
+    match pidfd_open(pid, PidfdFlags::empty()) {
+        Err(Errno::SRCH) => Ok(None),
+        held => Ok(Some(held?)),
+    }
 }
 
-/// Empty for a zombie, and for one that is gone.
-fn command_line(pid: Pid) -> Vec<u8> {
-    std::fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default()
+/// Whether one of the words of its command line is, or holds, the instance id.
+fn mentions(pid: Pid, instance: &str) -> io::Result<bool> {
+    let line = command_line(pid)?;
+    let mut windows = line.windows(instance.len());
+    Ok(windows.any(|window| window == instance.as_bytes()))
+}
+
+/// Empty for a zombie, for one that is gone, and for one that is another user's and hidden. But who has too many open files to look
+/// must not say that there is nobody.
+fn command_line(pid: Pid) -> io::Result<Vec<u8>> {
+    match std::fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())) {
+        Ok(line) => Ok(line),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
+            ) =>
+        {
+            Ok(Vec::new())
+        }
+        Err(error) if error.raw_os_error() == Some(Errno::SRCH.raw_os_error()) => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
 }
 
 /// What in a command line has the form of an instance id.
@@ -169,7 +194,7 @@ impl Process {
             match poll(&mut [PollFd::new(&self.handle, PollFlags::IN)], Some(&timeout)) {
                 Ok(0) => return Ok(false),
                 Ok(_) => return Ok(true),
-                Err(rustix::io::Errno::INTR) => {}
+                Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
         }

@@ -85,7 +85,7 @@ async fn in_order(files: &Files, record: &Record, state: State, grace: Duration)
 /// Kills it.
 pub(crate) async fn kill(inner: &Arc<Inner>, name: &Name) -> Result<()> {
     let (files, record) = list::load(inner, name)?;
-    if !heal::lives(&files) {
+    if !heal::lives(&files)? {
         heal::one(inner, name).await?;
         return Err(Error::NotRunning(name.clone()));
     }
@@ -118,7 +118,7 @@ async fn released(files: &Files, record: &Record) {
     let until = Instant::now() + KILLING;
     let mut pause = Duration::from_millis(1);
     let same_boot = || Record::load(&files.record()).is_ok_and(|now| now.instance == record.instance);
-    while heal::lives(files) && same_boot() && Instant::now() < until {
+    while heal::lives(files).unwrap_or(true) && same_boot() && Instant::now() < until {
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_millis(50));
     }
@@ -195,7 +195,7 @@ pub(crate) fn ended_how(inner: &Arc<Inner>, name: &Name) -> Exit {
 pub(crate) async fn remove(inner: &Arc<Inner>, name: &Name) -> Result<()> {
     let files = layout::files(&inner.options.paths, name);
     let claim = Claim::take(&files, name).await?;
-    if heal::lives(&files) {
+    if heal::lives(&files)? {
         return Err(Error::Running(name.clone()));
     }
     // A damaged record is no reason to keep the machine.

@@ -80,7 +80,10 @@ impl ForkArgs {
         drop(progress);
         let mut infos = Vec::new();
         for (fork, _) in forks {
-            infos.push(fork.info().await?);
+            let info = fork.info().await.map_err(CommandError::from);
+            infos.push(
+                info.map_err(|error| error.about(&format!("{} runs, but cannot be shown", fork.name())))?,
+            );
         }
         super::list::show(&context, infos, self.output.output)
     }

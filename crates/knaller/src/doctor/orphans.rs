@@ -5,10 +5,17 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use super::{Check, Verdict};
 use crate::record::Record;
-use crate::{Options, heal, layout};
+use crate::{Error, Options, Result, heal, layout};
 
 pub(super) fn check(options: &Options) -> Check {
-    let orphans: Vec<String> = find(options).into_iter().map(|(pid, _)| pid).collect();
+    let found = match find(options) {
+        Ok(found) => found,
+        Err(error) => {
+            let remedy = "see to it that the folder can be read";
+            return Check::bad("orphans", Verdict::Warning, error.to_string(), remedy);
+        }
+    };
+    let orphans: Vec<String> = found.into_iter().map(|(pid, _)| pid).collect();
     if orphans.is_empty() {
         return Check::ok("orphans", "every VMM belongs to a machine");
     }
@@ -18,16 +25,24 @@ pub(super) fn check(options: &Options) -> Check {
 }
 
 /// Process ids and instance ids of the VMMs that no machine's record knows. Blocks.
-pub(crate) fn find(options: &Options) -> Vec<(String, String)> {
+///
+/// # Errors
+/// A machine's record cannot be read. Its VMM must not be taken for nobody's.
+pub(crate) fn find(options: &Options) -> Result<Vec<(String, String)>> {
     // First who runs: a machine that is started meanwhile has its record before its VMM.
     let vmms = vmms(options);
-    let names = heal::names(&options.paths).unwrap_or_default();
-    let known: HashSet<String> = names
-        .iter()
-        .filter_map(|name| Record::load(&layout::files(&options.paths, name).record()).ok())
-        .map(|record| record.instance)
-        .collect();
-    vmms.into_iter().filter(|(_, id)| !known.contains(id)).collect()
+    let mut known = HashSet::new();
+    for name in heal::names(&options.paths)? {
+        match Record::load(&layout::files(&options.paths, &name).record()) {
+            Ok(record) => {
+                known.insert(record.instance);
+            }
+            Err(Error::Record { .. }) => {}
+            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(vmms.into_iter().filter(|(_, id)| !known.contains(id)).collect())
 }
 
 /// Process ids and instance ids of the VMMs whose API socket is in the runtime folder.

@@ -40,7 +40,7 @@ impl Machine {
             let observer = Arc::clone(&observer);
             move |step| observer(ImageEvent::Work(step))
         };
-        let (claim, disk) = if heal::lives(&files) {
+        let (claim, disk) = if heal::lives(&files)? {
             let disk = running(&files, &record, report.clone(), &observer).await?;
             // What is done with the copy is no concern of the machine's.
             (None, Some(disk))

@@ -137,15 +137,19 @@ impl Knaller {
 /// The machines and snapshots whose disks lie over an image. One whose record cannot be read counts: nobody knows what it needs.
 fn users(inner: &Arc<Inner>, image: &Digest) -> Vec<String> {
     let id = image.to_string();
-    let names = heal::names(&inner.options.paths).unwrap_or_default();
+    let names = match heal::names(&inner.options.paths) {
+        Ok(names) => names,
+        Err(error) => return vec![format!("machines that cannot be listed: {error}")],
+    };
     let uses = names.into_iter().filter(|name| match list::load(inner, name) {
         Ok((_, record)) => record.image.as_ref() == Some(&id),
         Err(error) => !matches!(error, Error::NotFound(_)),
     });
     let machines = uses.map(|name| name.to_string());
     let snapshots = Snapshots::open(&inner.options.paths).and_then(|snapshots| snapshots.of_image(&id));
-    let snapshots = snapshots.unwrap_or_default();
-    machines
-        .chain(snapshots.into_iter().map(|name| format!("snapshot {name}")))
-        .collect()
+    let snapshots = match snapshots {
+        Ok(names) => names.into_iter().map(|name| format!("snapshot {name}")).collect(),
+        Err(error) => vec![format!("snapshots that cannot be listed: {error}")],
+    };
+    machines.chain(snapshots).collect()
 }

@@ -164,10 +164,10 @@ async fn verified(
     }
     // Before it can end: then the machine's folder may go at once.
     let console = File::open(files.console()).ok();
-    let answer = list::ask(&files, &record).await;
+    let answer = list::ask(&files, &record).await?;
     match answer.state {
         State::Starting => return Err(Error::Busy(name)),
-        State::Stopped if heal::lives(&files) => {
+        State::Stopped if heal::lives(&files)? => {
             return Err(refuse(
                 "its processes live, but no VMM of this boot answers on its API socket".to_owned(),
             ));

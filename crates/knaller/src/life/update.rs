@@ -109,7 +109,7 @@ pub(crate) async fn update(inner: &Arc<Inner>, name: &Name, update: Update) -> R
     let spec = update.applied(&record.spec);
     spec.validate()?;
     let mut updated = Updated::default();
-    let running = heal::lives(&files);
+    let running = heal::lives(&files)?;
     let client = running.then(|| Client::new(files.api_socket()).with_timeout(PATIENCE));
     for kind in Kind::ALL {
         if !kind.differs(&record.spec, &spec) {

@@ -9,6 +9,7 @@ use firecracker_api::Client;
 use firecracker_api::models::{InstanceState, VmState};
 use tokio::net::UnixListener;
 
+use super::pause::Mark;
 use crate::layout::Files;
 use crate::record::Record;
 use crate::remove_on_drop::RemoveOnDrop;
@@ -26,6 +27,8 @@ pub(crate) struct Frozen {
     /// Where a guest asks whose connections the VMM has broken meanwhile.
     listener: UnixListener,
     _remove: RemoveOnDrop,
+    /// After the socket: it tells whose that is, should this process be killed.
+    mark: Mark,
     /// Whether its user had paused the machine.
     was_paused: bool,
     /// What of it could not be made to stand still: a sentence each.
@@ -36,6 +39,7 @@ impl Frozen {
     /// Freezes the guest of a machine that runs, or that its user has paused: its init has to put that into order first.
     pub(crate) async fn begin(client: Client, files: &Files, record: &Record) -> Result<Self> {
         let refused = |error| Error::refused(&record.vmm, &error);
+        let mark = Mark::make(files)?;
         let was_paused = client.get_instance().await.map_err(refused)?.state == InstanceState::Paused;
         if was_paused {
             client.patch_vm(VmState::Resumed).await.map_err(refused)?;
@@ -51,9 +55,15 @@ impl Frozen {
             record: record.clone(),
             listener,
             _remove: RemoveOnDrop(socket),
+            mark,
             was_paused,
             warnings: frozen.warnings,
         })
+    }
+
+    /// What is to be told if it cannot be let go on.
+    pub(super) fn mark(&mut self) -> &mut Mark {
+        &mut self.mark
     }
 
     /// Lets it go on, or leaves it paused as it was.

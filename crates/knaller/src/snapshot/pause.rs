@@ -1,40 +1,72 @@
 //! A machine standing still while it is looked at.
 //!
-//! The invariant: whatever ends the look, an error, a dropped future or a kill, the machine runs on. While it stands still
-//! a file says so that its pauser holds a lock on; one that nobody holds is healed by resuming.
+//! The invariant: whatever ends the look, an error, a dropped future or a kill, the machine runs on. From before its guest is
+//! frozen until it is thawed a file says so, that its pauser holds a lock on; one that nobody holds is healed by resuming.
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use firecracker_api::Client;
 use firecracker_api::models::VmState;
+use rustix::fs::FlockOperation;
 
+use crate::flocked::Flocked;
 use crate::layout::Files;
 use crate::{Error, Result};
 
 /// How long the VMM may take to let the guest go on.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A machine that stands still until this is dropped.
+/// Says that the machine stands still for this process, and whatever else there is of that is not of a start that was killed.
 #[derive(Debug)]
-pub(super) struct Pause {
-    files: Files,
-    since: Instant,
-    /// `None` once the machine runs again.
-    mark: Option<File>,
+pub(super) struct Mark {
+    path: PathBuf,
+    _lock: Flocked,
+    /// Whether the next command has to let the machine go on.
+    stays: bool,
 }
 
-impl Pause {
-    pub(super) async fn begin(client: &Client, files: &Files, vmm: &str) -> Result<Self> {
+impl Mark {
+    pub(super) fn make(files: &Files) -> Result<Self> {
         let path = files.pausing();
-        let mark = File::create(&path).and_then(|mark| mark.lock().map(|()| mark));
+        let locked = File::create(&path).and_then(|file| Flocked::on(file, FlockOperation::LockExclusive));
+        let lock = locked
+            .map_err(Error::io("write", &path))?
+            .ok_or_else(|| Error::io("lock", &path)(io::ErrorKind::WouldBlock.into()))?;
+        Ok(Self {
+            path,
+            _lock: lock,
+            stays: false,
+        })
+    }
+}
+
+impl Drop for Mark {
+    fn drop(&mut self) {
+        if !self.stays {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// A machine whose CPUs stand still until this is dropped.
+#[derive(Debug)]
+pub(super) struct Pause<'a> {
+    socket: PathBuf,
+    since: Instant,
+    /// `None` once the machine runs again.
+    mark: Option<&'a mut Mark>,
+}
+
+impl<'a> Pause<'a> {
+    pub(super) async fn begin(client: &Client, files: &Files, vmm: &str, mark: &'a mut Mark) -> Result<Self> {
         let pause = Self {
-            files: files.clone(),
+            socket: files.api_socket(),
             since: Instant::now(),
-            mark: Some(mark.map_err(Error::io("write", &path))?),
+            mark: Some(mark),
         };
         client
             .patch_vm(VmState::Paused)
@@ -49,27 +81,18 @@ impl Pause {
             .patch_vm(VmState::Resumed)
             .await
             .map_err(|error| Error::refused(vmm, &error))?;
-        self.unmark();
+        self.mark = None;
         Ok(self.since.elapsed())
-    }
-
-    fn unmark(&mut self) {
-        if let Some(mark) = self.mark.take() {
-            let _ = std::fs::remove_file(self.files.pausing());
-            drop(mark);
-        }
     }
 }
 
-impl Drop for Pause {
+impl Drop for Pause<'_> {
     fn drop(&mut self) {
-        if self.mark.is_none() {
-            return;
-        }
-        match resume(&self.files.api_socket()) {
-            Ok(()) => self.unmark(),
-            // The next command tries again: the mark stays, and the lock goes.
-            Err(error) => tracing::warn!(%error, "a machine stands still"),
+        let Some(mark) = self.mark.take() else { return };
+        if let Err(error) = resume(&self.socket) {
+            // The next command tries again.
+            mark.stays = true;
+            tracing::warn!(%error, "a machine stands still");
         }
     }
 }
@@ -163,17 +186,27 @@ mod tests {
         assert!(!files.pausing().exists());
     }
 
+    fn paused<'a>(files: &Files, mark: &'a mut Mark) -> Pause<'a> {
+        Pause {
+            socket: files.api_socket(),
+            since: Instant::now(),
+            mark: Some(mark),
+        }
+    }
+
     #[test]
-    fn dropping_resumes() {
+    fn dropping_resumes_and_what_cannot_be_resumed_stays_marked() {
         let temp = tempfile::tempdir().unwrap();
         let files = files(&temp);
-        let vmm = vmm(&files);
-        drop(Pause {
-            files: files.clone(),
-            since: Instant::now(),
-            mark: Some(File::create(files.pausing()).unwrap()),
-        });
-        assert!(vmm.join().unwrap().contains("Resumed"));
+        let listening = vmm(&files);
+        let mut mark = Mark::make(&files).unwrap();
+        drop(paused(&files, &mut mark));
+        drop(mark);
+        assert!(listening.join().unwrap().contains("Resumed"));
         assert!(!files.pausing().exists());
+        let mut mark = Mark::make(&files).unwrap();
+        drop(paused(&files, &mut mark));
+        drop(mark);
+        assert!(files.pausing().exists());
     }
 }

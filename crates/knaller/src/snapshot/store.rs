@@ -206,8 +206,11 @@ impl Snapshots {
 
     fn names(&self) -> Result<Vec<Name>> {
         let entries = fs::read_dir(&self.folder).map_err(Error::io("list", &self.folder))?;
+        let entries: Vec<_> = entries
+            .collect::<io::Result<_>>()
+            .map_err(Error::io("list", &self.folder))?;
         Ok(entries
-            .flatten()
+            .into_iter()
             .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
             .collect())
     }

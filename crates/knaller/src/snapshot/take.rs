@@ -181,7 +181,7 @@ async fn capture(
     now.spec.memory_mib = u32::try_from(size.mem_size_mib).unwrap_or(u32::MAX);
     now.spec.limits.fit(now.spec.memory_mib);
     let mut description = Description::new(name, now, instance.vmm_version, cpu);
-    let frozen = Frozen::begin(client.clone(), files, record).await?;
+    let mut frozen = Frozen::begin(client.clone(), files, record).await?;
     let warnings = frozen.warnings.clone();
     // sparkler finds changes whether it was told to keep an account of them or not.
     let tracks = size.track_dirty_pages || record.vmm == "sparkler";
@@ -193,7 +193,7 @@ async fn capture(
         _ => Among::All,
     };
     let below = below.map(|below| below.held);
-    let pause = Pause::begin(&client, files, &record.vmm).await?;
+    let pause = Pause::begin(&client, files, &record.vmm, frozen.mark()).await?;
     handover::clear(files)?;
     baseline::untrack(files)?;
     let folder = record.handover(files);

@@ -120,7 +120,7 @@ pub(crate) async fn again(
     let files = layout::files(&inner.options.paths, name);
     let claim = Claim::take(&files, name).await?;
     let record = Record::load(&files.record())?;
-    if heal::lives(&files) {
+    if heal::lives(&files)? {
         return Err(Error::Running(name.clone()));
     }
     let means = Means::gather(inner, &record.spec, record.image.as_deref()).await?;
@@ -200,14 +200,28 @@ pub(crate) async fn clones(
     for result in results {
         match result {
             Ok((machine, _)) if failed => {
-                machine.kill().await?;
-                machine.remove().await?;
+                if let Err(error) = take_back(&machine).await {
+                    tracing::warn!(name = %machine.name(), %error, "cannot remove a machine that is not wanted");
+                }
             }
             Ok(done) => made.push(done),
             Err(error) => first = first.or(Some(error)),
         }
     }
     first.map_or(Ok(made), Err)
+}
+
+/// Removes a machine, whether it still runs or not, or is gone.
+async fn take_back(machine: &Machine) -> Result<()> {
+    match machine.kill().await {
+        Ok(()) | Err(Error::NotRunning(_)) => {}
+        Err(Error::NotFound(_)) => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    match machine.remove().await {
+        Err(Error::NotFound(_)) => Ok(()),
+        removed => removed,
+    }
 }
 
 /// Lets a frozen guest go on that runs again, by the conversation in which it was frozen or, where the VMM has broken that,

@@ -16,7 +16,7 @@ use crate::doctor::orphans;
 use crate::knaller::Inner;
 use crate::network::direct;
 use crate::record::Record;
-use crate::{Error, Name, Options, Paths, Result, folder, heal, layout, process, task};
+use crate::{Error, Name, Options, Paths, Result, folder, heal, layout, process, task, volume};
 
 /// How long killed processes may take to be gone.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -133,7 +133,7 @@ pub(crate) async fn prune(inner: &Arc<Inner>, force: bool) -> Result<Vec<Healed>
     task::blocking(move |_| {
         let options = &inner.options;
         let mut healed = heal::all_told(options)?;
-        healed.extend(leftovers(&options.paths));
+        healed.extend(leftovers(&options.paths)?);
         healed.extend(orphans_of(options, force)?);
         // When those are gone to whom they may have belonged.
         healed.extend(sockets(&options.paths)?);
@@ -150,26 +150,26 @@ fn network(options: &Options) -> Result<Option<Healed>> {
     Ok(direct::release(&nft, None)?.then_some(Healed::Network))
 }
 
-fn leftovers(paths: &Paths) -> Vec<Healed> {
+fn leftovers(paths: &Paths) -> Result<Vec<Healed>> {
     let folders = [
         ("machines", layout::vms(paths)),
         ("snapshots", paths.data.join("snapshots")),
         ("templates", paths.data.join("templates")),
     ];
-    folders
-        .into_iter()
-        .map(|(of, folder)| (of, folder::sweep(&folder)))
-        .filter(|(_, count)| *count > 0)
+    let swept = folders.map(|(of, folder)| (of, folder::sweep(&folder)));
+    let volumes = ("volumes", volume::sweep(paths)?);
+    let found = swept.into_iter().chain([volumes]).filter(|(_, count)| *count > 0);
+    Ok(found
         .map(|(of, count)| Healed::Leftovers {
             of: of.to_owned(),
             count,
         })
-        .collect()
+        .collect())
 }
 
 fn orphans_of(options: &Options, force: bool) -> Result<Vec<Healed>> {
     let mut healed = Vec::new();
-    for (pid, instance) in orphans::find(options) {
+    for (pid, instance) in orphans::find(options)? {
         let ended = force && process::end(&instance, PATIENCE).map_err(Error::system("end processes"))?;
         healed.push(Healed::Orphan { pid, ended });
     }
@@ -261,6 +261,8 @@ mod tests {
         ] {
             std::fs::create_dir_all(folder).unwrap();
         }
+        std::fs::create_dir(paths.data.join("volumes")).unwrap();
+        std::fs::write(paths.data.join("volumes/data.new"), "").unwrap();
         let healed = knaller.prune(false).await.unwrap();
         let told: Vec<String> = healed.iter().map(ToString::to_string).collect();
         let stray = paths.runtime.join("stray");
@@ -272,6 +274,7 @@ mod tests {
             "broken cannot be put right",
             "1 unfinished or half removed machines",
             "1 unfinished or half removed snapshots",
+            "1 unfinished or half removed volumes",
             stray.to_str().unwrap(),
         ];
         assert_eq!(told.len(), expected.len(), "{told:?}");

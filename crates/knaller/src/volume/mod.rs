@@ -15,7 +15,9 @@ use images::files::private_folder;
 use images::overlay::create_overlay;
 use images::raw_disk::{self, RawDiskError};
 use images::rootfs::Rootfs;
+use rustix::fs::FlockOperation;
 
+use crate::flocked::Flocked;
 use crate::knaller::Inner;
 use crate::record::Record;
 use crate::{Error, Knaller, MachineSpec, Name, Paths, Result, Root, VolumeSource, task};
@@ -23,6 +25,9 @@ use crate::{Error, Knaller, MachineSpec, Name, Paths, Result, Root, VolumeSource
 use users::of as users_of;
 
 const ENDING: &str = "ext4";
+
+/// That of one in the making.
+const FRESH: &str = "new";
 
 /// What a volume that nobody has sized has room for: it is sparse.
 const DEFAULT_MIB: u64 = 8 * 1024;
@@ -51,10 +56,11 @@ impl Knaller {
         task::blocking(move |_| {
             let folder = folder(&inner.options.paths)?;
             let entries = fs::read_dir(&folder).map_err(Error::io("list", &folder))?;
-            let mut found: Vec<VolumeInfo> = entries
-                .flatten()
-                .filter_map(|entry| info(&inner, &entry.path()))
-                .collect();
+            let mut found = Vec::new();
+            for entry in entries {
+                let path = entry.map_err(Error::io("list", &folder))?.path();
+                found.extend(info(&inner, &path)?);
+            }
             found.sort_by(|a, b| a.name.cmp(&b.name));
             Ok(found)
         })
@@ -68,7 +74,10 @@ impl Knaller {
     pub async fn create_volume(&self, name: &Name, size_mib: Option<u64>) -> Result<PathBuf> {
         let (options, name) = (self.options().clone(), name.clone());
         task::blocking(move |task| {
-            let path = folder(&options.paths)?.join(file_name(&name));
+            let folder = folder(&options.paths)?;
+            // Two who make one at once would write into each other's file, and one would lose what is on it by then.
+            let _lock = lock(&folder)?;
+            let path = folder.join(file_name(&name));
             if path.exists() {
                 return Err(Error::VolumeExists(name));
             }
@@ -91,7 +100,7 @@ impl Knaller {
             if !path.exists() {
                 return Err(Error::NoVolume(name));
             }
-            let users = users_of(&inner, &path);
+            let users = users_of(&inner, &path)?;
             if !users.is_empty() {
                 return Err(Error::VolumeInUse {
                     volume: name.to_string(),
@@ -104,20 +113,24 @@ impl Knaller {
     }
 }
 
-fn info(inner: &Inner, path: &Path) -> Option<VolumeInfo> {
-    let name = path
-        .file_name()?
-        .to_str()?
-        .strip_suffix(ENDING)?
-        .strip_suffix('.')?;
-    let metadata = path.symlink_metadata().ok().filter(fs::Metadata::is_file)?;
-    Some(VolumeInfo {
-        name: name.parse().ok()?,
+/// Nothing for a file that is no volume, or gone by now.
+fn info(inner: &Inner, path: &Path) -> Result<Option<VolumeInfo>> {
+    let metadata = path.symlink_metadata().ok().filter(fs::Metadata::is_file);
+    let (Some(name), Some(metadata)) = (name_of(path), metadata) else {
+        return Ok(None);
+    };
+    Ok(Some(VolumeInfo {
+        name,
         path: path.to_owned(),
         size: metadata.len(),
         taken: metadata.blocks().saturating_mul(512),
-        users: users_of(inner, path),
-    })
+        users: users_of(inner, path)?,
+    }))
+}
+
+fn name_of(path: &Path) -> Option<Name> {
+    let name = path.file_name()?.to_str()?;
+    name.strip_suffix(ENDING)?.strip_suffix('.')?.parse().ok()
 }
 
 /// Where the volumes are.
@@ -133,22 +146,38 @@ fn file_name(name: &Name) -> String {
 
 fn make(paths: &Paths, path: &Path, size_mib: u64, task: &Task) -> Result<()> {
     // Whole or not there: a start that is killed must not leave half a disk to the next.
-    let fresh = path.with_extension("new");
+    let fresh = path.with_extension(FRESH);
     let _ = fs::remove_file(&fresh);
     create_overlay(&paths.data, &fresh, size_mib.saturating_mul(1 << 20), task)?;
     fs::rename(&fresh, path).map_err(Error::io("rename", &fresh))
 }
 
-/// Held while it is looked who has which volume.
-fn lock(folder: &Path) -> Result<File> {
-    let file = File::open(folder).map_err(Error::io("open", folder))?;
-    file.lock().map_err(Error::io("lock", folder))?;
-    Ok(file)
+/// Held while it is looked who has which volume, and while one is made.
+fn lock(folder: &Path) -> Result<Flocked> {
+    let locked = File::open(folder).and_then(|file| Flocked::on(file, FlockOperation::LockExclusive));
+    let locked = locked.map_err(Error::io("lock", folder))?;
+    locked.ok_or_else(|| Error::io("lock", folder)(std::io::ErrorKind::WouldBlock.into()))
+}
+
+/// Removes the volumes that were being made by who was killed: how many there were. Waits for whoever makes one.
+pub(crate) fn sweep(paths: &Paths) -> Result<usize> {
+    let folder = folder(paths)?;
+    let _lock = lock(&folder)?;
+    let entries = fs::read_dir(&folder).map_err(Error::io("list", &folder))?;
+    let mut gone = 0;
+    for entry in entries {
+        let path = entry.map_err(Error::io("list", &folder))?.path();
+        if path.extension().is_some_and(|ending| ending == FRESH) {
+            fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+            gone += 1;
+        }
+    }
+    Ok(gone)
 }
 
 /// While it lives, nobody else looks who has which volume. To be held until a machine's record says what it has.
 #[derive(Debug)]
-pub(crate) struct Hold(#[expect(dead_code, reason = "held, never looked at")] File);
+pub(crate) struct Hold(#[expect(dead_code, reason = "held, never looked at")] Flocked);
 
 /// Makes the volumes of a machine ready: those with a name are made where they are not there, and nobody else may be using one,
 /// or the disk of the caller's that is its root, in a way that does harm (see [`users::against`]).
@@ -168,7 +197,7 @@ pub(crate) fn prepare(inner: &Inner, record: &Record, task: &Task) -> Result<Opt
             // Whole, clean, and nothing that can be told writes to it.
             VolumeSource::File(_) => drop(Rootfs::open(&path)?),
         }
-        let users = users::against(inner, &record.name, &path, volume.read_only);
+        let users = users::against(inner, &record.name, &path, volume.read_only)?;
         if !users.is_empty() {
             let volume = volume.to_string();
             return Err(Error::VolumeInUse { volume, users });
@@ -176,7 +205,7 @@ pub(crate) fn prepare(inner: &Inner, record: &Record, task: &Task) -> Result<Opt
     }
     if let Some((path, read_only)) = raw {
         // Asked first, since the kernel does not know a machine's name.
-        let users = users::against(inner, &record.name, path, read_only);
+        let users = users::against(inner, &record.name, path, read_only)?;
         if !users.is_empty() {
             let (path, by) = (path.to_owned(), format!("{} has it", users.join(", ")));
             return Err(RawDiskError::InUse { path, by }.into());
@@ -199,5 +228,34 @@ pub(crate) fn path(paths: &Paths, source: &VolumeSource) -> PathBuf {
     match source {
         VolumeSource::Name(name) => paths.data.join("volumes").join(file_name(name)),
         VolumeSource::File(path) => path.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn of_many_who_make_a_volume_at_once_one_does() {
+        let temp = tempfile::tempdir().unwrap();
+        let knaller = Knaller::with_paths(Paths {
+            data: temp.path().join("d"),
+            runtime: temp.path().join("r"),
+        })
+        .unwrap();
+        let name: Name = "data".parse().unwrap();
+        let makers = (0..8).map(|_| knaller.create_volume(&name, Some(32)));
+        let made = futures_util::future::join_all(makers).await;
+        let (done, refused): (Vec<_>, Vec<_>) = made.into_iter().partition(Result::is_ok);
+        assert_eq!(done.len(), 1, "{refused:?}");
+        let refused: Vec<_> = refused.into_iter().filter_map(Result::err).collect();
+        assert!(
+            refused
+                .iter()
+                .all(|error| matches!(error, Error::VolumeExists(_))),
+            "{refused:?}"
+        );
+        let folder = folder(&knaller.options().paths).unwrap();
+        assert_eq!(fs::read_dir(folder).unwrap().count(), 1);
     }
 }

@@ -8,39 +8,43 @@ use crate::claim::Claim;
 use crate::knaller::Inner;
 use crate::layout::Files;
 use crate::record::Record;
-use crate::{Name, heal, list};
+use crate::{Error, Name, Result, heal, list};
 
 /// The machines that have the disk `path` in their spec.
-pub(super) fn of(inner: &Inner, path: &Path) -> Vec<String> {
-    let with = all(inner)
+pub(super) fn of(inner: &Inner, path: &Path) -> Result<Vec<String>> {
+    let with = all(inner)?
         .into_iter()
         .filter(|(_, record)| find(inner, record, path).is_some());
-    with.map(|(_, record)| record.name.to_string()).collect()
+    Ok(with.map(|(_, record)| record.name.to_string()).collect())
 }
 
 /// The machines that run, or are being started, and write to the disk `path`; or only read it, if it is to be written to.
-pub(super) fn against(inner: &Inner, own: &Name, path: &Path, read_only: bool) -> Vec<String> {
-    all(inner)
+pub(super) fn against(inner: &Inner, own: &Name, path: &Path, read_only: bool) -> Result<Vec<String>> {
+    let others = all(inner)?
         .into_iter()
         .filter(|(_, record)| record.name != *own)
         .filter(|(files, record)| {
             let there = find(inner, record, path);
             there.is_some_and(|reads| !(reads && read_only)) && runs(files)
         })
-        .map(|(_, record)| record.name.to_string())
-        .collect()
+        .map(|(_, record)| record.name.to_string());
+    Ok(others.collect())
 }
 
 fn runs(files: &Files) -> bool {
-    heal::lives(files) || matches!(Claim::take_now(files), Ok(None))
+    heal::lives(files).unwrap_or(true) || matches!(Claim::take_now(files), Ok(None))
 }
 
-fn all(inner: &Inner) -> Vec<(Files, Record)> {
-    let names = heal::names(&inner.options.paths).unwrap_or_default();
-    names
-        .iter()
-        .filter_map(|name| list::load(inner, name).ok())
-        .collect()
+/// All machines, but for one that is gone by now, or whose record is damaged: it cannot be started.
+fn all(inner: &Inner) -> Result<Vec<(Files, Record)>> {
+    let mut all = Vec::new();
+    for name in heal::names(&inner.options.paths)? {
+        match list::load(inner, &name) {
+            Err(Error::NotFound(_) | Error::Record { .. }) => {}
+            loaded => all.push(loaded?),
+        }
+    }
+    Ok(all)
 }
 
 /// Whether a machine that has this disk, by whatever path, only reads it; `None` if it does not have it.

@@ -50,7 +50,8 @@ impl StartArgs {
             signal = signals.next() => Err(CommandError::Ended(signal)),
         };
         let (machine, timeline) = started.map_err(|error| report.failed(error))?;
-        report.started(&machine, &timeline).await?;
+        let shown = report.started(&machine, &timeline).await;
+        shown.map_err(|error| error.about(&format!("{} runs, but cannot be shown", machine.name())))?;
         if !stays {
             return Ok(0);
         }
