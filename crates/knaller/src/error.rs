@@ -198,6 +198,14 @@ pub enum Error {
     Grow(Box<images::rootfs::GrowError>),
     #[error(transparent)]
     RawDisk(Box<images::raw_disk::RawDiskError>),
+    #[error(
+        "{0} has a disk of its own, which an ordinary snapshot copies: only a machine on a raw disk, or on none, leaves that to its caller"
+    )]
+    NotOwnersDisk(Name),
+    #[error("the snapshot is of a machine that writes to {wanted} disks, and {given} were given for it")]
+    RawDisks { wanted: usize, given: usize },
+    #[error("what was to be done while the machine stood still has failed; it goes on")]
+    WhilePaused(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("{name} writes to a disk of its owner's, {}, which nothing here copies", path.display())]
     OwnersDisk { name: Name, path: PathBuf },
     #[error(transparent)]
@@ -353,7 +361,9 @@ impl Error {
             Self::RawDisk(error) if matches!(&**error, RawDiskError::Read(error) if error.is_absence()) => {
                 Class::NotFound
             }
-            Self::OwnersDisk { .. } => Class::Conflict,
+            Self::OwnersDisk { .. } | Self::NotOwnersDisk(_) => Class::Conflict,
+            Self::RawDisks { .. } => Class::Usage,
+            Self::WhilePaused(_) => Class::Host,
             Self::Grow(error) if matches!(**error, GrowError::Shrinks { .. }) => Class::Usage,
             Self::NoKernel
             | Self::NotRegular(_)
@@ -416,7 +426,7 @@ impl Error {
                     .to_owned()
             }
             Self::OwnersDisk { .. } => {
-                "stop the machine, copy the disk and start another machine from the copy".to_owned()
+                "a program that embeds the library copies the disk itself while the machine stands still: Machine::create_raw; or stop the machine, copy the disk and start another from the copy".to_owned()
             }
             Self::NoTemplate(_) | Self::ManyTemplates(_) => "`knaller template ls` shows what there is".to_owned(),
             Self::Paused(name) => format!("let it go on: knaller resume {name}"),

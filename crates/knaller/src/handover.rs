@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use images::Task;
@@ -18,6 +18,22 @@ use crate::{Error, Result};
 /// What the VMM is told to write of a guest, in there and where it is taken to.
 pub(crate) const STATE: &str = "state";
 pub(crate) const MEMORY: &str = "memory";
+
+/// Where a guest that was taken is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Guest {
+    pub(crate) state: PathBuf,
+    pub(crate) memory: PathBuf,
+}
+
+impl Guest {
+    pub(crate) fn inside(folder: &Path) -> Self {
+        Self {
+            state: folder.join(STATE),
+            memory: folder.join(MEMORY),
+        }
+    }
+}
 
 /// What a drive is before a machine has put its own there, in bytes: a whole number of everything's blocks.
 const BLANK: u64 = 1 << 20;
@@ -68,21 +84,29 @@ pub(crate) fn clear(files: &Files) -> Result<()> {
 
 /// Moves the guest that the VMM has written into a folder of this program's own. Nothing of it stays.
 pub(crate) fn take(files: &Files, to: &Path) -> Result<()> {
-    for name in [STATE, MEMORY] {
-        let (path, taken) = (files.handover().join(name), to.join(name));
-        match fs::rename(&path, &taken) {
+    take_to(files, &Guest::inside(to))
+}
+
+/// As [`take`], to places of a caller's own.
+pub(crate) fn take_to(files: &Files, to: &Guest) -> Result<()> {
+    for (name, taken) in [(STATE, &to.state), (MEMORY, &to.memory)] {
+        let path = files.handover().join(name);
+        match fs::rename(&path, taken) {
             Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
-                copy(&path, &taken)?;
+                copy(&path, taken)?;
                 fs::remove_file(&path).map_err(Error::io("remove", &path))?;
             }
             moved => moved.map_err(Error::io("rename", &path))?,
         }
-        let kind = taken.symlink_metadata().map_err(Error::io("read", &taken))?;
+        let kind = taken.symlink_metadata().map_err(Error::io("read", taken))?;
         if !kind.is_file() {
             // Whatever it is, it is no guest.
-            let _ = fs::remove_file(&taken);
+            let _ = fs::remove_file(taken);
             return Err(Error::NotRegular(path));
         }
+        // The folder may be open to others, and what a guest has in its memory is secret.
+        fs::set_permissions(taken, fs::Permissions::from_mode(0o600))
+            .map_err(Error::io("keep others from", taken))?;
     }
     Ok(())
 }
@@ -101,6 +125,8 @@ fn copy(path: &Path, to: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
     use super::*;
 
     fn files(temp: &tempfile::TempDir) -> Files {
@@ -122,6 +148,7 @@ mod tests {
         }
         take(&files, &to).unwrap();
         assert_eq!(fs::read(to.join(MEMORY)).unwrap(), MEMORY.as_bytes());
+        assert_eq!(to.join(MEMORY).metadata().unwrap().mode() & 0o777, 0o600);
         let secret = temp.path().join("secret");
         fs::write(&secret, "mine").unwrap();
         fs::write(files.handover().join(STATE), "").unwrap();

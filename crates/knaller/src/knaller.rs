@@ -1,6 +1,7 @@
 //! The door to everything.
 
 use std::io::{Read, Write};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use images::Task;
@@ -10,8 +11,8 @@ use crate::snapshot::{self, Held, Snapshots};
 use crate::template::{self, Templates};
 use crate::{
     About, Adopted, Adoption, DiskUsage, Error, Events, Healed, Machine, MachineInfo, MachineSpec, Name,
-    Options, Paths, RestoreSpec, Result, SnapshotInfo, StartEvent, StartOptions, Supervisor, TemplateInfo,
-    Timeline, heal, layout, life, list, start, supervise, system, task,
+    Options, Paths, RawSnapshot, RestoreSpec, Result, SnapshotInfo, StartEvent, StartOptions, Supervisor,
+    TemplateInfo, Timeline, heal, layout, life, list, start, supervise, system, task,
 };
 
 /// The machines of one data folder. Cheap to clone; holds no lock and no state but where things are, so that any number
@@ -116,6 +117,28 @@ impl Knaller {
         let (paths, name) = (self.options().paths.clone(), snapshot.clone());
         let held = task::blocking(move |_| Snapshots::open(&paths)?.chain(&name)).await?;
         Box::pin(snapshot::restore(&self.inner, held, spec, options, observer)).await
+    }
+
+    /// Makes and starts a machine of what [`Machine::create_raw`] gave. `disks` are copies of the disks that it was to copy then, in
+    /// the same order: they are the new machine's raw disk and volumes, and stay their owner's. What is in the two files and on the
+    /// disks is not checked: it has to be of one moment.
+    pub async fn restore_raw(
+        &self,
+        snapshot: RawSnapshot,
+        disks: Vec<PathBuf>,
+        spec: RestoreSpec,
+        options: StartOptions,
+        observer: &mut (dyn FnMut(StartEvent) + Send),
+    ) -> Result<(Machine, Timeline)> {
+        Box::pin(snapshot::restore_raw(
+            &self.inner,
+            snapshot,
+            disks,
+            spec,
+            options,
+            observer,
+        ))
+        .await
     }
 
     /// All snapshots, by name.

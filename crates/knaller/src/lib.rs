@@ -117,7 +117,7 @@ pub use machine::{Machine, StopOptions, StopOutcome};
 pub use name::{InvalidName, MAX_LEN as MAX_NAME_LEN, Name};
 pub use network::direct::Pool;
 pub use options::{Options, Paths, Programs};
-pub use snapshot::{RestoreSpec, SnapshotInfo, SnapshotOptions, Taken};
+pub use snapshot::{Paused, RawSnapshot, RawTaken, RestoreSpec, SnapshotInfo, SnapshotOptions, Taken};
 pub use spec::{
     CpuQuota, CpuSet, EgressRule, Forward, Init, InvalidCpus, InvalidEgress, InvalidForward, InvalidLimits,
     InvalidMac, InvalidRestart, InvalidSlice, InvalidSpec, InvalidVolume, Kernel, Limits, Mac, MachineSpec,

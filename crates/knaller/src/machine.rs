@@ -18,9 +18,9 @@ use crate::layout::{self, Files};
 use crate::logs::{LogSource, Logs};
 use crate::ssh::{config, control};
 use crate::{
-    Error, ExecExit, Exit, MachineInfo, Name, RestoreSpec, Result, SnapshotOptions, StartEvent, StartOptions,
-    State, Stats, Taken, Timeline, Update, Updated, heal, image, life, list, snapshot, start, stop, task,
-    vsock,
+    Error, ExecExit, Exit, MachineInfo, Name, Paused, RawTaken, RestoreSpec, Result, SnapshotOptions,
+    StartEvent, StartOptions, State, Stats, Taken, Timeline, Update, Updated, heal, image, life, list,
+    snapshot, start, stop, task, vsock,
 };
 
 /// The most bytes of each stream that [`Machine::output`] keeps.
@@ -149,6 +149,26 @@ impl Machine {
     /// Keeps it as it is in this moment. It goes on, unless it is to be stopped.
     pub async fn snapshot(&self, options: SnapshotOptions) -> Result<Taken> {
         Box::pin(snapshot::take(&self.inner, &self.name, options)).await
+    }
+
+    /// Writes the state and the memory of the machine to two paths of the caller's at which there is nothing yet, and has
+    /// `while_paused` copy its disks meanwhile: a snapshot of which nothing is in this program's folders. For a machine on a disk that
+    /// its caller owns ([`crate::Root::Raw`], or none), and for its volumes; [`crate::Knaller::restore_raw`] makes machines of it.
+    /// What the guest had in its memory is secret: the mode of both files is 0600.
+    ///
+    /// The machine goes on when `while_paused` has ended, however it does: by an error, a panic, or because this future was dropped.
+    /// If this process is killed, the next command of any process lets it go on.
+    ///
+    /// # Errors
+    /// The machine does not run, has a disk of its own, or does not stand still; a path is taken; or `while_paused` failed. Neither
+    /// file is left then.
+    pub async fn create_raw<F, W, E>(&self, state: &Path, memory: &Path, while_paused: F) -> Result<RawTaken>
+    where
+        F: FnOnce(Paused) -> W,
+        W: Future<Output = std::result::Result<(), E>>,
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        snapshot::create_raw(&self.inner, &self.name, state, memory, while_paused).await
     }
 
     /// Makes machines of it that go on from this moment, each with a name, key and randomness of its own: all of them, or none.

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{SeekFrom, copy_file_range, ioctl_ficlone, seek};
@@ -51,7 +51,12 @@ const BUFFER: usize = 1 << 20;
 /// `path` is there, the disk is full, or `task` is called off.
 pub fn copy_to_new(from: &File, path: &Path, task: &Task) -> Result<Copied, CopyError> {
     let broken = |source| StageError::new(path, from.metadata().map_or(0, |from| from.len()), source);
-    let file = match File::create_new(path) {
+    let new = File::options()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path);
+    let file = match new {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             return Err(CopyError::Exists {
                 path: path.to_owned(),

@@ -1,7 +1,7 @@
 //! A disk that the caller owns and a machine uses as it is: a block device, or a raw ext4 file.
 //!
 //! The invariant: nothing here writes to it, and what is mounted, swapped to or held by something else on this host is refused.
-//! The checks are made before a machine starts; [`claim`] is what holds while it runs.
+//! The checks are made before a machine starts; [`claim()`] is what holds while it runs.
 
 use std::fs::File;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};

@@ -34,8 +34,9 @@ pub(crate) fn export(options: &Options, held: &Held, out: impl Write, task: &Tas
         base.checksum = Some(checksum::of(&path).map_err(Error::io("read", &path))?);
     }
     let mut files = vec![(FILE.to_owned(), in_memory(&description.to_json()?)?)];
+    let folder = held.folder();
     for name in description.files.keys() {
-        let path = held.folder().join(name);
+        let path = folder.join(name);
         let file = File::open(&path).map_err(Error::io("open", &path))?;
         files.push((name.clone(), file));
     }

@@ -57,9 +57,21 @@ pub(crate) async fn restore(
     let checked = Arc::clone(&held);
     task::blocking(move |task| checked.ready(task)).await?;
     let fallback = spec.cold_fallback;
-    let mut clone = clone_of(&held, spec);
-    if let Err(reason) = fit(inner, &held).await {
-        if !fallback {
+    let clone = clone_of(&held, spec);
+    load(inner, clone, fallback, options, observer).await
+}
+
+/// Makes the machine, by booting its disks if its memory is of no use here and that is wanted.
+pub(super) async fn load(
+    inner: &Arc<Inner>,
+    mut clone: Clone,
+    cold_fallback: bool,
+    options: StartOptions,
+    observer: &mut (dyn FnMut(StartEvent) + Send),
+) -> Result<(Machine, Timeline)> {
+    let held = &clone.of;
+    if let Err(reason) = fit(inner, held).await {
+        if !cold_fallback {
             let name = held.description.name.clone();
             return Err(Error::SnapshotUnfit { name, reason });
         }
@@ -140,6 +152,9 @@ pub(super) fn volume_file(number: usize) -> String {
 
 /// Copies the snapshot's disks into the machine's folder, and says in the spec where its volumes are now. Blocks.
 pub(crate) fn copy_disks(held: &Held, files: &Files, spec: &mut MachineSpec, task: &Task) -> Result<()> {
+    if held.is_owners() {
+        return Ok(());
+    }
     let copy = |name: &str| -> Result<bool> {
         let Some(layers) = held.layers(name)? else {
             return Ok(false);

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::description::Description;
 use super::whole;
 use crate::folder::{self, Locked};
-use crate::handover::{MEMORY, STATE};
+use crate::handover::Guest;
 use crate::{Error, Name, Paths, Result};
 
 /// The snapshots of one data folder.
@@ -34,6 +34,8 @@ enum Keeps {
     Lock(Locked),
     /// It goes with this.
     Fresh(Fresh),
+    /// Its files are their owner's, and so are its disks.
+    Owner(Guest),
 }
 
 /// A snapshot in the making, removed unless it is finished.
@@ -225,19 +227,43 @@ impl Held {
         })
     }
 
+    /// One whose files are their owner's.
+    pub(super) fn owners(guest: Guest, description: Description) -> Self {
+        Self {
+            folder: Keeps::Owner(guest),
+            description,
+            below: Vec::new(),
+        }
+    }
+
+    /// Whether its files and its disks are their owner's.
+    pub(super) fn is_owners(&self) -> bool {
+        matches!(self.folder, Keeps::Owner(_))
+    }
+
+    /// The folder with all of it; where the files are their owner's, the one with its state.
     pub(crate) fn folder(&self) -> &Path {
         match &self.folder {
             Keeps::Lock(locked) => locked.path(),
             Keeps::Fresh(fresh) => fresh.folder(),
+            Keeps::Owner(guest) => guest.state.parent().unwrap_or(Path::new("/")),
+        }
+    }
+
+    fn guest(&self) -> Guest {
+        match &self.folder {
+            Keeps::Lock(locked) => Guest::inside(locked.path()),
+            Keeps::Fresh(fresh) => Guest::inside(fresh.folder()),
+            Keeps::Owner(guest) => guest.clone(),
         }
     }
 
     pub(crate) fn state(&self) -> PathBuf {
-        self.folder().join(STATE)
+        self.guest().state
     }
 
     pub(crate) fn memory(&self) -> PathBuf {
-        self.folder().join(MEMORY)
+        self.guest().memory
     }
 
     pub(crate) fn info(&self) -> SnapshotInfo {
@@ -248,7 +274,7 @@ impl Held {
     pub(super) fn into_lock(self) -> Option<Locked> {
         match self.folder {
             Keeps::Lock(locked) => Some(locked),
-            Keeps::Fresh(_) => None,
+            Keeps::Fresh(_) | Keeps::Owner(_) => None,
         }
     }
 

@@ -22,7 +22,7 @@ use super::pause::Pause;
 use super::restore::{Clone, clone_of};
 use super::store::{Fresh, Held, SnapshotInfo, Snapshots};
 use crate::claim::Claim;
-use crate::handover::{self, MEMORY, STATE};
+use crate::handover::{self, Guest, MEMORY, STATE};
 use crate::knaller::Inner;
 use crate::layout::{self, Files};
 use crate::record::Record;
@@ -125,21 +125,21 @@ pub(crate) async fn fork(
     start::clones(inner, clones, options, observer).await
 }
 
-async fn claim(inner: &Arc<Inner>, machine: &Name) -> Result<Claim> {
+pub(super) async fn claim(inner: &Arc<Inner>, machine: &Name) -> Result<Claim> {
     let files = layout::files(&inner.options.paths, machine);
     Claim::take(&files, machine).await
 }
 
-/// What was written into a fresh folder.
-struct Captured {
-    description: Description,
-    paused: Duration,
-    warnings: Vec<String>,
+/// What was written, and what is to be known of it.
+pub(super) struct Captured {
+    pub(super) description: Description,
+    pub(super) paused: Duration,
+    pub(super) warnings: Vec<String>,
     below: Option<Arc<Held>>,
 }
 
 /// What a difference is one to.
-struct Below {
+pub(super) struct Below {
     held: Arc<Held>,
     /// Whether the VMM's own account of what changed, if it has one, begins there.
     tracked: bool,
@@ -166,6 +166,32 @@ async fn capture(
         let (name, path) = (record.name.clone(), path.to_owned());
         return Err(Error::OwnersDisk { name, path });
     }
+    let to = Guest::inside(fresh.folder());
+    let parent = below.as_ref().map(|below| Arc::clone(&below.held));
+    let copied = copy_disks(inner, files, record, fresh, parent);
+    let mut captured = Box::pin(still(inner, files, record, name, &to, below, copied)).await?;
+    if record.image.is_some() {
+        let (options, record) = (inner.options.clone(), record.clone());
+        captured.description.base = task::blocking(move |task| {
+            let path = archive::base_of(&options, &record, task)?;
+            let file = template::Program::at(&path).map_err(Error::io("look at", &path))?;
+            Ok(Some(BaseFile { file, checksum: None }))
+        })
+        .await?;
+    }
+    Ok(captured)
+}
+
+/// Writes the guest's state and memory, and has its disks copied by `disks`: all in the one moment in which the machine stands still.
+pub(super) async fn still(
+    inner: &Arc<Inner>,
+    files: &Files,
+    record: &Record,
+    name: Name,
+    to: &Guest,
+    below: Option<Below>,
+    disks: impl Future<Output = Result<()>>,
+) -> Result<Captured> {
     let state = list::one(inner, &record.name).await?.state;
     if !matches!(state, State::Running | State::Paused) {
         return Err(Error::NotRunning(record.name.clone()));
@@ -185,9 +211,9 @@ async fn capture(
     let warnings = frozen.warnings.clone();
     // sparkler finds changes whether it was told to keep an account of them or not.
     let tracks = size.track_dirty_pages || record.vmm == "sparkler";
-    let told = [&files.handover(), fresh.folder()]
-        .into_iter()
-        .all(difference::tells_pages);
+    let told = [files.handover(), folder_of(to)]
+        .iter()
+        .all(|folder| difference::tells_pages(folder));
     let among = match &below {
         Some(below) if below.tracked && tracks && told => Among::Written,
         _ => Among::All,
@@ -206,37 +232,32 @@ async fn capture(
         mem_file_path: folder.join(MEMORY),
     };
     let written = client.put_snapshot_create(&params).await.map_err(refused);
-    let (own, to) = (files.clone(), fresh.folder().to_owned());
+    let (own, target) = (files.clone(), to.clone());
     let taken = match written {
-        Ok(()) => task::blocking(move |_| handover::take(&own, &to)).await,
+        Ok(()) => task::blocking(move |_| handover::take_to(&own, &target)).await,
         Err(error) => Err(error),
     };
     if taken.is_err() {
         // Half a guest takes room that the machine may need.
         handover::clear(files)?;
     }
-    taken?;
-    copy_disks(inner, files, record, fresh, below.clone()).await?;
+    let copied = match taken {
+        Ok(()) => disks.await,
+        Err(error) => Err(error),
+    };
+    // In order, whatever became of the copies: a guest that finds its host gone waits before it goes on.
     let paused = pause.end(&client, &record.vmm).await?;
     frozen.end().await?;
-    if record.image.is_some() {
-        let (options, record) = (inner.options.clone(), record.clone());
-        description.base = task::blocking(move |task| {
-            let path = archive::base_of(&options, &record, task)?;
-            let file = template::Program::at(&path).map_err(Error::io("look at", &path))?;
-            Ok(Some(BaseFile { file, checksum: None }))
-        })
-        .await?;
-    }
+    copied?;
     description.paused_ms = u64::try_from(paused.as_millis()).unwrap_or(u64::MAX);
     description.parent = below
         .as_ref()
         .map(|below| below.description.as_parent())
         .transpose()?;
-    let (folder, parent) = (fresh.folder().to_owned(), below.clone());
+    let (folder, memory, parent) = (folder_of(to), to.memory.clone(), below.clone());
     task::blocking(move |task| match parent {
         Some(parent) => difference::of_memory(&folder, &parent, among, task),
-        None => dig(&folder.join(MEMORY)),
+        None => dig(&memory),
     })
     .await?;
     Ok(Captured {
@@ -245,6 +266,11 @@ async fn capture(
         warnings,
         below,
     })
+}
+
+/// Where the memory is to be.
+fn folder_of(to: &Guest) -> PathBuf {
+    to.memory.parent().unwrap_or(Path::new("/")).to_owned()
 }
 
 fn dig(memory: &Path) -> Result<()> {

@@ -7,6 +7,7 @@ mod crowd;
 mod differences;
 mod direct;
 mod doctor;
+mod embed;
 mod failures;
 mod jail;
 mod life;

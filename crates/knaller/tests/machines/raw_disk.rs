@@ -3,10 +3,14 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
 use images::Task;
 use images::builtin::builtin_image;
-use knaller::{Class, Error, MachineSpec, RestoreSpec, Root, SnapshotOptions, StartOptions, StopOptions};
+use knaller::{
+    Class, Error, Exit, Knaller, MachineSpec, RawSnapshot, RestoreSpec, Root, SnapshotOptions, StartOptions,
+    State, StopOptions,
+};
 
 use crate::support::{Bed, bare, end, said, small};
 
@@ -77,13 +81,22 @@ async fn a_disk_of_the_callers_is_the_root_and_stays_the_callers() {
     }
     // What it is at one moment, its owner alone can keep.
     let refused = machine.snapshot(SnapshotOptions::default()).await.unwrap_err();
-    assert!(refused.hint().unwrap().contains("copy the disk"), "{refused}");
+    assert!(refused.hint().unwrap().contains("create_raw"), "{refused}");
     let forked = machine
         .fork(vec![RestoreSpec::default()], StartOptions::default(), &mut |_| {})
         .await;
     assert!(matches!(forked, Err(Error::OwnersDisk { .. })));
-
-    machine.stop(StopOptions::default()).await.unwrap();
+    let image = "mine:1".parse().unwrap();
+    let committed = machine.commit(&image, Arc::new(|_| {})).await;
+    assert!(matches!(committed, Err(Error::NoImageToCommit(_))));
+    // Another program takes charge of it as of any machine, and hears of its end.
+    let adopted = Knaller::open(bed.knaller.options().clone()).unwrap();
+    let adopted = adopted.adopt("db").await.unwrap();
+    assert_eq!(adopted.state(), State::Running);
+    assert_eq!(said(adopted.machine(), "cat /root/file").await, "kept");
+    let (exit, stopped) = tokio::join!(adopted.ended(), machine.stop(StopOptions::default()));
+    stopped.unwrap();
+    assert_eq!(exit.unwrap(), Exit::Off);
     let machine = machine.rename(&"sql".parse().unwrap()).await.unwrap();
     machine.start(StartOptions::default(), &mut |_| {}).await.unwrap();
     assert!(machine.info().await.unwrap().warm);
@@ -244,4 +257,151 @@ async fn a_copy_is_as_large_as_it_was_asked_for() {
     tool("e2fsck -fn", &copy);
     machine.remove().await.unwrap();
     assert_eq!(sum(&path), before);
+}
+
+/// Two files beside a disk.
+fn beside(disk: &Path) -> [PathBuf; 2] {
+    ["state", "memory"].map(|ending| disk.with_extension(ending))
+}
+
+/// Whether the machine runs, its programs too.
+async fn goes_on(machine: &knaller::Machine) {
+    assert_eq!(machine.info().await.unwrap().state, State::Running);
+    said(machine, "echo on > /root/on && sync").await;
+}
+
+async fn restore(
+    bed: &Bed,
+    snapshot: &RawSnapshot,
+    disks: Vec<PathBuf>,
+) -> knaller::Result<knaller::Machine> {
+    let mut spec = RestoreSpec::default();
+    spec.name = Some("db2".parse().unwrap());
+    let restored = bed
+        .knaller
+        .restore_raw(
+            snapshot.clone(),
+            disks,
+            spec,
+            StartOptions::default(),
+            &mut |_| {},
+        )
+        .await;
+    restored.map(|(machine, _)| machine)
+}
+
+#[tokio::test]
+async fn a_caller_keeps_its_disk_in_the_moment_in_which_the_machine_stands_still() {
+    let bed = Bed::new();
+    let path = disk(&bed, "own.ext4");
+    let copy = bed.sandbox.path().join("copy.ext4");
+    let machine = bed.start(on(&path, "db")).await;
+    // Never written out by the guest itself: that is what freezing is for.
+    said(&machine, "echo before > /root/file; echo alive > /run/memory").await;
+    let [state, memory] = beside(&path);
+    let mut seen = None;
+    let taken = machine
+        .create_raw(&state, &memory, async |paused| {
+            seen = Some(machine.info().await.unwrap().state);
+            assert_eq!(paused.disks, std::slice::from_ref(&path));
+            assert!(paused.state.exists() && paused.memory.exists());
+            std::fs::copy(&path, &copy).map(drop)
+        })
+        .await
+        .unwrap();
+    assert_eq!(seen, Some(State::Paused));
+    assert!(!taken.paused.is_zero() && taken.warnings.is_empty());
+    goes_on(&machine).await;
+    tool("e2fsck -fn", &copy);
+    said(&machine, "echo after > /root/file; sync").await;
+    // Of the snapshot nothing is in the folders, and its files are not written over.
+    assert!(bed.knaller.snapshots().await.unwrap().is_empty());
+    let again = machine
+        .create_raw(&state, &memory, async |_| std::io::Result::Ok(()))
+        .await;
+    assert!(again.is_err() && state.exists() && memory.exists());
+    let new = path.with_extension("new");
+    let both = machine
+        .create_raw(&new, &new, async |_| std::io::Result::Ok(()))
+        .await;
+    assert!(both.is_err() && !new.exists());
+
+    let json = serde_json::to_string(&taken.snapshot).unwrap();
+    let snapshot: RawSnapshot = serde_json::from_str(&json).unwrap();
+    assert_eq!(snapshot.disks(), 1);
+    let restore = |disks| restore(&bed, &snapshot, disks);
+    let none = restore(Vec::new()).await.unwrap_err();
+    assert!(matches!(none, Error::RawDisks { wanted: 1, given: 0 }), "{none}");
+    let same = restore(vec![path.clone()]).await.unwrap_err();
+    assert_eq!(same.class(), Class::Conflict, "{same}");
+    let second = restore(vec![copy.clone()]).await.unwrap();
+    assert_eq!(
+        said(&second, "cat /root/file /run/memory; hostname").await,
+        "before\nalive\ndb2"
+    );
+    second.stop(StopOptions::default()).await.unwrap();
+    // It is a machine on a raw disk like any other.
+    second.start(StartOptions::default(), &mut |_| {}).await.unwrap();
+    assert_eq!(said(&second, "cat /root/file").await, "before");
+    second.stop(StopOptions::default()).await.unwrap();
+    second.remove().await.unwrap();
+    tool("e2fsck -fn", &copy);
+    end(&machine).await;
+}
+
+#[tokio::test]
+async fn the_machine_goes_on_whatever_becomes_of_the_callers_part() {
+    let bed = Bed::new();
+    let path = disk(&bed, "own.ext4");
+    let machine = bed.start(on(&path, "db")).await;
+    let [state, memory] = beside(&path);
+    let nothing_left = || assert!(!state.exists() && !memory.exists());
+
+    let failed = machine
+        .create_raw(&state, &memory, async |_| {
+            Err(std::io::Error::other("no room for the copy"))
+        })
+        .await;
+    let error = failed.unwrap_err();
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert!(
+        matches!(error, Error::WhilePaused(_)) && cause.contains("no room"),
+        "{error}"
+    );
+    nothing_left();
+    goes_on(&machine).await;
+
+    let (reached, wait) = tokio::sync::oneshot::channel::<()>();
+    {
+        let mut snapshot = std::pin::pin!(machine.create_raw(&state, &memory, async |_| {
+            let _ = reached.send(());
+            std::future::pending::<std::io::Result<()>>().await
+        }));
+        tokio::select! {
+            biased;
+            taken = &mut snapshot => panic!("{taken:?}"),
+            reached = wait => reached.unwrap(),
+        }
+    }
+    nothing_left();
+    goes_on(&machine).await;
+
+    let panics = {
+        let (machine, state, memory) = (machine.clone(), state.clone(), memory.clone());
+        tokio::spawn(async move {
+            let hook = async |_| -> std::io::Result<()> { panic!("as a caller's bug does") };
+            machine.create_raw(&state, &memory, hook).await
+        })
+    };
+    assert!(panics.await.unwrap_err().is_panic());
+    nothing_left();
+    goes_on(&machine).await;
+    end(&machine).await;
+
+    let own = bed.start(small("own")).await;
+    let refused = own
+        .create_raw(&state, &memory, async |_| std::io::Result::Ok(()))
+        .await;
+    assert!(matches!(refused, Err(Error::NotOwnersDisk(_))));
+    end(&own).await;
 }
