@@ -1,7 +1,8 @@
 //! Logins by the command: at a terminal and without one.
 
+use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::Child;
+use std::process::{Child, Command};
 
 use rustix::process::{Pid, Signal, kill_process};
 use testkit::registry::{Access, PASSWORD, Registry, USER};
@@ -124,4 +125,30 @@ fn a_login_that_is_broken_off_leaves_the_terminal_as_it_was() {
     let pid = Pid::from_raw(knaller.unwrap().pid).unwrap();
     kill_process(pid, Signal::TERM).unwrap();
     let _ = login.ends(143);
+}
+
+#[test]
+fn whoever_waits_for_a_helper_is_told() {
+    let world = World::without_kernel();
+    let host = "registry.example.org";
+    let home = world.sandbox.home();
+    let (helper, gate) = (home.join("docker-credential-slow"), home.join("gate"));
+    let made = Command::new("mkfifo").arg(&gate).status().unwrap();
+    assert!(made.success());
+    let script = format!("#!/bin/sh\ncat {}; exit 1\n", gate.display());
+    std::fs::write(&helper, script).unwrap();
+    std::fs::set_permissions(&helper, Permissions::from_mode(0o755)).unwrap();
+    let folder = world.sandbox.path().join("config/containers");
+    std::fs::create_dir_all(&folder).unwrap();
+    let named = format!("{{\"credHelpers\": {{\"{host}\": \"slow\"}}}}");
+    std::fs::write(folder.join("auth.json"), named).unwrap();
+
+    let mut terminal = Terminal::new(400);
+    let path = format!("{}:{}", home.display(), std::env::var("PATH").unwrap_or_default());
+    let mut command = world.command(&["image", "pull", &format!("{host}/app")]);
+    let mut pull = terminal.spawn(command.env("PATH", path));
+    terminal.wait_for("has not answered yet");
+    std::fs::write(&gate, "the drawer stays locked").unwrap();
+    terminal.wait_for("the drawer stays locked");
+    assert!(!pull.wait().unwrap().success());
 }

@@ -4,15 +4,21 @@
 //! so is every wish to leave certificates unverified, with what to do instead.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Deserializer, de};
+use serde::de::{self, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use super::ConfigError;
 use super::hosts::{ClientCertificate, HostSettings, Hosts, Mirror};
 use crate::files::read;
 
 const LIMIT: u64 = 256 * 1024;
+/// What can be said of a host.
+const KEYS: &[&str] = &["mirrors", "plain_http", "ca", "cert", "key"];
+/// What other programs call the wish that is refused.
+const UNVERIFIED: &[&str] = &["insecure_skip_verify", "insecure", "skip_verify", "tls_verify"];
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -21,23 +27,64 @@ struct File {
     registries: BTreeMap<Host, Entry>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Default)]
 struct Entry {
-    #[serde(default)]
     mirrors: Vec<Place>,
     plain_http: Option<bool>,
     ca: Option<PathBuf>,
     cert: Option<PathBuf>,
     key: Option<PathBuf>,
-    #[serde(
-        default,
-        rename = "insecure_skip_verify",
-        alias = "insecure",
-        alias = "skip_verify",
-        alias = "tls_verify"
-    )]
-    _unverified: Option<Refused>,
+}
+
+/// Read by hand: the text that serde's derived code has for an unknown key would offer those that are refused, too.
+impl<'de> Deserialize<'de> for Entry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Settings)
+    }
+}
+
+struct Settings;
+
+impl<'de> Visitor<'de> for Settings {
+    type Value = Entry;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "the settings of a registry: {}", KEYS.join(", "))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entry, A::Error> {
+        let mut entry = Entry::default();
+        while let Some(Key(key)) = map.next_key()? {
+            match key {
+                "mirrors" => entry.mirrors = map.next_value()?,
+                "plain_http" => entry.plain_http = map.next_value()?,
+                "ca" => entry.ca = map.next_value()?,
+                "cert" => entry.cert = map.next_value()?,
+                _ => entry.key = map.next_value()?,
+            }
+        }
+        Ok(entry)
+    }
+}
+
+/// One of [`KEYS`].
+struct Key(&'static str);
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if UNVERIFIED.contains(&text.as_str()) {
+            return Err(de::Error::custom(format!(
+                "{text}: certificates are always verified. Name the registry's own authority by ca: FILE, \
+                 or say plain_http: true where there is no TLS at all"
+            )));
+        }
+        let known = KEYS.iter().find(|key| **key == text);
+        known
+            .copied()
+            .map(Self)
+            .ok_or_else(|| de::Error::unknown_field(&text, KEYS))
+    }
 }
 
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
@@ -62,17 +109,6 @@ impl<'de> Deserialize<'de> for Place {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         text.parse().map(Self).map_err(de::Error::custom)
-    }
-}
-
-struct Refused;
-
-impl<'de> Deserialize<'de> for Refused {
-    fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
-        Err(de::Error::custom(
-            "certificates are always verified. Name the registry's own authority by ca: FILE, \
-             or say plain_http: true where there is no TLS at all",
-        ))
     }
 }
 
@@ -188,6 +224,16 @@ mod tests {
         ] {
             let error = parse(text.as_bytes()).unwrap_err();
             assert!(error.contains(line) && error.contains(part), "{text}\n{error}");
+        }
+        let twice = parse(b"registries:\n  a.org:\n    ca: a\n    ca: b").unwrap_err();
+        assert!(twice.contains("line 4") && twice.contains("ca"), "{twice}");
+        // What is offered in its place is not refused then.
+        let unknown = parse(b"registries:\n  a.org:\n    verify: no").unwrap_err();
+        for key in KEYS {
+            assert!(unknown.contains(key), "{unknown}");
+        }
+        for key in UNVERIFIED {
+            assert!(!unknown.contains(key), "{unknown}");
         }
         let error = parse(b"registries:\n  a.org:\n    cert: a.pem").unwrap_err();
         assert!(error.contains("a.org") && error.contains("key"), "{error}");

@@ -5,6 +5,7 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ use crate::registry::secret::Secret;
 
 /// A helper may ask its user to unlock something.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Then its user is told, who may have another window to look at.
+const SILENCE: Duration = Duration::from_secs(2);
 const LIMIT: u64 = 64 * 1024;
 /// What a helper's user name is where its secret is an identity token.
 const TOKEN_USER: &str = "<token>";
@@ -150,7 +153,19 @@ impl Helper {
             }
             Ok((child.wait().await?, answer))
         };
-        let (status, answer) = match tokio::time::timeout(PATIENCE, work).await {
+        let mut work = pin!(work);
+        let watched = async {
+            if let Ok(done) = tokio::time::timeout(SILENCE, &mut work).await {
+                return done;
+            }
+            tracing::warn!(
+                program = %self.program,
+                named_in = %self.named_in.display(),
+                "a credential helper has not answered yet: does it wait for you to unlock something?"
+            );
+            work.await
+        };
+        let (status, answer) = match tokio::time::timeout(PATIENCE, watched).await {
             Err(_) => return Err(self.failed(&format!("has not answered within {} s", PATIENCE.as_secs()))),
             Ok(Err(error)) => return Err(self.failed(&format!("cannot be used: {error}"))),
             Ok(Ok(done)) => done,
