@@ -1,7 +1,7 @@
 # The only entry points a person must know. Each sets the machine up by itself (dev/setup) and says what it does.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-firecracker check bench fuzz soak-boot setup build install clean advisories
+.PHONY: help demo test test-firecracker faults check bench fuzz soak-boot setup build install clean advisories
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,6 +17,10 @@ test: ## every test, with real microVMs; a summary of suites, times and skipped 
 test-firecracker: ## the tests that a real Firecracker must pass, with emulated KVM where there is none (FIRECRACKER=path)
 	@dev/setup firecracker
 	@cargo xtask test-firecracker
+
+faults: ## every fault at every step of a command, and ten minutes of disorder twice; hours (FAULTS=100 takes so many of each)
+	@dev/setup test
+	@FAULTS=$${FAULTS:-all} INTERLEAVINGS_SECONDS=$${DISORDER_SECONDS:-600} CROWD_SECONDS=$${DISORDER_SECONDS:-600} cargo xtask test knaller-cli/e2e -- faults:: --nocapture
 
 check: ## formatting, clippy, docs, licences and bans, unused dependencies, fuzz targets build
 	@dev/setup check

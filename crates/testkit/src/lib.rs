@@ -12,6 +12,8 @@
 mod apart;
 mod cgroup;
 mod docker_registry;
+#[cfg(target_arch = "x86_64")]
+pub mod faults;
 #[cfg(feature = "images")]
 pub mod images;
 mod kernel;

@@ -1,5 +1,21 @@
 //! Processes that are killed, many starts at once, a host without disk space: the next command puts right what was left,
-//! and a guest is told what befell it. A start that is itself killed, at any step, is in knaller's own tests.
+//! and a guest is told what befell it. Every fault at every step is in [`matrix`], many processes at once in [`interleavings`] and
+//! [`crowd`]; what holds after all of it in [`invariants`].
+
+#[cfg(target_arch = "x86_64")]
+mod crowd;
+#[cfg(target_arch = "x86_64")]
+mod interleavings;
+#[cfg(target_arch = "x86_64")]
+mod invariants;
+#[cfg(target_arch = "x86_64")]
+mod matrix;
+#[cfg(target_arch = "x86_64")]
+mod scenarios;
+#[cfg(target_arch = "x86_64")]
+mod seed;
+#[cfg(target_arch = "x86_64")]
+mod turns;
 
 use std::collections::HashSet;
 use std::process::Command;
