@@ -17,6 +17,9 @@ const IMAGE_LIMITS: &str = "KNALLER_IMAGE_LIMITS";
 /// Sets the addresses of links to machines: see [`knaller::Pool`].
 const POOL: &str = "KNALLER_POOL";
 
+/// Sets the users of root's machines: see [`knaller::UserRange`].
+const USERS: &str = "KNALLER_USERS";
+
 impl Context {
     pub(crate) fn open(ui: Ui) -> Result<Self, CommandError> {
         let mut options = Options::from_env();
@@ -31,6 +34,12 @@ impl Context {
                 .parse()
                 .map_err(|error| CommandError::usage(format!("{POOL}: {error}")))?;
             options.pool = Some(pool);
+        }
+        if let Ok(users) = std::env::var(USERS) {
+            let users = users
+                .parse()
+                .map_err(|error| CommandError::usage(format!("{USERS}: {error}")))?;
+            options.users = users;
         }
         let knaller = Knaller::open(options)?;
         Ok(Self { ui, knaller })

@@ -19,7 +19,7 @@ const OTHER_CODES: [(&str, &str); 3] = [
 ];
 
 /// What the environment may say.
-const VARIABLES: [(&str, &str); 23] = [
+const VARIABLES: [(&str, &str); 24] = [
     (
         "KNALLER_DATA",
         "kernels, images and machines; else $XDG_DATA_HOME/knaller, ~/.local/share/knaller",
@@ -49,6 +49,10 @@ const VARIABLES: [(&str, &str); 23] = [
     (
         "KNALLER_CGROUP",
         "the folder of a delegated control group, for machines with limits or a slice",
+    ),
+    (
+        "KNALLER_USERS",
+        "root's machines: the numbers of their users, FIRST-LAST; else 1879048192-1879113727",
     ),
     (
         "XDG_CONFIG_HOME",

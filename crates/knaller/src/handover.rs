@@ -1,8 +1,10 @@
-//! The one folder of a machine in which its VMM makes files: what it writes is taken from there, by a rename.
+//! The one folder of a machine in which its VMM writes files: those that are put there empty for it, when there is something to be
+//! written, and taken away by a rename.
 //!
-//! The invariant: the VMM sees no other folder in which something can be made, but that of its sockets, so a VMM that its
-//! guest has taken over can put nothing in the place of what this program reads. And what is taken out is a plain file:
-//! nothing is opened by a name that such a VMM may have given to a link.
+//! The invariant: the VMM sees no other folder in which it can write, but for the sockets in that of its sockets; and in this
+//! one it makes nothing, where the kernel has landlock. So a VMM that its guest has taken over can put nothing in the place of what
+//! this program reads, nor files without number on its disk. And what is taken out is a plain file: nothing is opened by a name that
+//! such a VMM may have given to a link.
 
 use std::fs;
 use std::io;
@@ -82,6 +84,21 @@ pub(crate) fn clear(files: &Files) -> Result<()> {
     Ok(())
 }
 
+/// Puts empty files there, for the VMM to write a guest into.
+pub(crate) fn offer(files: &Files) -> Result<()> {
+    clear(files)?;
+    for name in [STATE, MEMORY] {
+        let path = files.handover().join(name);
+        let fresh = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path);
+        fresh.map_err(Error::io("make", &path))?;
+    }
+    Ok(())
+}
+
 /// Moves the guest that the VMM has written into a folder of this program's own. Nothing of it stays.
 pub(crate) fn take(files: &Files, to: &Path) -> Result<()> {
     take_to(files, &Guest::inside(to))
@@ -107,6 +124,9 @@ pub(crate) fn take_to(files: &Files, to: &Guest) -> Result<()> {
         // The folder may be open to others, and what a guest has in its memory is secret.
         fs::set_permissions(taken, fs::Permissions::from_mode(0o600))
             .map_err(Error::io("keep others from", taken))?;
+        if kind.len() == 0 {
+            return Err(Error::io("read", &path)(io::ErrorKind::UnexpectedEof.into()));
+        }
     }
     Ok(())
 }
@@ -143,6 +163,9 @@ mod tests {
         let to = temp.path().join("to");
         fs::create_dir(&to).unwrap();
         make(&files).unwrap();
+        offer(&files).unwrap();
+        assert!(take(&files, &to).is_err(), "nothing was written");
+        offer(&files).unwrap();
         for name in [STATE, MEMORY] {
             fs::write(files.handover().join(name), name).unwrap();
         }
@@ -151,7 +174,7 @@ mod tests {
         assert_eq!(to.join(MEMORY).metadata().unwrap().mode() & 0o777, 0o600);
         let secret = temp.path().join("secret");
         fs::write(&secret, "mine").unwrap();
-        fs::write(files.handover().join(STATE), "").unwrap();
+        fs::write(files.handover().join(STATE), "x").unwrap();
         std::os::unix::fs::symlink(&secret, files.handover().join(MEMORY)).unwrap();
         assert!(matches!(take(&files, &to), Err(Error::NotRegular(_))));
         assert!(!to.join(MEMORY).is_symlink() && secret.exists());

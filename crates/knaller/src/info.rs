@@ -39,6 +39,9 @@ impl State {
 pub struct JailInfo {
     /// The parts of a jail that the host did not have when the machine was started, in words.
     pub without: Vec<String>,
+    /// The user, and group, that root's machine has for itself alone while it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<u32>,
 }
 
 /// A machine as it is now.

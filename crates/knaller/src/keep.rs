@@ -1,6 +1,7 @@
 //! How much is kept of what a machine writes. The invariant: the end of a log stays, and every byte of it at its offset or a
 //! whole number of [`STEP`]s before it; what is older becomes a hole, which takes no room on the disk (fallocate(2)) and which readers
-//! step over (lseek(2), SEEK_DATA). A log that has become long loses its beginning altogether.
+//! step over (lseek(2), SEEK_DATA). A log that has become long loses its beginning altogether, so that it does not come to
+//! [`LONGEST`], where the kernel lets no more be written.
 //!
 //! sparkler does so by itself while it writes (`--keep-output`). Firecracker does not, and no process of ours stays with it:
 //! its logs are trimmed at the beginning of every command.
@@ -20,6 +21,9 @@ pub(crate) const LIMIT: u64 = 16 << 20;
 
 /// What a long log is made shorter by, in bytes.
 pub(crate) const STEP: u64 = 1 << 30;
+
+/// How long a log can become in a jail, in bytes: a guest that writes to its console without end fills no disk.
+pub(crate) const LONGEST: u64 = 4 * STEP;
 
 /// Holes begin and end where blocks do, on every file system in use.
 const BLOCK: u64 = 64 << 10;

@@ -62,6 +62,7 @@ pub(crate) async fn one(inner: &Arc<Inner>, name: &Name) -> Result<MachineInfo> 
         vmm: record.vmm,
         jail: record.jail.map(|jail| JailInfo {
             without: jail.without,
+            user: jail.user.filter(|_| answer.state != State::Stopped),
         }),
         vmm_version: answer.version,
         pid: answer.pid,

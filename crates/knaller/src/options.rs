@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use images::convert::Limits;
 
-use crate::Pool;
+use crate::{Pool, UserRange};
 
 /// The two folders that hold everything.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +56,8 @@ pub struct Options {
     pub cgroup: Option<PathBuf>,
     /// The addresses that links to machines of [`crate::Network::Direct`] get; none: a corner of the private ones that is free.
     pub pool: Option<Pool>,
+    /// The users that root's machines have, each its own; machines of other users have theirs.
+    pub users: UserRange,
     /// What an image may have.
     pub image_limits: Limits,
     /// What a machine's processes get as their environment, beside `PATH`.
@@ -76,6 +78,7 @@ impl Options {
             beside: None,
             cgroup: None,
             pool: None,
+            users: UserRange::default(),
             image_limits: Limits::default(),
             environment: Vec::new(),
         }

@@ -69,6 +69,9 @@ pub(crate) struct Jailed {
     folder: PathBuf,
     /// The parts of it that this host did not have, in words.
     pub(crate) without: Vec<String>,
+    /// The user that this boot's processes have for themselves alone.
+    #[serde(default)]
+    pub(crate) user: Option<u32>,
 }
 
 impl Jailed {
@@ -76,6 +79,7 @@ impl Jailed {
         Self {
             folder,
             without: Vec::new(),
+            user: None,
         }
     }
 }

@@ -1,7 +1,11 @@
-//! The folder of a machine's sockets: made for each boot, gone with it.
+//! The folder of a machine's sockets: made for each boot, gone with it. The invariant: all in it that the VMM is to reach is
+//! its user's, who is the folder's owner, or whoever runs this program.
 
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, chown, lchown};
+use std::path::Path;
+
+use tokio::net::UnixListener;
 
 use crate::layout::Files;
 use crate::{Error, Result};
@@ -20,6 +24,23 @@ pub(crate) fn make(files: &Files) -> Result<()> {
         .mode(0o700)
         .create(&files.runtime)
         .map_err(Error::io("make the folder", &files.runtime))
+}
+
+/// Gives it to the machine's own user.
+pub(crate) fn give(files: &Files, user: u32) -> Result<()> {
+    chown(&files.runtime, Some(user), Some(user)).map_err(Error::io("give away", &files.runtime))
+}
+
+/// Listens in it for the VMM.
+pub(crate) fn listen(files: &Files, socket: &Path) -> Result<UnixListener> {
+    let failed = || Error::io("listen on", socket);
+    let listener = UnixListener::bind(socket).map_err(failed())?;
+    let folder = files.runtime.metadata().map_err(failed())?;
+    if folder.uid() != rustix::process::geteuid().as_raw() {
+        // The VMM could have put a link in the socket's place by now.
+        lchown(socket, Some(folder.uid()), Some(folder.gid())).map_err(failed())?;
+    }
+    Ok(listener)
 }
 
 pub(crate) fn remove(files: &Files) {

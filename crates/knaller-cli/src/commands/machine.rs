@@ -169,8 +169,15 @@ impl MachineView {
     fn jail_cell(&self) -> Cell {
         match &self.jail {
             None => Cell::new("none", Tone::Warning),
-            Some(jail) if jail.without.is_empty() => "on".into(),
-            Some(jail) => format!("on, without {}", jail.without.join("; without ")).into(),
+            Some(jail) => {
+                let user = jail.user.map(|user| format!("as user {user}"));
+                let without = jail.without.iter().map(|part| format!("without {part}"));
+                let parts: Vec<_> = user.into_iter().chain(without).collect();
+                if parts.is_empty() {
+                    return "on".into();
+                }
+                format!("on, {}", parts.join("; ")).into()
+            }
         }
     }
 

@@ -58,7 +58,7 @@ async fn try_once(options: &Options) -> Result<Vec<String>> {
         ] {
             entries.push(Entry { path, access });
         }
-        Ok(Plan::new(home, entries))
+        Ok(Plan::new(home, 0, entries))
     });
     let plan = plan.await?;
     let orders = Orders {
@@ -79,7 +79,7 @@ async fn try_once(options: &Options) -> Result<Vec<String>> {
     let says = child.stderr.take();
     let tried = async {
         let mut first = First::left_by(child, tells).await?;
-        gate.open(&plan).await.map_err(io::Error::other)?;
+        gate.open(&plan, &[]).await.map_err(io::Error::other)?;
         let mut said = Vec::new();
         if let Some(says) = says {
             says.take(MAX_SAID).read_to_end(&mut said).await?;

@@ -16,6 +16,7 @@ pub(crate) mod namespaces;
 mod network;
 pub(crate) mod orphans;
 mod programs;
+mod users;
 
 /// How a check ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -78,6 +79,7 @@ pub(crate) async fn run(inner: &Arc<Inner>) -> Vec<Check> {
             checks.extend(programs::all(options));
             checks.extend([host::tun(), namespaces::check(), network::route()]);
             checks.extend(network::direct(options));
+            checks.extend(users::check(options));
             checks.extend([
                 host::runtime_folder(options),
                 host::disk_space(options),

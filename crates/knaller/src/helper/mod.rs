@@ -13,7 +13,7 @@
 
 use std::convert::Infallible;
 use std::ffi::OsString;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -23,17 +23,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::{inherit, jail, netns};
 
+mod incoming;
 mod privileges;
 
-/// The most bytes of a jail's plan: a VMM has some hundred files, each with a path of at most 4 KiB.
-const MAX_PLAN: u64 = 1 << 20;
+pub(crate) use incoming::MAX_AT_ONCE;
 
 /// What the starting process says: one argument, JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Orders {
     pub network: Network,
-    /// Whether the plan of a jail, JSON too, comes by standard input.
+    /// Whether the plan of a jail, JSON too, comes by standard input, with mounts if it has any handed over.
     pub jail: bool,
     /// A disk of its caller's that the VMM is to have for itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -83,7 +83,7 @@ pub enum Error {
     Jail(#[from] jail::Error),
     /// What the starting process has sent, or has not.
     #[error("jail: no plan: {0}")]
-    Plan(#[source] serde_json::Error),
+    Plan(#[source] io::Error),
     /// The disk of the caller's cannot be had.
     #[error("disk: {}: {reason}", path.display())]
     Disk {
@@ -137,8 +137,8 @@ pub fn run(orders: &Orders, program: &Path, arguments: &[OsString]) -> Result<In
     // The claim is on an open file, which is the VMM's from its exec on.
     let _claimed = orders.disk.as_ref().map(claim).transpose()?;
     if orders.jail {
-        let plan = plan()?;
-        let mut without = jail::enter(&plan)?;
+        let (plan, handed) = incoming::plan().map_err(Error::Plan)?;
+        let mut without = jail::enter(&plan, handed)?;
         no_input().map_err(Error::step("standard input"))?;
         privileges::give_up().map_err(Error::step("privileges"))?;
         without.extend(jail::shut(&plan)?);
@@ -149,11 +149,13 @@ pub fn run(orders: &Orders, program: &Path, arguments: &[OsString]) -> Result<In
     } else {
         privileges::give_up().map_err(Error::step("privileges"))?;
     }
-    // What was meant for pasta.
-    let source = Command::new(program)
-        .args(arguments)
-        .env_remove(preload::VARIABLE)
-        .exec();
+    let mut becomes = Command::new(program);
+    if orders.jail {
+        // SAFETY: it makes system calls and nothing else; and there is no fork before this exec.
+        unsafe { becomes.pre_exec(jail::fail_instead_of_ending) };
+    }
+    // The variable was meant for pasta.
+    let source = becomes.args(arguments).env_remove(preload::VARIABLE).exec();
     let program = program.to_owned();
     Err(Error::Program { program, source })
 }
@@ -167,11 +169,6 @@ fn claim(disk: &OwnersDisk) -> Result<raw_disk::Claimed, Error> {
     let claimed = claimed.ok_or_else(|| refused(raw_disk::OTHERS.to_owned()))?;
     inherit::to_program(claimed.file()).map_err(Error::step("open files"))?;
     Ok(claimed)
-}
-
-/// What the starting process sends when the machine's files are there; nothing if it ended before.
-fn plan() -> Result<jail::Plan, Error> {
-    serde_json::from_reader(io::stdin().take(MAX_PLAN)).map_err(Error::Plan)
 }
 
 /// The VMM has none.

@@ -11,7 +11,7 @@
 //! | PID, IPC and UTS namespaces (`namespaces`) | other processes, their shared memory, the host's name |
 //! | network namespace (pasta's, or an empty one) | the host's loopback and abstract sockets |
 //! | no capabilities, no new privileges, no user namespaces | the ways back |
-//! | limits (`limits`) | processes and descriptors without end, core dumps of a guest's memory |
+//! | limits (`limits`) | processes, descriptors and files without end, core dumps of a guest's memory |
 //! | a filter of system calls (`calls`) | what of the kernel no VMM needs |
 //! | landlock (`rules`), where the kernel has it | the same files once more; TCP; signals to others |
 //!
@@ -21,17 +21,21 @@
 //! The starting process makes the [`Plan`], `knaller-netns` carries it out and becomes the VMM; nothing stays of either.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 mod calls;
+mod hand;
 mod limits;
 mod loads;
 mod namespaces;
 mod root;
 mod rules;
 
+pub(crate) use hand::{can_make_devices, can_show, hand, others_may};
+pub(crate) use limits::fail_instead_of_ending;
 pub(crate) use loads::of as loads;
 pub(crate) use namespaces::apart;
 
@@ -46,8 +50,12 @@ pub struct Plan {
     pub users: bool,
     /// Its working folder, one of the entries.
     pub home: PathBuf,
-    /// All that it sees, beside its own processes in /proc.
+    /// The most bytes of a file that it makes longer.
+    pub file_size: u64,
+    /// What it sees, beside its own processes in /proc.
     pub entries: Vec<Entry>,
+    /// What it sees beside these, of which mounts come with the plan, in this order: it may not open them by itself.
+    pub handed: Vec<Entry>,
 }
 
 /// A file or folder of the jail, under the path that it has outside.
@@ -77,7 +85,7 @@ pub enum Access {
     ReadDisk,
     /// A folder in which sockets are made and removed.
     Sockets,
-    /// A folder in which files are made, written and removed.
+    /// A folder in which the files that are put there are written, and none is made.
     Files,
 }
 
@@ -109,13 +117,25 @@ pub enum Error {
 }
 
 impl Plan {
-    /// For whoever runs this process: root's machines have no user namespace.
-    pub(crate) fn new(home: PathBuf, entries: Vec<Entry>) -> Self {
+    /// For whoever runs this process: root has no user namespace.
+    pub(crate) fn new(home: PathBuf, file_size: u64, entries: Vec<Entry>) -> Self {
         Self {
             users: !rustix::process::geteuid().is_root(),
             home,
+            file_size,
             entries,
+            handed: Vec::new(),
         }
+    }
+
+    /// For a user that root has made up.
+    pub(crate) fn of_its_own_user(self) -> Self {
+        Self { users: true, ..self }
+    }
+
+    /// Everything that it sees.
+    fn all(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().chain(&self.handed)
     }
 }
 
@@ -135,13 +155,13 @@ impl Error {
 ///
 /// # Errors
 /// What could not be made; the process is then in no state to go on.
-pub(crate) fn enter(plan: &Plan) -> Result<Vec<String>, Error> {
+pub(crate) fn enter(plan: &Plan, handed: Vec<OwnedFd>) -> Result<Vec<String>, Error> {
     namespaces::complete()?;
     if plan.users {
         namespaces::allow_no_more()?;
     }
-    let without = root::build(plan)?;
-    limits::set()?;
+    let without = root::build(plan, handed)?;
+    limits::set(plan.file_size)?;
     Ok(without)
 }
 

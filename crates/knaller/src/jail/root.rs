@@ -2,26 +2,28 @@
 //! the same file as outside or is not there; and nothing is writable, runnable or a device but what the plan says so of.
 //!
 //! ```text
-//! host's root            the working folder is covered by an empty tmpfs,
-//!   └ …/runtime/NAME     which becomes the root; the host's is then in /old,
-//!       └ tmpfs          where the folder that was covered is itself again
-//!           └ old
+//! host's root     an empty tmpfs covers it
+//!   └ tmpfs       and becomes the root; the host's is then in /old,
+//!       └ old     and goes when everything is bound
 //! ```
 //!
-//! What is bound is looked up before that: links in paths lead through the host's root.
+//! What is bound is looked up before that: links in paths lead through the host's root. What is handed over needs no look: it is a
+//! mount already, and is put at its path.
 
 use std::fs::{self, OpenOptions};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{StatVfsMountFlags, statvfs};
+use rustix::fs::{CWD, FileType, StatVfsMountFlags, fstat, statvfs};
 use rustix::io::Errno;
 use rustix::mount::{
-    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_bind_recursive, mount_change,
-    mount_remount, unmount,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags,
+    UnmountFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen, mount, mount_bind,
+    mount_bind_recursive, mount_change, mount_remount, move_mount, unmount,
 };
-use rustix::process::{chdir, pivot_root};
+use rustix::process::{chdir, fchdir, pivot_root};
 
 use super::{Access, Entry, Error, Plan, namespaces};
 
@@ -44,7 +46,11 @@ const KEPT: [(StatVfsMountFlags, MountFlags); 7] = [
 ];
 
 /// Makes the plan's root this process's. Gives what of it cannot be had here.
-pub(super) fn build(plan: &Plan) -> Result<Vec<String>, Error> {
+pub(super) fn build(plan: &Plan, handed: Vec<OwnedFd>) -> Result<Vec<String>, Error> {
+    if handed.len() != plan.handed.len() {
+        let text = format!("{} mounts came for {} entries", handed.len(), plan.handed.len());
+        return Err(Error::step("take what was handed over")(io::Error::other(text)));
+    }
     let mut found = Vec::new();
     for entry in &plan.entries {
         found.extend(find(entry).map_err(failed(&entry.path))?);
@@ -53,9 +59,12 @@ pub(super) fn build(plan: &Plan) -> Result<Vec<String>, Error> {
     // Nothing that is mounted in here is to be seen outside.
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .map_err(Error::step("part its mounts from the host's"))?;
-    change(&plan.home).map_err(Error::step("change its root"))?;
+    change().map_err(Error::step("change its root"))?;
     for (entry, source) in found {
         bind(entry, &source).map_err(failed(&entry.path))?;
+    }
+    for (entry, mount) in plan.handed.iter().zip(handed) {
+        put(&mount, &entry.path).map_err(failed(&entry.path))?;
     }
     let without = proc(of_host).map_err(Error::step("mount /proc"))?;
     close().map_err(Error::step("leave the host's root"))?;
@@ -84,10 +93,16 @@ fn find(entry: &Entry) -> io::Result<Option<(&Entry, PathBuf)>> {
 }
 
 /// An empty root, with the host's in /old.
-fn change(home: &Path) -> io::Result<()> {
-    let flags = MountFlags::NOSUID | MountFlags::NODEV;
-    mount("tmpfs", home, "tmpfs", flags, c"mode=0755,size=1m,nr_inodes=16k")?;
-    chdir(home)?;
+fn change() -> io::Result<()> {
+    let made = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    for (key, value) in [("mode", "0755"), ("size", "1m"), ("nr_inodes", "16k")] {
+        fsconfig_set_string(&made, key, value)?;
+    }
+    fsconfig_create(&made)?;
+    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
+    let root = fsmount(&made, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
+    move_mount(&root, "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+    fchdir(&root)?;
     let old = OLD.trim_start_matches('/');
     fs::create_dir(old)?;
     pivot_root(".", old)?;
@@ -96,12 +111,7 @@ fn change(home: &Path) -> io::Result<()> {
 
 fn bind(entry: &Entry, source: &Path) -> io::Result<()> {
     let source = Path::new(OLD).join(source.strip_prefix("/").unwrap_or(source));
-    if source.is_dir() {
-        fs::create_dir_all(&entry.path)?;
-    } else {
-        fs::create_dir_all(entry.path.parent().unwrap_or(Path::new("/")))?;
-        make_file(&entry.path)?;
-    }
+    make_place(&entry.path, source.is_dir())?;
     mount_bind(&source, &entry.path)?;
     let mut flags = MountFlags::NOSUID | MountFlags::BIND | flags(entry.access);
     let has = statvfs(&entry.path)?.f_flag;
@@ -111,6 +121,28 @@ fn bind(entry: &Entry, source: &Path) -> io::Result<()> {
         }
     }
     Ok(mount_remount(&entry.path, flags, "")?)
+}
+
+/// Puts a mount at a path.
+fn put(mount: &OwnedFd, path: &Path) -> io::Result<()> {
+    let kind = FileType::from_raw_mode(fstat(mount)?.st_mode);
+    make_place(path, kind == FileType::Directory)?;
+    Ok(move_mount(
+        mount,
+        "",
+        CWD,
+        path,
+        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+    )?)
+}
+
+/// For something to be mounted over.
+fn make_place(path: &Path, folder: bool) -> io::Result<()> {
+    if folder {
+        return fs::create_dir_all(path);
+    }
+    fs::create_dir_all(path.parent().unwrap_or(Path::new("/")))?;
+    make_file(path)
 }
 
 /// For a file to be bound over. One that is there was bound as part of a folder, or the plan has it twice.

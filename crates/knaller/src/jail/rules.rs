@@ -24,8 +24,7 @@ pub(super) fn apply(plan: &Plan) -> Result<Option<String>, Error> {
     // Of /proc: the memory of its children, and its own.
     let of_all = [("/", everywhere), ("/proc", AccessFs::WriteFile.into())];
     let of_plan = plan
-        .entries
-        .iter()
+        .all()
         .map(|entry| (entry.path.as_path(), beyond_reading(entry.access)));
     for (path, allowed) in of_all
         .map(|(path, allowed)| (Path::new(path), allowed))
@@ -84,6 +83,6 @@ fn beyond_reading(access: Access) -> BitFlags<AccessFs> {
         // Its size is asked for by ioctl(2).
         Access::ReadDisk => make_bitflags!(AccessFs::{IoctlDev}),
         Access::Sockets => make_bitflags!(AccessFs::{MakeSock | RemoveFile}),
-        Access::Files => make_bitflags!(AccessFs::{MakeReg | RemoveFile | WriteFile | Truncate}),
+        Access::Files => make_bitflags!(AccessFs::{WriteFile | Truncate}),
     }
 }

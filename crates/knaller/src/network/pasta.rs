@@ -21,7 +21,7 @@ pub(crate) struct Pasta {
     pub(crate) forwards: Vec<Forward>,
     pub(crate) ipv4: bool,
     pub(crate) ipv6: bool,
-    /// Whether the caller is root.
+    /// Whether it is to run as root.
     pub(crate) root: bool,
     /// What the machine may reach, if it has a policy.
     pub(crate) egress: Option<Egress>,

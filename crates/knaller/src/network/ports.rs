@@ -206,7 +206,8 @@ pub(crate) fn refused(error: io::Error, forward: Forward) -> Error {
     }
 }
 
-fn first_unprivileged() -> u16 {
+/// The first port that anybody may bind (ip-sysctl: `ip_unprivileged_port_start`).
+pub(crate) fn first_unprivileged() -> u16 {
     let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap_or_default();
     text.trim().parse().unwrap_or(1024)
 }

@@ -14,7 +14,7 @@ use crate::layout::Files;
 use crate::record::Record;
 use crate::remove_on_drop::RemoveOnDrop;
 use crate::ssh::control::Control;
-use crate::{Error, Result, start};
+use crate::{Error, Result, runtime_folder, start};
 
 /// How long a guest whose host has gone waits before it goes on by itself.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -48,7 +48,7 @@ impl Frozen {
         let frozen = control.freeze(PATIENCE).await?;
         let socket = files.config_socket();
         let _ = std::fs::remove_file(&socket);
-        let listener = UnixListener::bind(&socket).map_err(Error::io("listen on", &socket))?;
+        let listener = runtime_folder::listen(files, &socket)?;
         Ok(Self {
             control,
             client,

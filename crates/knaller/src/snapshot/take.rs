@@ -220,7 +220,7 @@ pub(super) async fn still(
     };
     let below = below.map(|below| below.held);
     let pause = Pause::begin(&client, files, &record.vmm, frozen.mark()).await?;
-    handover::clear(files)?;
+    handover::offer(files)?;
     baseline::untrack(files)?;
     let folder = record.handover(files);
     let params = SnapshotCreateParams {

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use images::oci::RunConfig;
-use tokio::net::UnixListener;
 use tokio::time::timeout;
 
 use super::clock::Clock;
@@ -166,11 +165,12 @@ impl Start<'_> {
         let volumes = self.volumes(record).await?;
         let place = self.means.cgroup.as_ref();
         record.cgroup = place.map(|place| place.group(&record.instance));
+        let user = self.user(files, record).await?;
         record.save(&files.record())?;
         // Who looks from here on sees in the record what this machine has.
         drop(volumes);
         let socket = files.config_socket();
-        let listener = UnixListener::bind(&socket).map_err(Error::io("listen on", &socket))?;
+        let listener = runtime_folder::listen(files, &socket)?;
         let watch = Watch::folder(&files.runtime).map_err(Error::io("watch", &files.runtime))?;
         let group = self.group(record, undo).await?;
         let mut wire = self
@@ -180,6 +180,7 @@ impl Start<'_> {
             .map(|connection| connection.wire.clone());
         if let Some(Wire::Pasta(pasta)) = &mut wire {
             pasta.forwards.clone_from(&record.forwards);
+            pasta.root &= user.is_none();
         }
         let network = self.network(wire.as_ref(), record, undo).await?;
         let launch = Launch {
@@ -192,6 +193,7 @@ impl Start<'_> {
             options: &self.inner.options,
             jail: self.means.jail.as_deref(),
             disk: owners_disk(&record.spec)?,
+            user: Self::switch(user.as_ref(), record),
         };
         let since = self.clock.now();
         undo.processes_of(&record.instance);
@@ -199,6 +201,8 @@ impl Start<'_> {
             ports.let_go();
         }
         let (mut first, gate) = launch.spawn().await?;
+        // A process has its number now.
+        drop(user);
         self.clock.host("spawn", since);
         let place = Place {
             files,
@@ -237,7 +241,7 @@ impl Start<'_> {
         let Some(jail) = &mut record.jail else {
             return Ok(());
         };
-        jail.without = jail::told(&tail::of(&files.vmm_log()));
+        jail.without.extend(jail::told(&tail::of(&files.vmm_log())));
         if jail.without.is_empty() {
             return Ok(());
         }

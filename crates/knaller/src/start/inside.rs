@@ -1,16 +1,20 @@
 //! What a machine's VMM has in its jail. The invariant: files of its own alone are writable, and what it writes into the
 //! folders that it shares with this program is trusted by nobody.
 
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::PathBuf;
 
 use super::disks::Disk;
 use super::means::Means;
 use super::way::Way;
-use crate::jail::{Access, Entry, Plan};
+use crate::jail::{self, Access, Entry, Plan};
 use crate::layout::Files;
 use crate::vmm::Chosen;
-use crate::{Error, Result};
+use crate::{Error, Result, keep};
+
+/// What a VMM may write of a guest beside its memory, and round that up by, in MiB.
+const BESIDE_MEMORY_MIB: u64 = 64;
 
 /// What is known before the disks are there.
 #[derive(Clone, Debug)]
@@ -18,11 +22,12 @@ pub(super) struct Inside {
     vmm: Chosen,
     network: bool,
     home: PathBuf,
+    memory_mib: u32,
     own: Vec<Entry>,
 }
 
 impl Inside {
-    pub(super) fn new(files: &Files, means: &Means, way: &Way) -> Self {
+    pub(super) fn new(files: &Files, means: &Means, way: &Way, memory_mib: u32) -> Self {
         let mut own = vec![
             entry(files.runtime.clone(), Access::Sockets),
             entry(files.handover(), Access::Files),
@@ -38,20 +43,29 @@ impl Inside {
             vmm: means.vmm.clone(),
             network: means.connection.is_some(),
             home: files.runtime.clone(),
+            memory_mib,
             own,
         }
     }
 
-    /// All of it. Blocks: programs are asked what they load.
-    pub(super) fn plan(self, disks: &[Disk]) -> Result<Plan> {
+    /// All of it, with what is handed over to `user`. Blocks: programs are asked what they load.
+    pub(super) fn plan(self, disks: &[Disk], user: Option<u32>) -> Result<(Plan, Vec<OwnedFd>)> {
         let needs = self.vmm.needs(self.network);
         let mut entries = needs.map_err(Error::system("see what the VMM loads"))?;
         entries.extend(self.own);
         entries.extend(disks.iter().map(|disk| entry(disk.path.clone(), access(disk))));
+        let file_size = longest(&entries, self.memory_mib);
         // Two programs may load the same library.
         entries.sort();
         entries.dedup();
-        Ok(Plan::new(self.home, entries))
+        let plan = Plan::new(self.home, file_size, entries);
+        let Some(user) = user else {
+            return Ok((plan, Vec::new()));
+        };
+        let handed = jail::hand(plan.of_its_own_user(), user);
+        handed.map_err(|error| Error::Jail {
+            reason: error.to_string(),
+        })
     }
 }
 
@@ -64,6 +78,14 @@ fn access(disk: &Disk) -> Access {
         (false, false) => Access::Write,
         (false, true) => Access::Read,
     }
+}
+
+/// How long a file of the VMM's may become: its largest disk, its guest's memory in a snapshot, its logs. No device has a length.
+fn longest(entries: &[Entry], memory_mib: u32) -> u64 {
+    let memory = (u64::from(memory_mib) + BESIDE_MEMORY_MIB) << 20;
+    let disks = entries.iter().filter(|entry| entry.access == Access::Write);
+    let lengths = disks.filter_map(|disk| Some(disk.path.metadata().ok()?.len()));
+    lengths.fold(memory.max(keep::LONGEST), u64::max)
 }
 
 fn entry(path: PathBuf, access: Access) -> Entry {

@@ -18,6 +18,7 @@ use crate::helper::{Network, Orders, OwnersDisk};
 use crate::layout::Files;
 use crate::network::Wire;
 use crate::network::lean::Lean;
+use crate::user::Switch;
 use crate::vmm::{Chosen, SPARKLER};
 use crate::{Error, Options, Result, inherit, keep, leash};
 
@@ -37,6 +38,8 @@ pub(super) struct Launch<'a> {
     pub(super) jail: Option<&'a Path>,
     /// What the VMM is to have for itself.
     pub(super) disk: Option<OwnersDisk>,
+    /// Whom they are to be, if not whoever starts them.
+    pub(super) user: Option<Switch>,
 }
 
 impl Launch<'_> {
@@ -76,12 +79,13 @@ impl Launch<'_> {
             .stderr(leash);
         let pasta = matches!(self.wire, Some(Wire::Pasta(_)));
         let lean = pasta.then(|| Lean::within(&mut command)).flatten();
-        let (group, network) = (self.group, self.network);
+        let (group, network, user) = (self.group, self.network, self.user);
         let prepare = move || {
             detach(group.as_ref(), network.as_ref())?;
-            lean.as_ref().map_or(Ok(()), Lean::keep_open)
+            lean.as_ref().map_or(Ok(()), Lean::keep_open)?;
+            user.map_or(Ok(()), Switch::take)
         };
-        // SAFETY: it makes five system calls and nothing else, as is right between fork and exec.
+        // SAFETY: all of it makes system calls and nothing else, as is right between fork and exec.
         unsafe { command.pre_exec(prepare) };
         command.spawn().map_err(Error::io("run", &program))
     }

@@ -42,6 +42,7 @@ mod launch;
 pub(crate) mod limits;
 mod means;
 mod undo;
+mod user;
 mod way;
 mod work;
 

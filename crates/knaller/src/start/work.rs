@@ -241,6 +241,7 @@ impl Start<'_> {
         };
         let since = self.clock.now();
         let less = "no template is kept for warm starts";
+        handover::offer(place.files)?;
         let kept = way::keep(client, &record.handover(place.files)).await;
         drop(guest);
         if let Err(error) = kept {
@@ -275,15 +276,16 @@ impl Start<'_> {
         let base = self.means.base.as_ref().map(|base| base.disk.clone());
         let inside = gate
             .is_some()
-            .then(|| Inside::new(&files, &self.means, place.way));
+            .then(|| Inside::new(&files, &self.means, place.way, record.spec.memory_mib));
+        let user = record.jail.as_ref().and_then(|jail| jail.user);
         let made = task::blocking(move |task| {
             let disks = disks::prepare(&options, &files, &spec, base.as_ref(), task)?;
-            let plan = inside.map(|inside| inside.plan(&disks.disks)).transpose()?;
+            let plan = inside.map(|inside| inside.plan(&disks.disks, user)).transpose()?;
             Ok((disks, plan))
         });
         let (disks, plan) = made.await?;
-        if let (Some(gate), Some(plan)) = (gate, plan) {
-            gate.open(&plan).await?;
+        if let (Some(gate), Some((plan, handed))) = (gate, plan) {
+            gate.open(&plan, &handed).await?;
         }
         self.clock.host("disks", since);
         let (files, name) = (place.files.clone(), record.name.clone());

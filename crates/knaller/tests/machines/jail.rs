@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -29,6 +29,9 @@ try loopback $b nc -w 5 127.0.0.1 PORT
 try link $b ln -s RUNTIME/api.sock ./elsewhere
 try namespaces $b unshare -U $b true
 try root $b touch /here
+try more $b touch OWN/handover/more
+try write $b dd if=$b of=OWN/overlay.ext4 bs=64k count=1 seek=1 conv=notrunc
+try longer $b dd if=$b of=OWN/overlay.ext4 bs=64k count=1 seek=16777216 conv=notrunc
 try host $b sh -c 'case $(hostname) in knaller) exit 1;; esac'
 if [ -n "BOMB" ] && [ "$($b hostname)" = knaller ]; then
     (n=0; while [ $n -lt 2000 ]; do $b sleep 60 & n=$((n+1)); done) 2>/dev/null
@@ -38,7 +41,7 @@ exit 3
 "#;
 
 /// The attempts that succeed without a jail, as whoever has no network of its own and no root.
-const POSSIBLE: [&str; 9] = [
+const POSSIBLE: [&str; 11] = [
     "passwd",
     "secret",
     "record",
@@ -48,12 +51,24 @@ const POSSIBLE: [&str; 9] = [
     "link",
     "namespaces",
     "host",
+    "more",
+    "longer",
 ];
+
+/// Who starts machines, and as whom their processes run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Who {
+    Ordinary,
+    /// Root, whose machines have users of their own.
+    Root,
+    /// Root, on a host that cannot give them any.
+    Zero,
+}
 
 /// A user with a secret and a machine that is somebody else's to the one that is tried.
 struct Host {
     sandbox: Sandbox,
-    user: bool,
+    who: Who,
     script: PathBuf,
     /// Of a server on the host's loopback, which hangs up on everybody.
     port: u16,
@@ -61,14 +76,14 @@ struct Host {
 
 impl Host {
     /// With a machine named `victim`.
-    fn new(user: bool) -> Self {
+    fn new(who: Who) -> Self {
         let sandbox = Sandbox::new();
         testkit::import_kernel(&sandbox);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let host = Self {
             script: sandbox.path().join("vmm"),
             sandbox,
-            user,
+            who,
             port: listener.local_addr().unwrap().port(),
         };
         std::thread::spawn(move || listener.incoming().for_each(drop));
@@ -87,8 +102,15 @@ impl Host {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = self.sandbox.knaller(arguments);
-        if self.user {
-            ordinary_user(&self.sandbox, &mut command);
+        match self.who {
+            Who::Ordinary => {
+                ordinary_user(&self.sandbox, &mut command);
+            }
+            Who::Root => {}
+            // They are nobody's to give: an account has the only one.
+            Who::Zero => {
+                command.env("KNALLER_USERS", "65534-65534");
+            }
         }
         command
     }
@@ -114,11 +136,12 @@ impl Host {
         let script = SCRIPT
             .replace("SECRET", &text(secret))
             .replace("DATA", &text(self.sandbox.data().join("knaller/vms/victim")))
+            .replace("OWN", &text(self.sandbox.data().join("knaller/vms/prisoner")))
             .replace("RUNTIME", &text(self.sandbox.runtime().join("knaller/victim")))
             .replace("PID", &victim["pid"].to_string())
             .replace("PORT", &self.port.to_string())
             // Root's processes are not counted.
-            .replace("BOMB", if self.user { "yes" } else { "" });
+            .replace("BOMB", if self.who == Who::Zero { "" } else { "yes" });
         std::fs::write(&self.script, script).unwrap();
         std::fs::set_permissions(&self.script, PermissionsExt::from_mode(0o755)).unwrap();
     }
@@ -148,26 +171,27 @@ fn place() -> (&'static str, &'static str) {
     }
 }
 
-fn nobody_gets_out(user: bool) {
-    let host = Host::new(user);
+fn nobody_gets_out(who: Who) {
+    let host = Host::new(who);
     let free = host.try_out(&["--network", "none", "--no-jail"]);
     assert!(free.contains("runs without a jail"), "{free}");
     for attempt in POSSIBLE {
         assert!(free.contains(&format!("{attempt}: done")), "{attempt}: {free}");
     }
+    assert!(free.contains("write: done"), "{free}");
     for network in NETWORKS {
         let jailed = host.try_out(&["--network", network]);
-        assert!(
-            !jailed.contains("runs without") && !jailed.contains(": done"),
-            "{jailed}"
-        );
+        // Its disk is for it to write, up to an end.
+        let done: Vec<_> = jailed.matches(": done").collect();
+        assert!(!jailed.contains("runs without") && done.len() == 1, "{jailed}");
+        assert!(jailed.contains("write: done"), "{jailed}");
         for attempt in POSSIBLE.iter().chain(&["root"]) {
             assert!(
                 jailed.contains(&format!("{attempt}: refused")),
                 "{attempt}: {jailed}"
             );
         }
-        if user {
+        if who != Who::Zero {
             let count = jailed.split("processes: ").nth(1).unwrap();
             let count: u32 = count.split_whitespace().next().unwrap().parse().unwrap();
             assert!((100..=1024).contains(&count), "{jailed}");
@@ -178,13 +202,20 @@ fn nobody_gets_out(user: bool) {
 
 #[test]
 fn an_ordinary_users_vmm_does_not_get_out() {
-    nobody_gets_out(true);
+    nobody_gets_out(Who::Ordinary);
 }
 
 #[test]
 fn roots_vmm_does_not_get_out() {
     if is_root() {
-        nobody_gets_out(false);
+        nobody_gets_out(Who::Root);
+    }
+}
+
+#[test]
+fn roots_vmm_without_a_user_of_its_own_does_not_get_out() {
+    if is_root() {
+        nobody_gets_out(Who::Zero);
     }
 }
 
@@ -202,6 +233,12 @@ impl Seen {
             .lines()
             .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
         line.unwrap().trim().to_owned()
+    }
+
+    /// Whether it has this number as user and group, whichever kind, and no other group.
+    fn is_all_of(&self, user: &str) -> bool {
+        let all = |field| self.status(field).split_whitespace().all(|id| id == user);
+        all("Uid") && all("Gid") && self.status("Groups").is_empty()
     }
 
     fn namespace(&self, kind: &str) -> PathBuf {
@@ -240,8 +277,8 @@ impl Seen {
     }
 }
 
-fn has_little(user: bool) {
-    let host = Host::new(user);
+fn has_little(who: Who) {
+    let host = Host::new(who);
     let own = Seen::of("self");
     for network in NETWORKS {
         host.sure(&[
@@ -256,11 +293,11 @@ fn has_little(user: bool) {
             network,
         ]);
         let told = host.inspect(network);
-        assert_eq!(
-            told["jail"]["without"].as_array().map(Vec::len),
-            Some(0),
-            "{told}"
-        );
+        let without = told["jail"]["without"].as_array().unwrap();
+        match who {
+            Who::Zero => assert!(without[0].as_str().unwrap().contains("KNALLER_USERS"), "{told}"),
+            _ => assert!(without.is_empty(), "{told}"),
+        }
         let vmm = Seen::of(&told["pid"].to_string());
         let victim = Seen::of(&host.inspect("victim")["pid"].to_string());
         let qemu = vmm.children();
@@ -276,7 +313,12 @@ fn has_little(user: bool) {
                 assert_ne!(namespace, own.namespace(kind));
                 assert_ne!(namespace, victim.namespace(kind));
             }
-            if user {
+            if who == Who::Root {
+                let user = told["jail"]["user"].as_u64().unwrap().to_string();
+                assert!(process.is_all_of(&user), "{told}");
+                assert!(!victim.is_all_of(&user));
+            }
+            if who != Who::Zero {
                 assert_ne!(process.namespace("user"), own.namespace("user"));
                 let map = std::fs::read_to_string(process.0.join("uid_map")).unwrap();
                 assert_eq!(map.split_whitespace().last(), Some("1"), "{map}");
@@ -288,6 +330,12 @@ fn has_little(user: bool) {
                     "{point}"
                 );
             }
+        }
+        if (who, network) == (Who::Root, "pasta") {
+            // pasta, whose rights are those of the machine's user namespace.
+            let pasta = Seen::of(&vmm.status("PPid"));
+            assert!(pasta.is_all_of(&told["jail"]["user"].to_string()));
+            assert_ne!(pasta.namespace("user"), own.namespace("user"));
         }
         let devices = match network {
             "none" => BTreeSet::from(["null", "urandom"].map(str::to_owned)),
@@ -306,14 +354,109 @@ fn has_little(user: bool) {
 
 #[test]
 fn an_ordinary_users_vmm_has_little() {
-    has_little(true);
+    has_little(Who::Ordinary);
 }
 
 #[test]
 fn roots_vmm_has_little() {
     if is_root() {
-        has_little(false);
+        has_little(Who::Root);
     }
+}
+
+#[test]
+fn roots_vmm_without_a_user_of_its_own_has_little_and_it_is_said() {
+    if is_root() {
+        has_little(Who::Zero);
+    }
+}
+
+/// Whether a shell of this user, with none of root's rights and none of a jail's walls, succeeds in `folder`.
+fn succeeds(user: &str, folder: &Path, script: &str) -> bool {
+    let mut command = Command::new("setpriv");
+    command
+        .args([
+            "--reuid",
+            user,
+            "--regid",
+            user,
+            "--clear-groups",
+            "sh",
+            "-c",
+            script,
+        ])
+        .current_dir(folder);
+    run(&mut command).code() == 0
+}
+
+/// What below `folder` belongs to this user.
+fn of_user(folder: &Path, user: u64) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let (mut found, mut folders) = (Vec::new(), Vec::new());
+    for entry in entries {
+        let metadata = entry.path().symlink_metadata().unwrap();
+        if u64::from(metadata.uid()) == user || u64::from(metadata.gid()) == user {
+            found.push(entry.path());
+        }
+        if metadata.is_dir() {
+            folders.push(entry.path());
+        }
+    }
+    found.extend(folders.iter().flat_map(|folder| of_user(folder, user)));
+    found
+}
+
+#[test]
+fn the_users_of_two_of_roots_machines_have_no_right_to_each_other() {
+    if !is_root() {
+        return;
+    }
+    let host = Host::new(Who::Root);
+    host.sure(&[
+        "start",
+        "other",
+        "--detach",
+        "--memory",
+        "128M",
+        "--network",
+        "none",
+    ]);
+    let [victim, other] = ["victim", "other"].map(|name| host.inspect(name));
+    let user = |told: &Value| told["jail"]["user"].as_u64().unwrap();
+    assert_ne!(user(&victim), user(&other));
+    let taker = user(&other).to_string();
+    let tries = |told: &Value, script: &str| {
+        let script = script.replace("PID", &told["pid"].to_string());
+        succeeds(&taker, Path::new("/"), &script)
+    };
+    for attempt in [
+        "kill -0 PID",
+        "cat /proc/PID/environ",
+        "cat /proc/PID/maps",
+        "ls /proc/PID/root/",
+    ] {
+        assert!(
+            tries(&other, attempt) || attempt.starts_with("ls"),
+            "{attempt} is nothing that shows anything"
+        );
+        assert!(!tries(&victim, attempt), "{attempt}");
+    }
+    // In these folders as if the way to them were open.
+    let runtime = |name: &str| host.sandbox.runtime().join("knaller").join(name);
+    assert!(succeeds(&taker, &runtime("other"), "test -w ./api.sock"));
+    assert!(!succeeds(&taker, &runtime("victim"), "test -e ./api.sock"));
+    let data = host.sandbox.data().join("knaller");
+    assert!(!succeeds(
+        &taker,
+        &data.join("vms/victim"),
+        "test -e ./overlay.ext4"
+    ));
+    // Nothing on the disk was given away.
+    assert_eq!(of_user(&data, user(&other)), Vec::<PathBuf>::new());
+    host.sure(&["kill", "other"]);
+    host.sure(&["rm", "other"]);
+    assert_eq!(of_user(host.sandbox.path(), user(&other)), Vec::<PathBuf>::new());
+    host.end();
 }
 
 #[test]

@@ -11,6 +11,7 @@ use knaller::{
     Class, Error, Exit, Knaller, MachineSpec, RawSnapshot, RestoreSpec, Root, SnapshotOptions, StartOptions,
     State, StopOptions,
 };
+use testkit::is_root;
 
 use crate::support::{Bed, bare, end, said, small};
 
@@ -69,6 +70,10 @@ async fn a_disk_of_the_callers_is_the_root_and_stays_the_callers() {
     std::os::unix::fs::symlink(&path, &link).unwrap();
     let machine = bed.start(on(&path, "db")).await;
     said(&machine, "echo kept > /root/file && sync").await;
+    // Of root's machines it is one that stays root's, and this is said.
+    let jail = machine.info().await.unwrap().jail.unwrap();
+    let told = jail.without.iter().any(|part| part.contains("own.ext4"));
+    assert_eq!((jail.user, told), (None, is_root()), "{jail:?}");
     // No second machine has it, by whatever name, nor as a volume, while the first one runs.
     for spec in [
         on(&link, "other"),
