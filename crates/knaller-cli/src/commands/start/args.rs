@@ -246,7 +246,8 @@ pub(in crate::commands) struct NetworkOptions {
     #[arg(short = 'P', long)]
     publish_all: bool,
 
-    /// What it may reach: deny, allow=CIDR[:PORT], dns=NAME[:PORT]; public addresses beside, unless deny is one of the rules
+    /// What it may reach: deny, allow=CIDR or allow=CIDR:PORT, dns=NAME or dns=NAME:PORT; public addresses beside, unless deny is one of
+    /// the rules
     #[arg(long, value_name = "RULE")]
     egress: Vec<EgressRule>,
 }
