@@ -142,7 +142,10 @@ impl Sandbox {
         leaks
     }
 
-    fn settle(&self) -> Vec<Leak> {
+    /// What is left of them in the end: a child of this very process, forked for another test, shares all that is open here until it
+    /// becomes another program.
+    #[must_use]
+    pub fn settle(&self) -> Vec<Leak> {
         let start = Instant::now();
         loop {
             let leaks = self.leaks();

@@ -60,6 +60,7 @@ fn a_run_that_is_interrupted_leaves_nothing() {
     world.sandbox.assert_clean();
 
     let running = world.spawn(&[&RUN[..], &["true"]].concat());
+    running.heeds(Signal::INT);
     running.signal(Signal::INT);
     let (code, said) = running.end();
     assert!(matches!(code, 130 | -1), "{code}: {said}");

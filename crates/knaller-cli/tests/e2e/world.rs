@@ -234,6 +234,22 @@ impl Running {
         testkit::signal(&self.child, signal);
     }
 
+    /// Waits until it no longer ignores the signal, as what is started by `env --default-signal` does at first.
+    pub(crate) fn heeds(&self, signal: rustix::process::Signal) {
+        let status = format!("/proc/{}/status", self.child.id());
+        let ignored = || {
+            let status = std::fs::read_to_string(&status).unwrap();
+            let mask = status
+                .lines()
+                .find_map(|line| line.strip_prefix("SigIgn:"))
+                .unwrap();
+            u64::from_str_radix(mask.trim(), 16).unwrap() & (1 << (signal.as_raw() - 1)) != 0
+        };
+        while ignored() {
+            std::thread::yield_now();
+        }
+    }
+
     /// Waits for its end: the exit code (-1 for a signal) and all it said.
     pub(crate) fn end(mut self) -> (i32, String) {
         let status = testkit::end(&mut self.child, "a command");

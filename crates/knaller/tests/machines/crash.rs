@@ -38,7 +38,7 @@ async fn a_start_called_off_at_any_step_leaves_nothing() {
             _ = has_reached => {}
             started = start => panic!("{step}: it was not called off: {:?}", started.map(|_| ())),
         }
-        assert_eq!(bed.sandbox.leaks(), [], "{step}");
+        assert_eq!(bed.sandbox.settle(), [], "{step}");
     }
 }
 
@@ -80,7 +80,7 @@ async fn a_command_killed_at_any_step_is_healed_by_the_next() {
         };
         let in_time = tokio::time::timeout(PATIENCE, healed).await;
         assert!(in_time.is_ok(), "{step}");
-        assert_eq!(bed.sandbox.leaks(), [], "{step}");
+        assert_eq!(bed.sandbox.settle(), [], "{step}");
     }
     // And the name and all else is free again.
     let machine = bed.start(bare("half")).await;
