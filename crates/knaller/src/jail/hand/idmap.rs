@@ -43,7 +43,7 @@ fn namespace((owner, group): (u32, u32), user: u32) -> io::Result<OwnedFd> {
     // system calls and nothing else.
     let child = match unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) } {
         -1 => return Err(io::Error::last_os_error()),
-        0 => wait_and_end(&waits, &holds),
+        0 => wait_and_end(&waits),
         number => number,
     };
     let made = (|| {
@@ -58,14 +58,45 @@ fn namespace((owner, group): (u32, u32), user: u32) -> io::Result<OwnedFd> {
     made
 }
 
-/// The child: it is there until its parent lets go of the pipe's other end, or ends.
-fn wait_and_end(waits: &OwnedFd, holds: &OwnedFd) -> ! {
+/// The child: it is there until its parent lets go of the pipe's other end, or ends. It keeps nothing else open: of two of them,
+/// forked at one time by two threads, each would have the end whose closing the other waits for.
+fn wait_and_end(waits: &OwnedFd) -> ! {
     let mut byte = 0_u8;
+    let kept = waits.as_raw_fd().unsigned_abs();
     // SAFETY: system calls on this process's own copies of the descriptors and a byte of its own; the process ends here, so that
-    // nobody uses the closed one.
+    // nobody uses the closed ones. close_range(2) is older than idmapped mounts.
     unsafe {
-        libc::close(holds.as_raw_fd());
+        if let Some(last) = kept.checked_sub(1) {
+            libc::syscall(libc::SYS_close_range, 0, last, 0);
+        }
+        libc::syscall(libc::SYS_close_range, kept + 1, libc::c_uint::MAX, 0);
         libc::read(waits.as_raw_fd(), (&raw mut byte).cast(), 1);
         libc::_exit(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_threads_make_them_at_once() {
+        if !testkit::is_root() {
+            return testkit::skip("many_threads_make_them_at_once", "root");
+        }
+        let (told, ended) = std::sync::mpsc::channel();
+        for user in 1..=8 {
+            let told = told.clone();
+            std::thread::spawn(move || {
+                for _ in 0..50 {
+                    namespace((0, 0), user).unwrap();
+                }
+                told.send(()).unwrap();
+            });
+        }
+        drop(told);
+        for _ in 0..8 {
+            ended.recv_timeout(std::time::Duration::from_secs(60)).unwrap();
+        }
     }
 }
