@@ -138,8 +138,8 @@ pub struct Network {
     /// `search` line of `/etc/resolv.conf`.
     #[serde(default)]
     pub search: Vec<String>,
-    /// Names in `/etc/hosts` that are to be these addresses, in place of those of an earlier boot. Left out where there are none,
-    /// so that an older guest takes the rest.
+    /// Names in `/etc/hosts` that are to be these addresses, in place of those of an earlier boot. Left out where there
+    /// are none, so that an older guest takes the rest.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pins: Vec<Pin>,
 }

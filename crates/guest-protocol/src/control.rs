@@ -121,8 +121,8 @@ pub struct Process {
     pub memory_kib: u64,
     /// When it began, on the clock of [`Status::uptime_us`].
     pub started_us: u64,
-    /// The words it was started with, blanks between them, cut off after [`MAX_COMMAND`] bytes; its name in brackets where it has
-    /// none. What is no UTF-8 is replaced.
+    /// The words it was started with, blanks between them, cut off after [`MAX_COMMAND`] bytes; its name in brackets
+    /// where it has none. What is no UTF-8 is replaced.
     pub command: String,
 }
 

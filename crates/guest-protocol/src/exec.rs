@@ -8,10 +8,10 @@
 //! It is for root, and for keys of the host's [`crate::Config`] that are not tied to a command: others may not choose a user.
 //!
 //! The program's end comes back as SSH's own `exit-status` or `exit-signal`. What cannot be started ends with a line on
-//! standard error and exit code 126 (it is there and cannot be executed), 127 (there is no such program) or 125 (all else:
-//! no such user, no working folder), as by `docker run`. What is left of its process group is killed when it ends, as a container
-//! ends with its first process. A client that closes the channel, or is lost, ends the whole group: [`STOP_SIGNAL`], and
-//! SIGKILL after [`KILL_AFTER`].
+//! standard error and exit code 126 (it is there and cannot be executed), 127 (there is no such program) or 125 (all
+//! else: no such user, no working folder), as by `docker run`. What is left of its process group is killed when it
+//! ends, as a container ends with its first process. A client that closes the channel, or is lost, ends the whole
+//! group: [`STOP_SIGNAL`], and SIGKILL after [`KILL_AFTER`].
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -95,8 +95,8 @@ pub enum HostMessage {
     Config(Box<Config>),
     /// The answer to a hello that asks for renewal, in a machine made from another's snapshot.
     Renew(Box<Renewal>),
-    /// The answer to a hello that asks for renewal, in the very machine that was frozen: it goes on as it is. A VMM may break the
-    /// connection of a machine whose snapshot it takes, as Firecracker does.
+    /// The answer to a hello that asks for renewal, in the very machine that was frozen: it goes on as it is. A VMM may
+    /// break the connection of a machine whose snapshot it takes, as Firecracker does.
     Unchanged {
         /// The host's wall clock, nanoseconds since the Unix epoch.
         clock_ns: u64,

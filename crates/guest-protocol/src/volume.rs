@@ -22,8 +22,8 @@ pub enum VolumeSource {
     /// In the root file system: what the image has there stays as it is. Under [`crate::Config::read_only`] it can be
     /// written to all the same.
     Folder,
-    /// On a disk of its own. One that can be written to and is still empty, but perhaps for `lost+found`, is filled with what the
-    /// image has at that place, and gets that folder's owner and mode; any other covers it.
+    /// On a disk of its own. One that can be written to and is still empty, but perhaps for `lost+found`, is filled
+    /// with what the image has at that place, and gets that folder's owner and mode; any other covers it.
     /// [`Disk::read_only`] and [`Volume::read_only`] each suffice.
     Disk(Disk),
 }

@@ -1,7 +1,7 @@
 //! OCI images, kernel bundles and root file systems for microVMs: what a VM boots, made ready on the host.
 //!
-//! Everything here but [`registry`] is synchronous and does disk work: callers in async code use `spawn_blocking`. Long work takes a
-//! [`Task`], by which it is watched and called off. Nothing prints, and nothing needs root or a mount.
+//! Everything here but [`registry`] is synchronous and does disk work: callers in async code use `spawn_blocking`. Long
+//! work takes a [`Task`], by which it is watched and called off. Nothing prints, and nothing needs root or a mount.
 //!
 //! ```
 //! use images::Task;

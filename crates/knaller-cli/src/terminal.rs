@@ -42,8 +42,8 @@ impl Hidden {
         Self::without(LocalModes::ECHO, OptionalActions::Flush)
     }
 
-    /// No `^C` is shown, which would move the cursor of who draws in place. `None` where there is no terminal to ask that of, or
-    /// it is another program's now.
+    /// No `^C` is shown, which would move the cursor of who draws in place. `None` where there is no terminal to ask
+    /// that of, or it is another program's now.
     pub(crate) fn controls() -> Option<Self> {
         let ours = io::stdin().is_terminal() && is_in_front();
         ours.then(|| Self::without(LocalModes::ECHOCTL, OptionalActions::Now).ok())

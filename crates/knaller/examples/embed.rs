@@ -1,5 +1,6 @@
-//! A program that runs a microVM on a disk of its own, keeps both as they are in one moment, and makes a second machine of that:
-//! `cargo run --example embed -- DISK COPY`. The disk is a raw ext4 file with a root file system in it. `docs/guides/embed.md` explains it.
+//! A program that runs a microVM on a disk of its own, keeps both as they are in one moment, and makes a second machine
+//! of that: `cargo run --example embed -- DISK COPY`. The disk is a raw ext4 file with a root file system in it.
+//! `docs/guides/embed.md` explains it.
 #![allow(clippy::print_stdout, reason = "it is an example: it shows what it does")]
 
 use std::error::Error;

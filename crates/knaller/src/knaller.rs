@@ -119,9 +119,9 @@ impl Knaller {
         Box::pin(snapshot::restore(&self.inner, held, spec, options, observer)).await
     }
 
-    /// Makes and starts a machine of what [`Machine::create_raw`] gave. `disks` are copies of the disks that it was to copy then, in
-    /// the same order: they are the new machine's raw disk and volumes, and stay their owner's. What is in the two files and on the
-    /// disks is not checked: it has to be of one moment.
+    /// Makes and starts a machine of what [`Machine::create_raw`] gave. `disks` are copies of the disks that it was to
+    /// copy then, in the same order: they are the new machine's raw disk and volumes, and stay their owner's. What is
+    /// in the two files and on the disks is not checked: it has to be of one moment.
     pub async fn restore_raw(
         &self,
         snapshot: RawSnapshot,
@@ -152,27 +152,29 @@ impl Knaller {
         Ok(self.held(name).await?.info())
     }
 
-    /// Removes a snapshot on which no other builds, or with all that do, where that is wanted: which. Machines made of them live on.
+    /// Removes a snapshot on which no other builds, or with all that do, where that is wanted: which. Machines made of
+    /// them live on.
     pub async fn remove_snapshot(&self, name: &Name, recursive: bool) -> Result<Vec<Name>> {
         let (paths, name) = (self.options().paths.clone(), name.clone());
         task::blocking(move |_| Snapshots::open(&paths)?.remove(&name, recursive)).await
     }
 
-    /// Makes a snapshot that builds on others need none of them: killed at any moment, it is the one or the other. What builds on it goes
-    /// on to, and machines made of it live on.
+    /// Makes a snapshot that builds on others need none of them: killed at any moment, it is the one or the other. What
+    /// builds on it goes on to, and machines made of it live on.
     pub async fn merge_snapshot(&self, name: &Name) -> Result<SnapshotInfo> {
         let (paths, name) = (self.options().paths.clone(), name.clone());
         task::blocking(move |task| snapshot::merge(&paths, &name, task)).await
     }
 
-    /// Takes away what was put together of snapshots that build on others, where no machine is being made of it: of how many, and how
-    /// many bytes. The next machine has it put together again.
+    /// Takes away what was put together of snapshots that build on others, where no machine is being made of it: of how
+    /// many, and how many bytes. The next machine has it put together again.
     pub async fn prune_snapshots(&self) -> Result<(usize, u64)> {
         let paths = self.options().paths.clone();
         task::blocking(move |_| snapshot::prune(&paths)).await
     }
 
-    /// Writes a snapshot to `out`: one file that [`import_snapshot`](Self::import_snapshot) reads, and `tar --zstd` too. Blocks.
+    /// Writes a snapshot to `out`: one file that [`import_snapshot`](Self::import_snapshot) reads, and `tar --zstd`
+    /// too. Blocks.
     ///
     /// # Errors
     /// There is none of this name, it needs a file of this host, `out` cannot be written, or `task` is called off.
@@ -185,7 +187,8 @@ impl Knaller {
     /// had here when it is loaded: the VMM, the processor, the image of its machine. Blocks.
     ///
     /// # Errors
-    /// The input is damaged or none, there is one of this name, the disk is full, or `task` is called off. Nothing is kept then.
+    /// The input is damaged or none, there is one of this name, the disk is full, or `task` is called off. Nothing is
+    /// kept then.
     pub fn import_snapshot(&self, input: impl Read, name: Option<Name>, task: &Task) -> Result<SnapshotInfo> {
         snapshot::import(self.options(), input, name, task)
     }

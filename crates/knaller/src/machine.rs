@@ -48,9 +48,9 @@ pub enum StopOutcome {
     Killed,
 }
 
-/// A machine that exists, running or not. Cheap to clone; a handle, not an owner: dropping it changes nothing. But a machine that
-/// was started to be [`attached`](crate::MachineSpec::attached) and removed on exit is there for who started it: when the handles
-/// of its start are gone, or their process was killed, the next command takes it away.
+/// A machine that exists, running or not. Cheap to clone; a handle, not an owner: dropping it changes nothing. But a
+/// machine that was started to be [`attached`](crate::MachineSpec::attached) and removed on exit is there for who
+/// started it: when the handles of its start are gone, or their process was killed, the next command takes it away.
 #[derive(Clone, Debug)]
 pub struct Machine {
     inner: Arc<Inner>,
@@ -108,8 +108,8 @@ impl Machine {
         stop::stop(&self.inner, &self.name, options).await
     }
 
-    /// Gives it another name, whether it runs or not. This handle is of no use afterwards; the new one is given. The guest's own
-    /// host name stays until its next start.
+    /// Gives it another name, whether it runs or not. This handle is of no use afterwards; the new one is given. The
+    /// guest's own host name stays until its next start.
     pub async fn rename(self, name: &Name) -> Result<Self> {
         life::rename(&self.inner, &self.name, name).await?;
         Ok(Self {
@@ -151,17 +151,18 @@ impl Machine {
         Box::pin(snapshot::take(&self.inner, &self.name, options)).await
     }
 
-    /// Writes the state and the memory of the machine to two paths of the caller's at which there is nothing yet, and has
-    /// `while_paused` copy its disks meanwhile: a snapshot of which nothing is in this program's folders. For a machine on a disk that
-    /// its caller owns ([`crate::Root::Raw`], or none), and for its volumes; [`crate::Knaller::restore_raw`] makes machines of it.
-    /// What the guest had in its memory is secret: the mode of both files is 0600.
+    /// Writes the state and the memory of the machine to two paths of the caller's at which there is nothing yet, and
+    /// has `while_paused` copy its disks meanwhile: a snapshot of which nothing is in this program's folders. For a
+    /// machine on a disk that its caller owns ([`crate::Root::Raw`], or none), and for its volumes;
+    /// [`crate::Knaller::restore_raw`] makes machines of it. What the guest had in its memory is secret: the mode of
+    /// both files is 0600.
     ///
-    /// The machine goes on when `while_paused` has ended, however it does: by an error, a panic, or because this future was dropped.
-    /// If this process is killed, the next command of any process lets it go on.
+    /// The machine goes on when `while_paused` has ended, however it does: by an error, a panic, or because this future
+    /// was dropped. If this process is killed, the next command of any process lets it go on.
     ///
     /// # Errors
-    /// The machine does not run, has a disk of its own, or does not stand still; a path is taken; or `while_paused` failed. Neither
-    /// file is left then.
+    /// The machine does not run, has a disk of its own, or does not stand still; a path is taken; or `while_paused`
+    /// failed. Neither file is left then.
     pub async fn create_raw<F, W, E>(&self, state: &Path, memory: &Path, while_paused: F) -> Result<RawTaken>
     where
         F: FnOnce(Paused) -> W,

@@ -117,8 +117,8 @@ fn mentions(pid: Pid, instance: &str) -> io::Result<bool> {
     Ok(windows.any(|window| window == instance.as_bytes()))
 }
 
-/// Empty for a zombie, for one that is gone, and for one that is another user's and hidden. But who has too many open files to look
-/// must not say that there is nobody.
+/// Empty for a zombie, for one that is gone, and for one that is another user's and hidden. But who has too many open
+/// files to look must not say that there is nobody.
 fn command_line(pid: Pid) -> io::Result<Vec<u8>> {
     match std::fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())) {
         Ok(line) => Ok(line),

@@ -145,7 +145,8 @@ impl Record {
         }
     }
 
-    /// Gives back what this boot, of which nothing runs any more, had of the host: its control group, its way to the world. Blocks.
+    /// Gives back what this boot, of which nothing runs any more, had of the host: its control group, its way to the
+    /// world. Blocks.
     pub(crate) fn release(&self, options: &Options) {
         self.remove_cgroup();
         if self.spec.network == Network::Direct

@@ -1,7 +1,7 @@
 //! Inits that are made for containers: they must be process 1, and get a namespace to be it in (pid_namespaces(7)).
 //!
-//! The invariant: the machine's process 1 is never one that may end: what such an init leaves behind is brought to the disk, and how
-//! it ended is told, as with every other program. A kernel whose process 1 ends panics.
+//! The invariant: the machine's process 1 is never one that may end: what such an init leaves behind is brought to the
+//! disk, and how it ended is told, as with every other program. A kernel whose process 1 ends panics.
 
 use std::io::Result;
 use std::os::fd::{AsFd as _, OwnedFd};

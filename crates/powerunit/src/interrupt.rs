@@ -1,7 +1,7 @@
 //! Asking an init of the image's own to end the machine.
 //!
-//! The invariant: it is asked as soon as it listens, and not before: a signal that PID 1 has not said anything about is dropped by the
-//! kernel (pid_namespaces(7)), and systemd is the machine's PID 1 for seconds before it does.
+//! The invariant: it is asked as soon as it listens, and not before: a signal that PID 1 has not said anything about is
+//! dropped by the kernel (pid_namespaces(7)), and systemd is the machine's PID 1 for seconds before it does.
 
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
 //! Running a program as the image says: from a config's words to a command that is ready to start. The entrypoint, health
 //! checks and the host's own commands over SSH are all run by this.
 //!
-//! The invariant: everything that can be found wrong is found before the process is made, so that the host learns a reason and not
-//! an errno. The child has nothing of root's but the streams that it is given.
+//! The invariant: everything that can be found wrong is found before the process is made, so that the host learns a
+//! reason and not an errno. The child has nothing of root's but the streams that it is given.
 
 use std::collections::BTreeMap;
 use std::os::unix::process::CommandExt;

@@ -71,7 +71,8 @@ impl Handle {
         Self { root, calls }
     }
 
-    /// Waits until the root file system is up, and does not stand still. The error is the reason why it never will be, for the user to read.
+    /// Waits until the root file system is up, and does not stand still. The error is the reason why it never will be,
+    /// for the user to read.
     pub async fn root(&self) -> Result<(), String> {
         let mut root = self.root.clone();
         let settled = root

@@ -36,8 +36,8 @@ fn others_in(proc: &Path, except: Option<i32>) -> Vec<Process> {
         .collect()
 }
 
-/// Reads a line of /proc/PID/stat, proc_pid_stat(5): `pid (name) state ppid pgrp session tty_nr tpgid flags …`. The name may hold
-/// anything, brackets and spaces too.
+/// Reads a line of /proc/PID/stat, proc_pid_stat(5): `pid (name) state ppid pgrp session tty_nr tpgid flags …`. The
+/// name may hold anything, brackets and spaces too.
 fn parse(pid: i32, stat: &str) -> Option<Process> {
     let (_, fields) = stat.rsplit_once(')')?;
     let mut fields = fields.split_whitespace();

@@ -83,8 +83,9 @@ pub(crate) fn kill(pid: i32, signal: i32) -> Result<()> {
     check(unsafe { libc::kill(pid, signal) })
 }
 
-/// Makes the file system that `folder` is in stand still: everything written, its journal closed, and whoever writes to it waits
-/// (ioctl_fs(2), `FIFREEZE`). The kernel refuses one that stands still already (EBUSY), or cannot (EOPNOTSUPP).
+/// Makes the file system that `folder` is in stand still: everything written, its journal closed, and whoever writes to
+/// it waits (ioctl_fs(2), `FIFREEZE`). The kernel refuses one that stands still already (EBUSY), or cannot
+/// (EOPNOTSUPP).
 pub(crate) fn freeze(folder: impl AsFd) -> Result<()> {
     // SAFETY: the opcode reads no argument (fs/ioctl.c).
     Ok(unsafe { rustix::ioctl::ioctl(folder, NoArg::<FIFREEZE>::new()) }?)

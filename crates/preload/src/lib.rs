@@ -1,4 +1,5 @@
-//! Small libraries that run inside other programs' processes (`LD_PRELOAD`, ld.so(8)): how they are built, carried and handed over.
+//! Small libraries that run inside other programs' processes (`LD_PRELOAD`, ld.so(8)): how they are built, carried and
+//! handed over.
 //!
 //! Invariant: such a library lies in no folder. It is carried in the program that needs it, and is an open file without a name
 //! where it is used, so nobody else can exchange it.

@@ -17,8 +17,8 @@ pub struct DockerRegistry {
 }
 
 impl DockerRegistry {
-    /// Starts one that keeps all it has in `folder`, which is there already. `more`: what its configuration says besides that, in YAML,
-    /// and of `http` what stands below that.
+    /// Starts one that keeps all it has in `folder`, which is there already. `more`: what its configuration says
+    /// besides that, in YAML, and of `http` what stands below that.
     ///
     /// # Errors
     /// It cannot be started, or does not listen within a minute; what it said is part of the error.

@@ -1,5 +1,5 @@
-//! What registries, credential helpers and a user's files say. The first byte chooses the parser, from `0` on, so that seeds are
-//! text.
+//! What registries, credential helpers and a user's files say. The first byte chooses the parser, from `0` on, so that
+//! seeds are text.
 
 use std::time::SystemTime;
 

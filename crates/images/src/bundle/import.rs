@@ -195,8 +195,8 @@ pub(super) fn build(
     Ok(manifest)
 }
 
-/// The needs that are linked into the kernel: by the list beside its modules and by its configuration; where there is neither, by
-/// what the drivers in the image call themselves.
+/// The needs that are linked into the kernel: by the list beside its modules and by its configuration; where there is
+/// neither, by what the drivers in the image call themselves.
 fn built_in(kernel: &Kernel<'_>, config: Option<&Config>, modules: &Modules) -> BTreeSet<String> {
     let mut built_in = modules.built_in();
     let nothing_told = built_in.is_empty() && config.is_none();

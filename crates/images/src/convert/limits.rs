@@ -34,8 +34,8 @@ pub struct Limits {
     pub path: u64,
     /// Bytes of an extended attribute's value. 64 KiB, which is also the most that Linux has.
     pub xattr: u64,
-    /// How many times its size a layer may unpack to, from 1 GiB on. 500: files of programs have 2 to 5, zeros 1,000. It is looked
-    /// at once, when an image comes in from outside.
+    /// How many times its size a layer may unpack to, from 1 GiB on. 500: files of programs have 2 to 5, zeros 1,000.
+    /// It is looked at once, when an image comes in from outside.
     pub ratio: u64,
     /// Bytes of memory for names and inodes while an image is converted: about 110 for each of them, and its name. 100 MiB.
     pub memory: u64,

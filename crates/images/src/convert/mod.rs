@@ -34,9 +34,9 @@ pub struct Converted {
     pub entries: u64,
     /// Bytes of data that layers brought and later ones hid.
     pub hidden: u64,
-    /// Extended attributes left out since the file system has no place for their kind, or since they mean something to the
-    /// host and not to the image (`security.selinux`, `trusted.overlay.*`), or since only the machine that wrote them could tell
-    /// whom they name (ACLs by GNU tar).
+    /// Extended attributes left out since the file system has no place for their kind, or since they mean something to
+    /// the host and not to the image (`security.selinux`, `trusted.overlay.*`), or since only the machine that wrote
+    /// them could tell whom they name (ACLs by GNU tar).
     pub left_out: u64,
 }
 

@@ -1,4 +1,5 @@
-//! The archive an initramfs is made of: cpio's "newc" form (kernel: `Documentation/driver-api/early-userspace/buffer-format.rst`).
+//! The archive an initramfs is made of: cpio's "newc" form (kernel:
+//! `Documentation/driver-api/early-userspace/buffer-format.rst`).
 //!
 //! The invariant: the same entries in the same order make the same bytes, whoever writes them and whenever. Owner,
 //! times and inode numbers never come from the host. Archives may be joined end to end, and the kernel unpacks all of

@@ -44,8 +44,8 @@ enum Unfinished {
 const STEP: u64 = 32 << 20;
 const BUFFER: usize = 1 << 20;
 
-/// Copies `from` to the new file `path`, or leaves no file there: by sharing its blocks where the file system can, else its data
-/// without its holes.
+/// Copies `from` to the new file `path`, or leaves no file there: by sharing its blocks where the file system can, else
+/// its data without its holes.
 ///
 /// # Errors
 /// `path` is there, the disk is full, or `task` is called off.

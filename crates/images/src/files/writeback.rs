@@ -22,7 +22,8 @@ impl Writeback {
             return;
         };
         if let (Ok(offset), Ok(length)) = (self.begun.try_into(), length.try_into()) {
-            // SAFETY: the call takes no memory of ours, and `file` is open while it lasts. What it cannot do is left to the sync.
+            // SAFETY: the call takes no memory of ours, and `file` is open while it lasts. What it cannot do is left to
+            // the sync.
             unsafe { libc::sync_file_range(file.as_raw_fd(), offset, length, libc::SYNC_FILE_RANGE_WRITE) };
         }
         self.begun = end;

@@ -21,8 +21,9 @@ fn there_is(available: &[Platform]) -> String {
     format!(", only for {}", names.join(", "))
 }
 
-/// The entries of `index` that may serve `wanted`, the best first; among equals in their order, as the specification asks.
-/// Of those that say a platform only the best is one. Those that say none come last: what is in them is seen when they are read.
+/// The entries of `index` that may serve `wanted`, the best first; among equals in their order, as the specification
+/// asks. Of those that say a platform only the best is one. Those that say none come last: what is in them is seen when
+/// they are read.
 pub(super) fn candidates<'a>(index: &'a Index, wanted: &Platform) -> Vec<&'a Descriptor> {
     let images = || index.manifests.iter().filter(|entry| is_image(entry));
     let distance = |entry: &Descriptor| entry.platform.as_ref()?.serves(wanted);

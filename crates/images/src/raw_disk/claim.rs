@@ -1,8 +1,8 @@
 //! A disk claimed for as long as somebody uses it.
 //!
-//! The invariant: the kernel keeps the claim, on an open file, and gives it back when the last process that has the file ends. One
-//! writer or any number of readers have a disk. For a block device that is written, the claim also keeps the host from mounting it,
-//! swapping to it or making another device of it.
+//! The invariant: the kernel keeps the claim, on an open file, and gives it back when the last process that has the
+//! file ends. One writer or any number of readers have a disk. For a block device that is written, the claim also keeps
+//! the host from mounting it, swapping to it or making another device of it.
 
 use std::fs::File;
 use std::io;

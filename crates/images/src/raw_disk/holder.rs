@@ -1,5 +1,5 @@
-//! What on this host uses a block device, for the text that says so. The invariant: told from what the kernel says of mounts, swap
-//! and devices; what it does not say is not guessed.
+//! What on this host uses a block device, for the text that says so. The invariant: told from what the kernel says of
+//! mounts, swap and devices; what it does not say is not guessed.
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};

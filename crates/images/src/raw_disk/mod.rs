@@ -85,8 +85,8 @@ impl Identity {
     }
 }
 
-/// Refuses what cannot be a machine's root: it holds no whole ext4 file system, something on this host uses it, or this user may
-/// not write to it and `read_only` was not asked for. Gives its path without links.
+/// Refuses what cannot be a machine's root: it holds no whole ext4 file system, something on this host uses it, or this
+/// user may not write to it and `read_only` was not asked for. Gives its path without links.
 ///
 /// # Errors
 /// As said.

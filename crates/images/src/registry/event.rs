@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use crate::oci::{Descriptor, Digest};
 
-/// One thing that happened. [`Event::Planned`] comes first, and each blob ends as `There`, `Mounted` or `Done` unless the whole fails.
+/// One thing that happened. [`Event::Planned`] comes first, and each blob ends as `There`, `Mounted` or `Done` unless
+/// the whole fails.
 #[derive(Clone, Debug)]
 pub enum Event {
     /// What an image is made of: its configuration, then its layers, the lowest first; each content once.
@@ -38,8 +39,8 @@ pub enum Event {
 pub enum BlobState {
     /// Others are first.
     Queued,
-    /// This many bytes have come or gone; the first time, those that an earlier attempt left. Fewer than before, where it had to
-    /// begin anew.
+    /// This many bytes have come or gone; the first time, those that an earlier attempt left. Fewer than before, where
+    /// it had to begin anew.
     Moving {
         done: u64,
     },

@@ -1,7 +1,8 @@
 //! Between registries and the store of images.
 //!
-//! The invariant: an image has its name in the store only once it is there whole and its check is passed. While it comes or
-//! goes nothing is removed from the store. Whatever of a broken pull is whole, and the beginnings of the rest, stay for the next one.
+//! The invariant: an image has its name in the store only once it is there whole and its check is passed. While it
+//! comes or goes nothing is removed from the store. Whatever of a broken pull is whole, and the beginnings of the rest,
+//! stay for the next one.
 
 use std::io::{Read, Seek as _, SeekFrom};
 use std::sync::Arc;

@@ -31,7 +31,8 @@ impl Store {
         self.blob_size(&blob.digest) == Some(blob.size)
     }
 
-    /// Opens a blob. Whoever reads all of it checks its digest, or that of what it holds: the disk may have changed it since it came.
+    /// Opens a blob. Whoever reads all of it checks its digest, or that of what it holds: the disk may have changed it
+    /// since it came.
     ///
     /// # Errors
     /// It is not there, or has another size.

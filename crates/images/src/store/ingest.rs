@@ -37,8 +37,8 @@ pub struct BlobWriter {
 }
 
 impl Adding {
-    /// Makes ready to write the blob `digest` of `size` bytes, where that is known. Waits while somebody else writes it. `None`:
-    /// it is there.
+    /// Makes ready to write the blob `digest` of `size` bytes, where that is known. Waits while somebody else writes
+    /// it. `None`: it is there.
     ///
     /// What a download that broke has left is in the writer already: [`BlobWriter::offset`] says where to go on.
     ///

@@ -14,7 +14,8 @@ use crate::task::Task;
 
 pub(super) const EXTENSION: &str = "ext4";
 
-/// Counted up when the converter makes another file of the same layers. Files of other forms are removed by the next collecting.
+/// Counted up when the converter makes another file of the same layers. Files of other forms are removed by the next
+/// collecting.
 const FORM: u32 = 1;
 
 /// The root file system of an image: a file that is only read.
@@ -51,8 +52,8 @@ impl Adding {
     /// program makes it.
     ///
     /// # Errors
-    /// `make` fails (and nothing is left), `task` is called off, or the disk is full. Where it failed since the disk changed what
-    /// was stored, that is removed, and comes anew with the next pull or import.
+    /// `make` fails (and nothing is left), `task` is called off, or the disk is full. Where it failed since the disk
+    /// changed what was stored, that is removed, and comes anew with the next pull or import.
     pub fn rootfs<E: From<StoreError>>(
         &self,
         image: &Image,

@@ -52,8 +52,8 @@ impl Body {
         Ok(Some((offset, bytes)))
     }
 
-    /// Passes over what is left. The stream may end where only padding would follow: umoci's `insert` closes no archive, and Go's
-    /// reader (`archive/tar`, `Reader.next`), by which all of Docker reads, minds neither.
+    /// Passes over what is left. The stream may end where only padding would follow: umoci's `insert` closes no
+    /// archive, and Go's reader (`archive/tar`, `Reader.next`), by which all of Docker reads, minds neither.
     pub(super) fn skip<R: Read>(&mut self, input: &mut Input<R>) -> Result<(), Problem> {
         let body = std::mem::take(self);
         input.skip(body.stored)?;

@@ -1,7 +1,8 @@
 //! From a path in an archive to a place in the tree.
 //!
-//! The invariant: whatever the path and whatever the links, the place is within the tree: `..` of the root is the root, and
-//! a symbolic link is read as one of a process whose root this is. (As umoci, the reference here, does by its `filepath-securejoin`.)
+//! The invariant: whatever the path and whatever the links, the place is within the tree: `..` of the root is the root,
+//! and a symbolic link is read as one of a process whose root this is. (As umoci, the reference here, does by its
+//! `filepath-securejoin`.)
 
 use super::arena::{DirectoryId, Full, NodeId, Tree};
 use super::node::{Body, Extent, Metadata};

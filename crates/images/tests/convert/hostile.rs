@@ -357,7 +357,8 @@ fn a_stream_that_is_cut_off_is_no_layer() {
     let mut accepted = 0;
     for length in (0..whole.len()).step_by(64) {
         if converted(&[whole[..length].to_vec()], &Limits::default()).is_ok() {
-            // Between two entries, or where only padding was to follow; whether more was to come only the layer's digest can tell.
+            // Between two entries, or where only padding was to follow; whether more was to come only the layer's
+            // digest can tell.
             assert!(
                 length.is_multiple_of(512) || padding.contains(&length),
                 "{length}"

@@ -5,7 +5,8 @@ use testkit::skip;
 
 use crate::umoci;
 
-/// What umoci 0.4.7 reads as it is. The others have tests of their own: two are told anew for it, and one takes it half a minute.
+/// What umoci 0.4.7 reads as it is. The others have tests of their own: two are told anew for it, and one takes it half
+/// a minute.
 const PLAIN: [Image; 9] = [
     Image::Debian,
     Image::Systemd,

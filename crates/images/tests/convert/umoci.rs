@@ -107,7 +107,8 @@ pub(crate) fn layout(layers: &[Vec<u8>]) -> TempDir {
     folder
 }
 
-/// The image of a layout that is this machine's, packed with gzip: umoci 0.4.7 knows no zstd, and of an index it takes no image.
+/// The image of a layout that is this machine's, packed with gzip: umoci 0.4.7 knows no zstd, and of an index it takes
+/// no image.
 pub(crate) fn told_anew(layout: &Path, tag: &str) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let mut skopeo = Command::new("skopeo");

@@ -1,7 +1,8 @@
 //! Tables that fit.
 //!
 //! On a terminal a table is never wider than the terminal: first lists in cells are broken at their blanks, then the
-//! columns that matter least are left out, at last anything is wrapped. In a pipe there is no width: one row is one line, with all columns.
+//! columns that matter least are left out, at last anything is wrapped. In a pipe there is no width: one row is one
+//! line, with all columns.
 
 use comfy_table::{
     Attribute, Cell as TableCell, Color, ColumnConstraint, ContentArrangement, Table as Grid, presets,

@@ -1,8 +1,8 @@
-//! The guides (`docs/guides`): every command in them is run, in the order in which it is read, and what the guide says that it prints is
-//! compared with what it does print.
+//! The guides (`docs/guides`): every command in them is run, in the order in which it is read, and what the guide says
+//! that it prints is compared with what it does print.
 //!
-//! In a `console` block a line that begins with `$ ` is a command, and the lines behind it are lines of its output, in order; `…` stands for
-//! anything. What is not shown is not compared. A command's code must be 0.
+//! In a `console` block a line that begins with `$ ` is a command, and the lines behind it are lines of its output, in
+//! order; `…` stands for anything. What is not shown is not compared. A command's code must be 0.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

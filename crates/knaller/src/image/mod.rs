@@ -28,8 +28,8 @@ pub(crate) struct Base {
     _hold: Option<Adding>,
 }
 
-/// The base of a machine that has one: that of its earlier boots, `kept`, else what its spec names. What has to be made for it is
-/// made. Blocks.
+/// The base of a machine that has one: that of its earlier boots, `kept`, else what its spec names. What has to be made
+/// for it is made. Blocks.
 pub(crate) fn base(options: &Options, root: &Root, kept: Option<&str>, task: &Task) -> Result<Option<Base>> {
     match root {
         Root::Builtin => builtin(options, kept, task).map(Some),

@@ -134,7 +134,8 @@ impl Knaller {
     }
 }
 
-/// The machines and snapshots whose disks lie over an image. One whose record cannot be read counts: nobody knows what it needs.
+/// The machines and snapshots whose disks lie over an image. One whose record cannot be read counts: nobody knows what
+/// it needs.
 fn users(inner: &Arc<Inner>, image: &Digest) -> Vec<String> {
     let id = image.to_string();
     let names = match heal::names(&inner.options.paths) {

@@ -1,8 +1,8 @@
 //! System calls that no VMM makes, refused (seccomp(2)). The invariant: this is the outermost of the filters, for what the
 //! kernel offers to anybody; a VMM adds its own, which only allows what it needs (Firecracker's, QEMU's `-sandbox`).
 //!
-//! It is what keeps a VMM that runs as root from user namespaces (see `namespaces`), and any from files without a name in the folders that
-//! it shares with knaller.
+//! It is what keeps a VMM that runs as root from user namespaces (see `namespaces`), and any from files without a name
+//! in the folders that it shares with knaller.
 
 use std::collections::BTreeMap;
 

@@ -2,8 +2,8 @@
 //! root runs it), mount, PID, network, IPC and UTS namespace that nobody else has but pasta, and is the first process of its
 //! PID namespace, so that all it starts ends with it.
 //!
-//! In pasta's namespaces all that is missing is a mount namespace to build in; without pasta [`apart`] makes everything, but for a
-//! network that was made before.
+//! In pasta's namespaces all that is missing is a mount namespace to build in; without pasta [`apart`] makes
+//! everything, but for a network that was made before.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -17,8 +17,9 @@ use super::Error;
 /// What the machine takes its host to be called.
 const HOST_NAME: &[u8] = b"knaller";
 
-/// Makes all namespaces anew, but for the network's if it is `connected`, and goes on as the first process in them: a child of this
-/// one's parent, to which nobody is left between it and the VMM. Its number outside is written to `tell` by this process, which ends.
+/// Makes all namespaces anew, but for the network's if it is `connected`, and goes on as the first process in them: a
+/// child of this one's parent, to which nobody is left between it and the VMM. Its number outside is written to `tell`
+/// by this process, which ends.
 pub(crate) fn apart(tell: impl AsFd, connected: bool) -> Result<(), Error> {
     let (user, group) = (geteuid(), getegid());
     let mut wanted = UnshareFlags::NEWNS | UnshareFlags::NEWPID | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS;

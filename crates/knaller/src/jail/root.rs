@@ -7,8 +7,8 @@
 //!       └ old     and goes when everything is bound
 //! ```
 //!
-//! What is bound is looked up before that: links in paths lead through the host's root. What is handed over needs no look: it is a
-//! mount already, and is put at its path.
+//! What is bound is looked up before that: links in paths lead through the host's root. What is handed over needs no
+//! look: it is a mount already, and is put at its path.
 
 use std::fs::{self, OpenOptions};
 use std::io;

@@ -1,4 +1,5 @@
-//! What happens inside a machine's network namespace before its VMM runs there: see `helper` and, where it is root's, `network::direct`.
+//! What happens inside a machine's network namespace before its VMM runs there: see `helper` and, where it is root's,
+//! `network::direct`.
 //!
 //! ```text
 //! outside   host -> pasta | veth -> eth0 (constant addresses | allocated ones)

@@ -1,5 +1,5 @@
-//! The packet rules of a machine's namespace. The invariant: a guest reaches nothing by its interface that the plan does not give it,
-//! and its VMM, which has no capability, cannot change that.
+//! The packet rules of a machine's namespace. The invariant: a guest reaches nothing by its interface that the plan
+//! does not give it, and its VMM, which has no capability, cannot change that.
 
 use std::net::IpAddr;
 

@@ -1,5 +1,5 @@
-//! The library that is preloaded into pasta, which then takes only the memory that it uses: 6 MiB instead of 29 for each machine
-//! (`inside/lib.rs`).
+//! The library that is preloaded into pasta, which then takes only the memory that it uses: 6 MiB instead of 29 for
+//! each machine (`inside/lib.rs`).
 //!
 //! Invariant: pasta works the same without it. Where it cannot be had, or ld.so does not load it, nothing is said but in a log.
 

@@ -1,6 +1,7 @@
-//! Host ports of a machine. The invariant: between the moment a port is found free and the moment pasta has bound it, no
-//! other knaller of this user tries for the same port; and pasta itself binds, so that a port in use is never shared. A port that leads
-//! to a machine by the kernel's rules is in use too, whoever asks, though nobody listens there.
+//! Host ports of a machine. The invariant: between the moment a port is found free and the moment pasta has bound it,
+//! no other knaller of this user tries for the same port; and pasta itself binds, so that a port in use is never
+//! shared. A port that leads to a machine by the kernel's rules is in use too, whoever asks, though nobody listens
+//! there.
 //!
 //! pasta alone is not enough: asked for a port of every address, it is content with IPv4 or IPv6 where the other family's
 //! is taken (pasta of 2023-03), and the half that is missing would be noticed by nobody.
@@ -37,8 +38,9 @@ impl Reserved {
     /// Closes the sockets that keep the ports from others, so that pasta can bind them.
     pub(crate) fn let_go(&mut self) {
         for socket in &self.sockets {
-            // Closing alone is not enough: a child that was forked meanwhile has the same socket until it becomes its program. One that
-            // does not listen any more keeps nobody from the port who reuses addresses, as pasta does.
+            // Closing alone is not enough: a child that was forked meanwhile has the same socket until it becomes its
+            // program. One that does not listen any more keeps nobody from the port who reuses addresses, as pasta
+            // does.
             let _ = shutdown(socket, Shutdown::Both);
         }
         self.sockets.clear();

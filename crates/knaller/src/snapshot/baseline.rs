@@ -1,7 +1,8 @@
 //! Which snapshot a machine's next difference is one to.
 //!
-//! The invariant: only what was said after the VMM began to count counts: before it is asked to write a guest, whoever for, the file
-//! says that its list of changes is of no use, and only when a snapshot has its name, that it begins there. It is of one boot.
+//! The invariant: only what was said after the VMM began to count counts: before it is asked to write a guest, whoever
+//! for, the file says that its list of changes is of no use, and only when a snapshot has its name, that it begins
+//! there. It is of one boot.
 
 use std::io;
 

@@ -1,10 +1,10 @@
 //! A snapshot and what it builds on.
 //!
-//! The invariant: each of a chain is the very one that the next was taken over, and stays it for as long as the chain is held: none of
-//! it is removed or merged meanwhile.
+//! The invariant: each of a chain is the very one that the next was taken over, and stays it for as long as the chain
+//! is held: none of it is removed or merged meanwhile.
 //!
-//! Of a part of a machine, say `memory`, a snapshot has the whole, as `memory`, or which pages of it are not as in its parent, as
-//! `memory.map`, and those pages, as `memory.changes`.
+//! Of a part of a machine, say `memory`, a snapshot has the whole, as `memory`, or which pages of it are not as in its
+//! parent, as `memory.map`, and those pages, as `memory.changes`.
 
 use std::collections::BTreeSet;
 use std::fs::File;

@@ -1,7 +1,7 @@
 //! What a snapshot that builds on another keeps: the pages that are not as they were there.
 //!
-//! The invariant: whatever is handed in, a VMM's list of changed pages or all of them, only pages that differ are kept; so how a VMM finds
-//! changes decides how long a machine stands still, and never what is in a snapshot.
+//! The invariant: whatever is handed in, a VMM's list of changed pages or all of them, only pages that differ are kept;
+//! so how a VMM finds changes decides how long a machine stands still, and never what is in a snapshot.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
@@ -17,7 +17,8 @@ use super::store::Held;
 use crate::handover::MEMORY;
 use crate::{Error, Result};
 
-/// Whether a file system says of each page whether it was written. On one with larger blocks, those beside it look as if they were.
+/// Whether a file system says of each page whether it was written. On one with larger blocks, those beside it look as
+/// if they were.
 pub(super) fn tells_pages(folder: &Path) -> bool {
     folder.metadata().is_ok_and(|data| data.blksize() <= PAGE)
 }
@@ -43,8 +44,8 @@ pub(super) fn of_memory(folder: &Path, below: &Held, among: Among, task: &Task) 
     pages.save(&map).map_err(Error::io("write", &map))
 }
 
-/// Keeps a disk, at `path`, in `folder`: whole where its blocks can be shared, or where there was none such, else what changed of it. It
-/// must not be written to meanwhile.
+/// Keeps a disk, at `path`, in `folder`: whole where its blocks can be shared, or where there was none such, else what
+/// changed of it. It must not be written to meanwhile.
 pub(super) fn of_disk(path: &Path, folder: &Path, name: &str, below: &Held, task: &Task) -> Result<()> {
     let failed = || Error::io("compare", path);
     let disk = File::open(path).map_err(failed())?;

@@ -1,8 +1,9 @@
 //! Making a snapshot whole that is a difference.
 //!
-//! The invariant: under its name there is the difference or the whole, at any moment: the whole is made beside it, and takes its place by
-//! one exchange of names (renameat2(2), `RENAME_EXCHANGE`). What a killed merge leaves is a folder like that of a killed snapshot, and
-//! goes as that does. The two are the same snapshot: what builds on it builds on either.
+//! The invariant: under its name there is the difference or the whole, at any moment: the whole is made beside it, and
+//! takes its place by one exchange of names (renameat2(2), `RENAME_EXCHANGE`). What a killed merge leaves is a folder
+//! like that of a killed snapshot, and goes as that does. The two are the same snapshot: what builds on it builds on
+//! either.
 
 use std::fs;
 

@@ -40,8 +40,8 @@ const WRITING: Duration = Duration::from_secs(600);
 pub struct SnapshotOptions {
     /// The machine's name and a number, if none.
     pub name: Option<Name>,
-    /// Whether it is to have no more than what changed since the machine's last snapshot of this boot, or the one that it was made of,
-    /// on which it builds then.
+    /// Whether it is to have no more than what changed since the machine's last snapshot of this boot, or the one that
+    /// it was made of, on which it builds then.
     pub diff: bool,
     /// Whether the machine is stopped afterwards.
     pub stop: bool,
@@ -182,7 +182,8 @@ async fn capture(
     Ok(captured)
 }
 
-/// Writes the guest's state and memory, and has its disks copied by `disks`: all in the one moment in which the machine stands still.
+/// Writes the guest's state and memory, and has its disks copied by `disks`: all in the one moment in which the machine
+/// stands still.
 pub(super) async fn still(
     inner: &Arc<Inner>,
     files: &Files,
@@ -279,8 +280,8 @@ fn dig(memory: &Path) -> Result<()> {
         .map_err(Error::io("make room in", memory))
 }
 
-/// Copies every disk that the machine could have written to: by reflinks where there are any, else all but the holes, or what is not
-/// as it was in the snapshot that this one builds on.
+/// Copies every disk that the machine could have written to: by reflinks where there are any, else all but the holes,
+/// or what is not as it was in the snapshot that this one builds on.
 async fn copy_disks(
     inner: &Arc<Inner>,
     files: &Files,

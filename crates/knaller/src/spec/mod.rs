@@ -79,7 +79,8 @@ pub struct MachineSpec {
     pub stop_signal: String,
     /// The guest's host name. The machine's name if none.
     pub hostname: Option<String>,
-    /// What the guest's network interface is called on its link. The same for every machine if none, each being alone on its link.
+    /// What the guest's network interface is called on its link. The same for every machine if none, each being alone
+    /// on its link.
     pub mac: Option<Mac>,
     /// Further disks, mounted in the guest. At most 16.
     pub volumes: Vec<Volume>,
@@ -97,8 +98,8 @@ pub struct MachineSpec {
     /// Whether the VMM is confined to the machine's own files, so that a guest that takes it over has gained little. It is but
     /// for debugging the VMM.
     pub jail: bool,
-    /// Whether the VMM keeps an account of the memory that the guest writes to, so that a snapshot that is a difference is written sooner.
-    /// Costs the guest some time; sparkler needs none.
+    /// Whether the VMM keeps an account of the memory that the guest writes to, so that a snapshot that is a difference
+    /// is written sooner. Costs the guest some time; sparkler needs none.
     pub track_dirty: bool,
     /// Served to the guest by the VMM at 169.254.169.254 (MMDS version 2). Needs a network.
     pub metadata: Option<serde_json::Value>,
@@ -132,8 +133,9 @@ pub enum Root {
     Image(String),
     /// A raw ext4 file, copied for this machine.
     File(PathBuf),
-    /// A block device or raw ext4 file of the caller's own, used as it is: never copied, resized or deleted. One machine at a time
-    /// has it, or several that are all [`MachineSpec::read_only`], which cannot write to it by any means.
+    /// A block device or raw ext4 file of the caller's own, used as it is: never copied, resized or deleted. One
+    /// machine at a time has it, or several that are all [`MachineSpec::read_only`], which cannot write to it by any
+    /// means.
     Raw(PathBuf),
 }
 

@@ -11,10 +11,11 @@ use crate::layout::{self, VSOCK};
 use crate::network::addresses::{GUEST_MAC, TAP};
 use crate::{MachineSpec, Network};
 
-/// What the kernel is told. `quiet`: a console costs time; the three for i8042, which are Firecracker's own: up to half a
-/// second of probing; `panic=-1` and `reboot=k`: a guest that is lost ends its VMM; `cryptomgr.notests`: 0.3 s under TCG. The last one is
-/// for images with systemd, whose login on the console waits 90 s for a device that only udev announces, and for no person.
-/// No `i8042.nopnp`: with it the kernel finds no keyboard on QEMU's microvm, and Ctrl-Alt-Del reaches nobody.
+/// What the kernel is told. `quiet`: a console costs time; the three for i8042, which are Firecracker's own: up to half
+/// a second of probing; `panic=-1` and `reboot=k`: a guest that is lost ends its VMM; `cryptomgr.notests`: 0.3 s under
+/// TCG. The last one is for images with systemd, whose login on the console waits 90 s for a device that only udev
+/// announces, and for no person. No `i8042.nopnp`: with it the kernel finds no keyboard on QEMU's microvm, and
+/// Ctrl-Alt-Del reaches nobody.
 pub(super) const BOOT_ARGS: &str = "quiet loglevel=1 reboot=k panic=-1 8250.nr_uarts=1 console=ttyS0 i8042.noaux \
                          i8042.nomux i8042.dumbkbd random.trust_cpu=on cryptomgr.notests systemd.getty_auto=no";
 
@@ -103,8 +104,8 @@ pub(super) async fn metadata(client: &Client, spec: &MachineSpec) -> Result<(), 
     }
 }
 
-/// Attaches the disks, which are linked, in their order, by which the guest names them. None is a root device for the VMM, which would only
-/// add a `root=` that the initramfs does not read.
+/// Attaches the disks, which are linked, in their order, by which the guest names them. None is a root device for the
+/// VMM, which would only add a `root=` that the initramfs does not read.
 pub(super) async fn disks(client: &Client, disks: &[Disk]) -> Result<(), firecracker_api::Error> {
     for disk in disks {
         let drive = Drive {

@@ -1,7 +1,7 @@
 //! The limits that a VMM keeps: those of the disks, of the network and the size of the balloon.
 //!
-//! The invariant: no guest does a thing of its own before they hold. They are put on devices that are there, after the guest has
-//! been booted or thawed and before it has its config: so a template knows nothing of them.
+//! The invariant: no guest does a thing of its own before they hold. They are put on devices that are there, after the
+//! guest has been booted or thawed and before it has its config: so a template knows nothing of them.
 
 use firecracker_api::Client;
 use firecracker_api::models::{BalloonUpdate, PartialDrive, PartialNetworkInterface, RateLimiter};

@@ -1,7 +1,7 @@
 //! Taking a template ahead of time.
 //!
-//! The way is that of every first start of a shape: a machine is started until its guest has been kept and asks what it is to be,
-//! and is gone right afterwards.
+//! The way is that of every first start of a shape: a machine is started until its guest has been kept and asks what it
+//! is to be, and is gone right afterwards.
 
 use std::sync::Arc;
 

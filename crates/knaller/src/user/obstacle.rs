@@ -53,8 +53,8 @@ impl fmt::Display for Obstacle {
 }
 
 impl Obstacle {
-    /// The first that is found. `programs` are what the user is to run by the host's paths, `files` what root has for the machine, one
-    /// path of each file system.
+    /// The first that is found. `programs` are what the user is to run by the host's paths, `files` what root has for
+    /// the machine, one path of each file system.
     pub(crate) fn find(programs: &[&Path], devices: &[&Path], files: &[PathBuf]) -> Option<Self> {
         if let Some((switch, _)) = doctor::namespaces::culprit(Path::new("/proc/sys")) {
             return Some(Self::Namespaces(switch));

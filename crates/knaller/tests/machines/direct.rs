@@ -1,5 +1,5 @@
-//! Network mode `direct` through the whole life of a machine, on a host of the test's own: a thread in another network namespace, with
-//! all that it starts.
+//! Network mode `direct` through the whole life of a machine, on a host of the test's own: a thread in another network
+//! namespace, with all that it starts.
 
 use std::process::Command;
 

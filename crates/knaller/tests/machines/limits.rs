@@ -250,7 +250,8 @@ fn cpu_us(group: &std::path::Path) -> u64 {
     used.unwrap().parse().unwrap()
 }
 
-/// Fails if so much in so many seconds is more than the rate allows; a bucket may have been full at first, and may have given `credit`.
+/// Fails if so much in so many seconds is more than the rate allows; a bucket may have been full at first, and may have
+/// given `credit`.
 #[track_caller]
 #[allow(clippy::cast_precision_loss, reason = "small numbers")]
 fn no_quicker(amount: u64, seconds: f64, per_second: u64, credit: u64, what: &str) {

@@ -20,8 +20,8 @@ use crate::sys;
 /// already, or is served by a process that stands still, would wait for ever.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// The overlay's disk as seen from the initramfs: its own mount cannot be reached from the root file system, and overlayfs itself
-/// cannot be frozen.
+/// The overlay's disk as seen from the initramfs: its own mount cannot be reached from the root file system, and
+/// overlayfs itself cannot be frozen.
 const UPPER: &str = "upper";
 
 /// A file system that is not frozen.

@@ -1,8 +1,8 @@
 //! Standing still for a snapshot, and going on: as the same machine, or as a new one that was made from it.
 //!
-//! The invariant: a machine that stands still goes on, whatever fails: when it is told to, when it hears that it is somebody else by
-//! now, when nobody answers it in time, when the machine is to end, and when the worker that holds it dies ([`undo`]). And it never goes
-//! on as a new machine before everything is the new machine's ([`renewal`]).
+//! The invariant: a machine that stands still goes on, whatever fails: when it is told to, when it hears that it is
+//! somebody else by now, when nobody answers it in time, when the machine is to end, and when the worker that holds it
+//! dies ([`undo`]). And it never goes on as a new machine before everything is the new machine's ([`renewal`]).
 
 mod filesystems;
 mod mounts;
@@ -36,8 +36,8 @@ struct Still {
 }
 
 impl Still {
-    /// Makes every process stand still but this one, PID 1 where that is powerunit's, and the kernel's; then the file systems. This
-    /// takes time.
+    /// Makes every process stand still but this one, PID 1 where that is powerunit's, and the kernel's; then the file
+    /// systems. This takes time.
     fn begin(initramfs: &OwnedFd, init: Init) -> Result<(Self, Frozen), Error> {
         // Everything that needs a path is done while whoever may have to answer for it still runs.
         let (folders, errors) = filesystems::open(initramfs.as_fd());

@@ -1,8 +1,8 @@
 //! Making processes stand still, by the control groups' freezer (Documentation/admin-guide/cgroup-v2.rst, `cgroup.freeze`).
 //!
-//! The invariant: what stands still can be told from the kernel's own objects, so that whoever is left can let it go on: groups
-//! that were frozen here bear [`MARK`]; processes of a group that cannot be frozen as a whole, because this program is in it, are
-//! in a group [`HOLDING`] inside it. A group that somebody else has frozen is left as it is.
+//! The invariant: what stands still can be told from the kernel's own objects, so that whoever is left can let it go
+//! on: groups that were frozen here bear [`MARK`]; processes of a group that cannot be frozen as a whole, because this
+//! program is in it, are in a group [`HOLDING`] inside it. A group that somebody else has frozen is left as it is.
 
 use std::collections::BTreeSet;
 use std::io::{Error as IoError, ErrorKind, Read, Result as IoResult, Seek, Write};
@@ -47,8 +47,8 @@ pub(super) enum Error {
     },
 }
 
-/// Freezes every process but those `exempt` and the kernel's own, and waits until `deadline` for them to stand still. Gives what
-/// does not.
+/// Freezes every process but those `exempt` and the kernel's own, and waits until `deadline` for them to stand still.
+/// Gives what does not.
 pub(super) fn freeze(exempt: &[i32], deadline: Instant) -> Vec<Error> {
     let (mut errors, mut frozen) = (Vec::new(), Vec::new());
     let own = own_group();
@@ -107,7 +107,8 @@ pub(super) fn thaw() {
     }
 }
 
-/// Moves the processes of `origin` into a frozen group inside it. They cannot make new ones there, so that at some time none is left.
+/// Moves the processes of `origin` into a frozen group inside it. They cannot make new ones there, so that at some time
+/// none is left.
 fn hold(origin: &Path, exempt: &[i32], deadline: Instant, errors: &mut Vec<Error>) -> IoResult<PathBuf> {
     let holding = origin.join(HOLDING);
     match std::fs::create_dir(&holding) {

@@ -80,8 +80,8 @@ pub(super) fn ask(init_us: u64, patience: Duration, mut cancelled: &UnixStream) 
 /// What failed, and in which step. The rest is in force.
 pub(super) type Failures = Vec<(&'static str, Box<dyn StdError + Send + Sync>)>;
 
-/// Puts all of `renewal` in force but what the SSH server has of it. `before` is what the interfaces were told last; `writable` makes
-/// the file systems so.
+/// Puts all of `renewal` in force but what the SSH server has of it. `before` is what the interfaces were told last;
+/// `writable` makes the file systems so.
 pub(super) fn apply(renewal: &Renewal, before: Option<&Network>, writable: impl FnOnce()) -> Failures {
     let mut failures = Failures::new();
     let mut note = |step, failure: Option<Box<dyn StdError + Send + Sync>>| {

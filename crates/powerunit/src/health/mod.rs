@@ -1,8 +1,8 @@
 //! The image's health check: run now and then beside everything else, by the worker, so that it goes on whoever is PID 1.
 //!
-//! The invariant: one check at a time. Each is over, with its whole process group, before the pause to the next begins; when
-//! the watch is dropped, so is the check that runs. A worker that takes a dead one's place goes on where that one was. None begins
-//! while the machine stands still.
+//! The invariant: one check at a time. Each is over, with its whole process group, before the pause to the next begins;
+//! when the watch is dropped, so is the check that runs. A worker that takes a dead one's place goes on where that one
+//! was. None begins while the machine stands still.
 
 mod check;
 mod monitor;

@@ -1,11 +1,13 @@
 //! The order of a boot.
 //!
 //! 1. /dev, /proc, /sys; the console; signals.
-//! 2. Kernel modules until vsock answers, and the config. Where that is long in coming: all modules, and whatever else needs none.
+//! 2. Kernel modules until vsock answers, and the config. Where that is long in coming: all modules, and whatever else
+//!    needs none.
 //! 3. Entropy, the clock, the SSH listeners, the worker: from here on a login is taken, and waits.
 //! 4. The network and the root file system, each with the modules it needs, the mounts and volumes: logins go through.
-//! 5. Names (in a root that is to be read-only before the logins); the modules that are left; the entrypoint, or the image's own init; ready. Where there is nothing to start, the
-//!    modules that are left come last, one between two looks at what is asked of PID 1.
+//! 5. Names (in a root that is to be read-only before the logins); the modules that are left; the entrypoint, or the
+//!    image's own init; ready. Where there is nothing to start, the modules that are left come last, one between two
+//!    looks at what is asked of PID 1.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -215,8 +217,8 @@ impl Init {
         }
     }
 
-    /// Does what needs no config, in a guest that has nothing else to do: one that is frozen as it waits, and made many machines of,
-    /// has done it for all of them.
+    /// Does what needs no config, in a guest that has nothing else to do: one that is frozen as it waits, and made many
+    /// machines of, has done it for all of them.
     fn settle(&mut self) {
         switch::free_modules();
         self.listen();

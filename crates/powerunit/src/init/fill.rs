@@ -1,8 +1,8 @@
 //! Giving a fresh volume what the image has at its place, as container engines do.
 //!
-//! The invariant: half a copy is never taken for a whole one. While files are copied the volume has a mark, which only root can
-//! set and no listing shows; where a machine finds one, the copy begins again from nothing. Nothing of the image runs before the
-//! volumes are whole, so all that is below a mark is a copy's.
+//! The invariant: half a copy is never taken for a whole one. While files are copied the volume has a mark, which only
+//! root can set and no listing shows; where a machine finds one, the copy begins again from nothing. Nothing of the
+//! image runs before the volumes are whole, so all that is below a mark is a copy's.
 
 use std::ffi::CStr;
 use std::os::fd::OwnedFd;
@@ -38,9 +38,9 @@ pub(super) enum Error {
     Sync(#[source] std::io::Error),
 }
 
-/// Copies `covered`, the folder below a `volume` that is empty, into it: its files only if they are the `image`'s, but always what
-/// is told of the folder itself, which a service that is not root's own could not write to otherwise. Says whether files were
-/// copied.
+/// Copies `covered`, the folder below a `volume` that is empty, into it: its files only if they are the `image`'s, but
+/// always what is told of the folder itself, which a service that is not root's own could not write to otherwise. Says
+/// whether files were copied.
 pub(super) fn fill(covered: &OwnedFd, image: bool, volume: &OwnedFd) -> Result<bool, Error> {
     let begun = is_marked(volume)?;
     if begun {

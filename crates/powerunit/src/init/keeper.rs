@@ -1,7 +1,7 @@
 //! PID 1's hold on the worker: starting it, telling it what it must know, and replacing it when it dies.
 //!
-//! The invariant: a new worker is told everything its predecessor knew. One that keeps dying is started ever more seldom, so that
-//! its fault cannot take the machine's time.
+//! The invariant: a new worker is told everything its predecessor knew. One that keeps dying is started ever more
+//! seldom, so that its fault cannot take the machine's time.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};

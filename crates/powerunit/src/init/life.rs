@@ -10,8 +10,8 @@
 
 use std::time::{Duration, Instant};
 
-/// How long each stage behind the entrypoint's end may take: an entrypoint that SIGKILL hits is only late if a disk is; the others have
-/// had no warning and get a moment; the SSH server says good-bye to its clients.
+/// How long each stage behind the entrypoint's end may take: an entrypoint that SIGKILL hits is only late if a disk is;
+/// the others have had no warning and get a moment; the SSH server says good-bye to its clients.
 const KILL_WAIT: Duration = Duration::from_secs(2);
 const TERMINATE_WAIT: Duration = Duration::from_secs(3);
 const DRAIN_WAIT: Duration = Duration::from_secs(1);

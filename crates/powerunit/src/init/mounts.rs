@@ -1,7 +1,7 @@
 //! The kernel's own file systems, as data, and what makes them usable: links, modes, and the image's own /run.
 //!
-//! The invariant: what is mounted already, or there already, is left as it is, so that an image's own init finds nothing that it
-//! would not have made itself.
+//! The invariant: what is mounted already, or there already, is left as it is, so that an image's own init finds
+//! nothing that it would not have made itself.
 
 use std::ffi::CString;
 use std::os::fd::OwnedFd;

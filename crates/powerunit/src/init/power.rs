@@ -1,7 +1,7 @@
 //! The end: everything written, unmounted in order, and the machine reset, which ends its VMM.
 //!
-//! The invariant: nothing here can keep the machine up. What cannot be unmounted is made read-only; what cannot even be that has at
-//! least been written.
+//! The invariant: nothing here can keep the machine up. What cannot be unmounted is made read-only; what cannot even be
+//! that has at least been written.
 
 use std::path::{Path, PathBuf};
 

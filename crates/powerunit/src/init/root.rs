@@ -157,8 +157,9 @@ fn check(disk: &Disk) -> Result<(), Error> {
     Ok(())
 }
 
-/// Mounts a disk on a folder. A fresh ext4 is mounted without filling its unused inode tables in the background: that would write a sparse disk full
-/// of zeros, and take the disk's time while the VM starts (Documentation/admin-guide/ext4.rst).
+/// Mounts a disk on a folder. A fresh ext4 is mounted without filling its unused inode tables in the background: that
+/// would write a sparse disk full of zeros, and take the disk's time while the VM starts
+/// (Documentation/admin-guide/ext4.rst).
 pub(super) fn mount_disk(disk: &Disk, read_only: bool, target: &Path) -> Result<(), Error> {
     check(disk)?;
     let device = device::find(&disk.device)?;

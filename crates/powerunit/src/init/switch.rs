@@ -1,8 +1,8 @@
 //! Making a mounted file system the machine's `/`.
 //!
-//! The initramfs cannot be left by pivot_root(2) (Documentation/filesystems/ramfs-rootfs-initramfs.rst), so the new root is moved
-//! over it; its memory is freed by deleting what it holds. The way back is kept, for the shutdown: only from below can the
-//! root be unmounted in order.
+//! The initramfs cannot be left by pivot_root(2) (Documentation/filesystems/ramfs-rootfs-initramfs.rst), so the new
+//! root is moved over it; its memory is freed by deleting what it holds. The way back is kept, for the shutdown: only
+//! from below can the root be unmounted in order.
 
 use std::io::ErrorKind;
 use std::os::fd::OwnedFd;

@@ -1,8 +1,8 @@
 //! Volumes: folders of the guest with a life of their own, and what is mounted on them.
 //!
-//! The invariant: everything happens inside the root file system, which is this process's own root by now, so that no `..` and no
-//! link of the image leads out of it. The outer volume is there before one inside it. One that cannot be had is an error: what
-//! relies on it would write into the root instead, and be lost with it.
+//! The invariant: everything happens inside the root file system, which is this process's own root by now, so that no
+//! `..` and no link of the image leads out of it. The outer volume is there before one inside it. One that cannot be
+//! had is an error: what relies on it would write into the root instead, and be lost with it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;

@@ -57,7 +57,8 @@ fn a_machine_without_an_entrypoint_is_checked() {
     guest.off();
 }
 
-/// The checks of this one come at once until one succeeds, and then once an hour: what the second worker knows, it has not seen.
+/// The checks of this one come at once until one succeeds, and then once an hour: what the second worker knows, it has
+/// not seen.
 #[test]
 fn a_new_worker_knows_what_the_last_one_saw() {
     let sandbox = Sandbox::new();

@@ -54,8 +54,8 @@ pub fn processor(accel: Accel) -> Option<String> {
     })
 }
 
-/// The register MIDR_EL1: maker, variant, part, revision. 0 where the kernel lets no program read it. `/proc/cpuinfo`, which has
-/// the same in words, is not there in a jail.
+/// The register MIDR_EL1: maker, variant, part, revision. 0 where the kernel lets no program read it. `/proc/cpuinfo`,
+/// which has the same in words, is not there in a jail.
 fn identification(features: usize) -> u64 {
     /// Linux: Documentation/arch/arm64/elf_hwcaps.rst.
     const HWCAP_CPUID: usize = 1 << 11;

@@ -1,6 +1,7 @@
 //! The library that is preloaded into a QEMU whose guest's memory is a snapshot's file (`inside/lib.rs`).
 //!
-//! Invariant: it alone knows the name under which QEMU asks for the memory: a QEMU that does not load it finds no memory and ends.
+//! Invariant: it alone knows the name under which QEMU asks for the memory: a QEMU that does not load it finds no
+//! memory and ends.
 
 use std::ffi::OsString;
 use std::io;

@@ -1,7 +1,7 @@
 //! A network that fails on purpose.
 //!
-//! The invariant: each connection carries one request to the registry behind and one answer back, byte for byte but for the fault
-//! of the first rule that fits. All that came by can be asked for afterwards.
+//! The invariant: each connection carries one request to the registry behind and one answer back, byte for byte but for
+//! the fault of the first rule that fits. All that came by can be asked for afterwards.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};

@@ -1,5 +1,5 @@
-//! How long a machine of 256 MiB stands still while a snapshot of it is taken, by its own account: a whole one, and what changed
-//! since the last.
+//! How long a machine of 256 MiB stands still while a snapshot of it is taken, by its own account: a whole one, and
+//! what changed since the last.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! A registry of the demo's own: Debian's, on a free port of this machine alone, with its data in the demo's folder; and the way to
-//! it, which is no quicker than a network, so that there is something to see of a pull.
+//! A registry of the demo's own: Debian's, on a free port of this machine alone, with its data in the demo's folder;
+//! and the way to it, which is no quicker than a network, so that there is something to see of a pull.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,7 +1,8 @@
 //! Our own writer of ext4: a read-only file system from a tree, its data written as it comes.
 //!
-//! The invariant: what is written passes `e2fsck -f` without a word, mounts on any kernel with ext4 (3.16 and later; 4.13 where an
-//! attribute's value has an inode of its own), and is the same, bit for bit, for the same tree and the same data.
+//! The invariant: what is written passes `e2fsck -f` without a word, mounts on any kernel with ext4 (3.16 and later;
+//! 4.13 where an attribute's value has an inode of its own), and is the same, bit for bit, for the same tree and the
+//! same data.
 //!
 //! The format is that of the kernel's documentation (Documentation/filesystems/ext4/) and of its fs/ext4/ext4.h. All of it is
 //! written in one direction:

@@ -98,8 +98,8 @@ pub struct Configuration {
     pub patience: Patience,
     /// How many blobs are fetched or sent at once.
     pub parallel: usize,
-    /// How much of a blob goes with one request to a registry that does not take all of it at once: bytes, halved where that is too
-    /// much as well.
+    /// How much of a blob goes with one request to a registry that does not take all of it at once: bytes, halved where
+    /// that is too much as well.
     pub piece: u64,
 }
 

@@ -1,7 +1,7 @@
 //! The proxies of the environment.
 //!
-//! The invariant: `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` mean what they mean to curl and Docker; the lower-case form wins.
-//! This machine itself is never asked for through a proxy.
+//! The invariant: `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` mean what they mean to curl and Docker; the
+//! lower-case form wins. This machine itself is never asked for through a proxy.
 
 use std::ffi::OsString;
 

@@ -62,7 +62,8 @@ impl CredentialFiles {
         Ok(Some(path.to_owned()))
     }
 
-    /// Forgets what is kept for a registry, in every file that is read and with its helper. The answer: whether there was anything.
+    /// Forgets what is kept for a registry, in every file that is read and with its helper. The answer: whether there
+    /// was anything.
     ///
     /// # Errors
     /// A file cannot be read or written, or the helper fails.

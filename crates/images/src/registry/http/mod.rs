@@ -1,7 +1,8 @@
 //! Requests to registries.
 //!
-//! The invariant: what identifies the user goes to the registry's own origin (scheme, host and port) and to the token server it
-//! names, and never along a redirect to another; nothing goes from TLS to plain HTTP; every answer has a limit in size and time.
+//! The invariant: what identifies the user goes to the registry's own origin (scheme, host and port) and to the token
+//! server it names, and never along a redirect to another; nothing goes from TLS to plain HTTP; every answer has a
+//! limit in size and time.
 
 mod answer;
 mod challenge;

@@ -1,6 +1,7 @@
 //! Bytes of a blob on their way through a connection.
 //!
-//! The invariant: a transfer that does not get on ends, and what could not be read is told as that, not as the connection's failure.
+//! The invariant: a transfer that does not get on ends, and what could not be read is told as that, not as the
+//! connection's failure.
 
 use std::io::{self, Read};
 use std::ops::Range;

@@ -1,6 +1,7 @@
 //! How much of a blob goes with one request.
 //!
-//! The invariant: all of it, until the registry (or what stands before it) does not take that; then never more again than it took.
+//! The invariant: all of it, until the registry (or what stands before it) does not take that; then never more again
+//! than it took.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -42,7 +42,8 @@ impl Upload {
         })
     }
 
-    /// As the registry says it stands now, that of all bytes before `sent` has had each at least once. `None`: it cannot be gone on with.
+    /// As the registry says it stands now, that of all bytes before `sent` has had each at least once. `None`: it
+    /// cannot be gone on with.
     pub(super) fn after(&self, session: &Session, response: &Response, sent: u64) -> Option<Self> {
         let location = location(response).unwrap_or_else(|| self.location.clone());
         check_downgrade(session.base(), &location).ok()?;

@@ -1,5 +1,5 @@
-//! The text of a systemd unit (systemd.service(5), systemd.syntax(7)). The invariant: whatever is in a path or a value, it stays
-//! one word of one line.
+//! The text of a systemd unit (systemd.service(5), systemd.syntax(7)). The invariant: whatever is in a path or a value,
+//! it stays one word of one line.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;

@@ -1,5 +1,5 @@
-//! Several processes at once that start, stop, pause, name, keep, fork and remove the same few machines, with real guests; every fourth is
-//! killed at some step.
+//! Several processes at once that start, stop, pause, name, keep, fork and remove the same few machines, with real
+//! guests; every fourth is killed at some step.
 //!
 //! What each does and where it is killed follows from the seed; who is first is the kernel's choice, so the same seed makes a
 //! similar crowd, not the same. After every few commands all of them pause, and the invariants have to hold.

@@ -1,9 +1,10 @@
 //! Commands of several processes at once, on few names, step by step in the order that a seed says; now and then one is killed.
 //!
-//! A round is one interleaving: two or three commands about machines that lie stopped, volumes and snapshots, for which no guest
-//! has to boot, so that there can be thousands. Which commands they are, whose step is next, and which one is killed where,
-//! follows from the round's seed, which is printed when it breaks something, and can be given (`ROUND`). Only where a command
-//! waits for another, or this machine is busy, the order is the kernel's: a round is not the same again then, but alike.
+//! A round is one interleaving: two or three commands about machines that lie stopped, volumes and snapshots, for which
+//! no guest has to boot, so that there can be thousands. Which commands they are, whose step is next, and which one is
+//! killed where, follows from the round's seed, which is printed when it breaks something, and can be given (`ROUND`).
+//! Only where a command waits for another, or this machine is busy, the order is the kernel's: a round is not the same
+//! again then, but alike.
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -9,8 +9,8 @@ use super::seed::Seed;
 /// How long one may take to its next step before it counts as waiting for another, as for a lock.
 const STALL: Duration = Duration::from_millis(20);
 
-/// How long all of them may take together. Whoever does not come to its end is killed before (see `testkit::faults::follow`), so
-/// only a mistake here lasts as long.
+/// How long all of them may take together. Whoever does not come to its end is killed before (see
+/// `testkit::faults::follow`), so only a mistake here lasts as long.
 const LIMIT: Duration = Duration::from_secs(15 * 60);
 
 /// Of so many steps one is another process's than the last: races are found by few changes at odd moments.

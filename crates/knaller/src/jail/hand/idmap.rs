@@ -58,13 +58,13 @@ fn namespace((owner, group): (u32, u32), user: u32) -> io::Result<OwnedFd> {
     made
 }
 
-/// The child: it is there until its parent lets go of the pipe's other end, or ends. It keeps nothing else open: of two of them,
-/// forked at one time by two threads, each would have the end whose closing the other waits for.
+/// The child: it is there until its parent lets go of the pipe's other end, or ends. It keeps nothing else open: of two
+/// of them, forked at one time by two threads, each would have the end whose closing the other waits for.
 fn wait_and_end(waits: &OwnedFd) -> ! {
     let mut byte = 0_u8;
     let kept = waits.as_raw_fd().unsigned_abs();
-    // SAFETY: system calls on this process's own copies of the descriptors and a byte of its own; the process ends here, so that
-    // nobody uses the closed ones. close_range(2) is older than idmapped mounts.
+    // SAFETY: system calls on this process's own copies of the descriptors and a byte of its own; the process ends
+    // here, so that nobody uses the closed ones. close_range(2) is older than idmapped mounts.
     unsafe {
         if let Some(last) = kept.checked_sub(1) {
             libc::syscall(libc::SYS_close_range, 0, last, 0);

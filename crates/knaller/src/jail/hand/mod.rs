@@ -1,7 +1,7 @@
-//! Files for the jail of a user that root made up for one machine: root opens them, and hands them over as mounts that are
-//! nowhere yet (open_tree(2)). The invariant: nothing on a disk is given away for it. In such a mount the owner of a file is the
-//! machine's user (idmapped mounts: mount_setattr(2)), for the time of the boot and for nobody else; what the VMM makes
-//! there belongs outside to the owner of the folder.
+//! Files for the jail of a user that root made up for one machine: root opens them, and hands them over as mounts that
+//! are nowhere yet (open_tree(2)). The invariant: nothing on a disk is given away for it. In such a mount the owner of
+//! a file is the machine's user (idmapped mounts: mount_setattr(2)), for the time of the boot and for nobody else; what
+//! the VMM makes there belongs outside to the owner of the folder.
 //!
 //! What anybody may read by the host's paths (programs, libraries) needs none of it, and is bound as in everybody's jail.
 

@@ -1,6 +1,7 @@
-//! The kernel's switches for carrying packets from one interface to another (Linux: Documentation/networking/ip-sysctl.rst). The
-//! invariant: an interface that was switched on for machines is in the table ([`super::table`]), which lets nothing new in by it but
-//! to them, and is switched off with the last of them unless somebody has switched on all.
+//! The kernel's switches for carrying packets from one interface to another (Linux:
+//! Documentation/networking/ip-sysctl.rst). The invariant: an interface that was switched on for machines is in the
+//! table ([`super::table`]), which lets nothing new in by it but to them, and is switched off with the last of them
+//! unless somebody has switched on all.
 
 use std::collections::BTreeSet;
 use std::io;

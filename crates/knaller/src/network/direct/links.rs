@@ -1,5 +1,5 @@
-//! The links between the host and its machines' namespaces, by rtnetlink. The invariant: what is here to be read is all that says which
-//! machine has which addresses and ports, and the kernel removes it with the machine's namespace.
+//! The links between the host and its machines' namespaces, by rtnetlink. The invariant: what is here to be read is all
+//! that says which machine has which addresses and ports, and the kernel removes it with the machine's namespace.
 //!
 //! | of the host's end | says |
 //! |---|---|
@@ -172,8 +172,8 @@ fn ours(link: &LinkMessage, name: &str) -> Option<Link> {
     })
 }
 
-/// Makes a link whose other end is in `namespace`. Whoever is killed on the way leaves nothing: an end goes with its namespace, and
-/// with it the other.
+/// Makes a link whose other end is in `namespace`. Whoever is killed on the way leaves nothing: an end goes with its
+/// namespace, and with it the other.
 pub(super) async fn make(
     handle: Handle,
     namespace: impl AsFd,

@@ -1,6 +1,6 @@
-//! Places for machines on the host's side: a number, and with it an interface's name and two addresses of each family. The
-//! invariant: a place is free if the kernel has no interface of its name and no address or route that overlaps it; nothing else says
-//! which are taken.
+//! Places for machines on the host's side: a number, and with it an interface's name and two addresses of each family.
+//! The invariant: a place is free if the kernel has no interface of its name and no address or route that overlaps it;
+//! nothing else says which are taken.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
@@ -10,8 +10,8 @@ use crate::Prefix;
 /// What the interfaces' names begin with; a number follows.
 pub(crate) const INTERFACE: &str = "knaller";
 
-/// The addresses that machines are given where none are named: the first of these that has room. In corners of the private ranges
-/// (RFC 1918) and of the one for tests of networks (RFC 2544), away from [`crate::network::addresses`].
+/// The addresses that machines are given where none are named: the first of these that has room. In corners of the
+/// private ranges (RFC 1918) and of the one for tests of networks (RFC 2544), away from [`crate::network::addresses`].
 const POOLS: [Pool; 3] = [
     Pool::new(Ipv4Addr::new(10, 255, 0, 0), 17),
     Pool::new(Ipv4Addr::new(192, 168, 240, 0), 20),

@@ -1,5 +1,6 @@
-//! The host's one table of ours. The invariant: its rules are the same for every machine and speak of our interfaces alone; what is of
-//! one machine is an element that names its boot. No other table is read for more than doctor's sake, and none is changed.
+//! The host's one table of ours. The invariant: its rules are the same for every machine and speak of our interfaces
+//! alone; what is of one machine is an element that names its boot. No other table is read for more than doctor's sake,
+//! and none is changed.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -210,8 +211,8 @@ fn ways_in(family: Family) -> Vec<Value> {
     commands
 }
 
-/// What the kernel carries on only since we told it to, and for nobody of ours. New ones alone: who is forwarded by another's rules,
-/// or has begun behind the host, is that one's.
+/// What the kernel carries on only since we told it to, and for nobody of ours. New ones alone: who is forwarded by
+/// another's rules, or has begun behind the host, is that one's.
 fn guard(family: Family) -> Value {
     let opened = json!(format!("@{}", of_family(OPENED, family)));
     let by_opened = matches("==", &json!({"meta": {"key": "iifname"}}), &opened);
@@ -226,8 +227,8 @@ fn guard(family: Family) -> Value {
     TABLE.rule("passing", &expressions)
 }
 
-/// A machine is to reach others, not the host. Its rules, in its own namespace, have it so already, but for addresses that the host
-/// was given since.
+/// A machine is to reach others, not the host. Its rules, in its own namespace, have it so already, but for addresses
+/// that the host was given since.
 fn only_answers_for_machines() -> [Value; 5] {
     let [carries_ports, port] = to_port(DNS);
     [

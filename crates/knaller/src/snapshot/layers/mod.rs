@@ -134,8 +134,8 @@ impl Layers {
         Ok(start.map(|start| start / PAGE * PAGE..end))
     }
 
-    /// Writes all of it to the new file `path`: the whole one's blocks are shared where the file system can, and its holes left out. No
-    /// file is left where it fails.
+    /// Writes all of it to the new file `path`: the whole one's blocks are shared where the file system can, and its
+    /// holes left out. No file is left where it fails.
     pub(crate) fn write_to(&self, path: &Path, task: &Task) -> Result<()> {
         copy_to_new(&self.whole, path, task)?;
         self.lay_over(path, task).inspect_err(|_| {

@@ -1,10 +1,11 @@
 //! Which pages of a file a layer has.
 //!
-//! The invariant: this alone says it. A hole in the layer's file is a page of zeros where the map names the page, and nothing where it does
-//! not, so it does not matter what a file system, or a copy of the file, makes of zeros and holes.
+//! The invariant: this alone says it. A hole in the layer's file is a page of zeros where the map names the page, and
+//! nothing where it does not, so it does not matter what a file system, or a copy of the file, makes of zeros and
+//! holes.
 //!
-//! As a file: runs of pages, each the place of its first byte and the one behind its last, 64 bits little-endian, in the order of the
-//! file, with something between any two. Only the last may end within a page, where the file does.
+//! As a file: runs of pages, each the place of its first byte and the one behind its last, 64 bits little-endian, in
+//! the order of the file, with something between any two. Only the last may end within a page, where the file does.
 
 use std::fs;
 use std::io::{self, Write as _};

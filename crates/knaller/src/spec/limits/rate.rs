@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::InvalidLimits;
 
-/// The time in which a bucket without a burst is full again, in milliseconds: short enough that a limit is felt as a rate and not
-/// as gusts, long enough that a bucket holds a few of the largest frames.
+/// The time in which a bucket without a burst is full again, in milliseconds: short enough that a limit is felt as a
+/// rate and not as gusts, long enough that a bucket holds a few of the largest frames.
 const REFILL_MS: u64 = 100;
 
 /// The most seconds' worth of a rate that may pass at once.

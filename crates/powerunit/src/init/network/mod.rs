@@ -33,8 +33,8 @@ pub(crate) enum Error {
 /// The devices of the kernel, as sysfs shows them.
 const DEVICES: &str = "/sys/class/net";
 
-/// Brings loopback up and sets up every interface of `network`: the device with its MAC address, or else the one with its name, which
-/// gets the address. Gives everything that failed; the rest is in force.
+/// Brings loopback up and sets up every interface of `network`: the device with its MAC address, or else the one with
+/// its name, which gets the address. Gives everything that failed; the rest is in force.
 pub(super) fn set_up(network: Option<&Network>) -> Vec<Error> {
     let mut errors = Vec::new();
     let plans: Vec<Plan> = network
@@ -63,8 +63,8 @@ pub(super) fn set_up(network: Option<&Network>) -> Vec<Error> {
     errors
 }
 
-/// Gives every interface of `after` what it is to have, instead of what it has of `before`. It is found by its name, and gets the MAC
-/// address that it is to have. Gives everything that failed; the rest is in force.
+/// Gives every interface of `after` what it is to have, instead of what it has of `before`. It is found by its name,
+/// and gets the MAC address that it is to have. Gives everything that failed; the rest is in force.
 pub(crate) fn renew(before: Option<&Network>, after: &Network) -> Vec<Error> {
     let mut errors = Vec::new();
     let socket = match Socket::open() {

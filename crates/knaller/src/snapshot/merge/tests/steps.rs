@@ -1,5 +1,5 @@
-//! A program that is killed before one of its steps: the calls by which it changes what is on the disk, from the first folder that it makes
-//! on (ptrace(2)).
+//! A program that is killed before one of its steps: the calls by which it changes what is on the disk, from the first
+//! folder that it makes on (ptrace(2)).
 
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
