@@ -5,7 +5,7 @@ use images::builtin::builtin_image;
 use images::bundle::{KernelStore, StoreError};
 
 use super::{Check, Verdict};
-use crate::{Error, Options};
+use crate::Options;
 
 pub(super) fn kernel(options: &Options) -> Check {
     let found = KernelStore::open(&options.paths.data).and_then(|store| store.default_bundle());
@@ -29,7 +29,7 @@ pub(super) fn kernel(options: &Options) -> Check {
             "no kernel is imported yet, and none is installed in /boot",
             "run: sudo apt-get install linux-image-cloud-amd64, then: knaller kernel import",
         ),
-        Err(error) => Check::failed("kernel", &Error::store(error)),
+        Err(error) => Check::failed("kernel", &error.into()),
     }
 }
 

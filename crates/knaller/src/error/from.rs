@@ -1,9 +1,9 @@
-//! Errors of the crates below, as this one's: a full disk is the same wherever it was met, and what is only passed on keeps its words.
+//! Errors of the crates below, as this one's: a full disk is the same wherever it was met, and what is only passed on
+//! keeps its words.
 
 use std::io;
 
 use images::builtin::BuiltinError;
-use images::convert;
 use images::files::{CopyError, StageError, TrustError};
 use images::import::ImportError;
 use images::overlay::OverlayError;
@@ -12,6 +12,7 @@ use images::registry::{RegistryError, TransferError};
 use images::rootfs::{GrowError, RootfsError};
 use images::sparse_archive::ArchiveError;
 use images::store::StoreError;
+use images::{bundle, convert};
 
 use super::Error;
 
@@ -31,7 +32,8 @@ impl From<TrustError> for Error {
 impl From<StageError> for Error {
     fn from(error: StageError) -> Self {
         match error {
-            // What there is to write is often not known, and what was written is gone again when this is said: no figures.
+            // What there is to write is often not known, and what was written is gone again when this is said: no
+            // figures.
             StageError::Full { path, .. } => Self::NoSpace { path },
             StageError::Io { path, source } => Self::Io {
                 action: "write",
@@ -56,6 +58,16 @@ impl From<StoreError> for Error {
         match error {
             StoreError::Stage(error) => error.into(),
             other => Self::Store(Box::new(other)),
+        }
+    }
+}
+
+impl From<bundle::StoreError> for Error {
+    fn from(error: bundle::StoreError) -> Self {
+        match error {
+            bundle::StoreError::Empty => Self::NoKernel,
+            bundle::StoreError::Unknown(what) => Self::UnknownKernel(what),
+            other => Self::Kernel(Box::new(other)),
         }
     }
 }

@@ -59,8 +59,8 @@ impl Means {
 }
 
 fn bundle(options: &Options, kernel: &Kernel, task: &images::Task) -> Result<images::bundle::Bundle> {
-    let store = KernelStore::open(&options.paths.data).map_err(Error::store)?;
-    match kernel {
+    let store = KernelStore::open(&options.paths.data)?;
+    Ok(match kernel {
         Kernel::Default => store.default_bundle(),
         Kernel::Id(id) => store.get(id),
         Kernel::Path(path) => {
@@ -68,8 +68,7 @@ fn bundle(options: &Options, kernel: &Kernel, task: &images::Task) -> Result<ima
             // The same kernel is the same bundle: nothing is made twice.
             store.import(&source(path), task).map(|imported| imported.bundle)
         }
-    }
-    .map_err(Error::store)
+    }?)
 }
 
 /// What a path to a kernel stands for: a package, or an image with the modules that are installed for it.

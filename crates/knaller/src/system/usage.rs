@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::knaller::Inner;
 use crate::snapshot::Snapshots;
 use crate::template::Templates;
-use crate::{Error, Knaller, Result, State, heal, list, task};
+use crate::{Knaller, Result, State, heal, list, task};
 
 /// What one kind of thing takes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,8 +77,8 @@ pub(crate) async fn disk_usage(inner: &Arc<Inner>, all: bool) -> Result<DiskUsag
             shared: shared(&listed).min(size),
             reclaimable: pruned.min(size),
         };
-        let kernels = KernelStore::open(&paths.data).map_err(Error::store)?;
-        let kernels = kernels.list().map_err(Error::store)?;
+        let kernels = KernelStore::open(&paths.data)?;
+        let kernels = kernels.list()?;
         let has_kernel = |id: &str| machines.iter().any(|machine| machine.kernel == id);
         let templates = Templates::open(paths)?.list()?;
         let snapshots = Snapshots::open(paths)?.list()?;
