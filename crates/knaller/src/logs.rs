@@ -120,15 +120,32 @@ mod tests {
 
     use super::*;
 
+    fn files_in(temp: &tempfile::TempDir) -> Files {
+        Files {
+            data: temp.path().to_owned(),
+            runtime: temp.path().to_owned(),
+        }
+    }
+
+    fn console_of(files: &Files) -> Logs {
+        let spec = crate::MachineSpec::new();
+        let record = Record::new("web".parse().unwrap(), files.runtime.clone(), spec);
+        Logs::open(files, record, LogSource::Console, false).unwrap()
+    }
+
+    /// What there is up to the end.
+    async fn rest_of(logs: &mut Logs) -> String {
+        let mut rest = Vec::new();
+        while let Some(piece) = logs.next().await.unwrap() {
+            rest.extend_from_slice(&piece);
+        }
+        String::from_utf8(rest).unwrap()
+    }
+
     #[tokio::test]
     async fn of_a_long_console_whole_lines_are_read_and_followed() {
         let temp = tempfile::tempdir().unwrap();
-        let files = Files {
-            data: temp.path().to_owned(),
-            runtime: temp.path().to_owned(),
-        };
-        let spec = crate::MachineSpec::new();
-        let record = Record::new("web".parse().unwrap(), temp.path().to_owned(), spec);
+        let files = files_in(&temp);
         let mut console = File::create(files.console()).unwrap();
         let lines: Vec<String> = (0..30_000)
             .map(|n| format!("line {n}, which is rather long\n"))
@@ -136,12 +153,8 @@ mod tests {
         console.write_all(lines.concat().as_bytes()).unwrap();
         keep::trim(&files.console(), 256 << 10).unwrap();
 
-        let mut logs = Logs::open(&files, record, LogSource::Console, false).unwrap();
-        let mut all = Vec::new();
-        while let Some(piece) = logs.next().await.unwrap() {
-            all.extend_from_slice(&piece);
-        }
-        let all = String::from_utf8(all).unwrap();
+        let mut logs = console_of(&files);
+        let all = rest_of(&mut logs).await;
         assert!(
             all.len() >= 200 << 10 && all.len() < 512 << 10,
             "{} bytes",
@@ -158,12 +171,7 @@ mod tests {
     #[tokio::test]
     async fn a_console_that_is_made_shorter_is_followed_where_it_was() {
         let temp = tempfile::tempdir().unwrap();
-        let files = Files {
-            data: temp.path().to_owned(),
-            runtime: temp.path().to_owned(),
-        };
-        let spec = crate::MachineSpec::new();
-        let record = Record::new("web".parse().unwrap(), temp.path().to_owned(), spec);
+        let files = files_in(&temp);
         let mut console = File::options()
             .append(true)
             .create(true)
@@ -172,12 +180,9 @@ mod tests {
         // All of it but the end is a hole.
         console.set_len(3 * keep::STEP).unwrap();
         console.write_all(b"\nbefore\n").unwrap();
-        let mut logs = Logs::open(&files, record, LogSource::Console, false).unwrap();
-        let mut all = Vec::new();
-        while let Some(piece) = logs.next().await.unwrap() {
-            all.extend_from_slice(&piece);
-        }
-        assert!(all.ends_with(b"before\n"));
+        let mut logs = console_of(&files);
+        let all = rest_of(&mut logs).await;
+        assert!(all.ends_with("before\n"));
         let shorter = keep::shorten(&files.console()).unwrap();
         let length = console.metadata().unwrap().len();
         assert_eq!(length < 2 * keep::STEP, shorter, "{length}");
