@@ -1,4 +1,4 @@
-//! Which numbers are somebody's.
+//! Which numbers are somebody's. The invariant: who cannot tell says so, and takes none for free.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -19,21 +19,32 @@ const SHARES: [&str; 2] = ["/etc/subuid", "/etc/subgid"];
 pub(super) fn first_free(range: UserRange) -> io::Result<Option<u32>> {
     let mut used = running(Path::new("/proc"))?;
     for path in ACCOUNTS {
-        used.extend(read(path).lines().filter_map(account));
+        used.extend(read(Path::new(path))?.lines().filter_map(account));
     }
-    let shares: Vec<_> = SHARES
-        .iter()
-        .flat_map(|path| read(path).lines().filter_map(share).collect::<Vec<_>>())
-        .collect();
-    let mut candidates = (range.first..=range.last)
+    let mut shares = Vec::new();
+    for path in SHARES {
+        shares.extend(read(Path::new(path))?.lines().filter_map(share));
+    }
+    let candidates = (range.first..=range.last)
         .filter(|id| !used.contains(id) && !shares.iter().any(|share| share.contains(id)));
-    // Last, since it runs a program: of those that are left the first is nobody's but by chance.
-    Ok(candidates.find(|id| !is_known(*id)))
+    for id in candidates {
+        // Last, since it runs a program: of those that are left the first is nobody's but by chance.
+        if !is_known(id)? {
+            return Ok(Some(id));
+        }
+    }
+    Ok(None)
 }
 
-fn read(path: &str) -> String {
-    let bytes = fs::read(path).unwrap_or_default();
-    String::from_utf8_lossy(&bytes).into_owned()
+/// Nothing where there is no such file, or its process has ended.
+fn read(path: &Path) -> io::Result<String> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        // proc(5): it was opened before the process ended.
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(String::new()),
+        Err(error) => Err(error),
+    }
 }
 
 fn account(line: &str) -> Option<u32> {
@@ -50,7 +61,8 @@ fn share(line: &str) -> Option<RangeInclusive<u32>> {
 /// Users and groups of all processes.
 fn running(proc: &Path) -> io::Result<BTreeSet<u32>> {
     let mut used = BTreeSet::new();
-    for entry in fs::read_dir(proc)?.flatten() {
+    for entry in fs::read_dir(proc)? {
+        let entry = entry?;
         let name = entry.file_name();
         if !name
             .to_str()
@@ -58,9 +70,7 @@ fn running(proc: &Path) -> io::Result<BTreeSet<u32>> {
         {
             continue;
         }
-        // One that has just ended has no status any more.
-        let status = fs::read_to_string(entry.path().join("status")).unwrap_or_default();
-        for line in status.lines() {
+        for line in read(&entry.path().join("status"))?.lines() {
             if let Some(ids) = line.strip_prefix("Uid:").or_else(|| line.strip_prefix("Gid:")) {
                 used.extend(
                     ids.split_ascii_whitespace()
@@ -73,16 +83,22 @@ fn running(proc: &Path) -> io::Result<BTreeSet<u32>> {
 }
 
 /// Whether a directory of accounts that is no file has it (getent(1), nsswitch.conf(5)). Without getent there is none.
-fn is_known(id: u32) -> bool {
-    ["passwd", "group"].iter().any(|database| {
+fn is_known(id: u32) -> io::Result<bool> {
+    for database in ["passwd", "group"] {
         let asked = Command::new("getent")
-            .args([*database, &id.to_string()])
+            .args([database, &id.to_string()])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .status();
-        asked.is_ok_and(|status| status.success())
-    })
+        match asked {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(error),
+            Ok(status) if status.success() => return Ok(true),
+            Ok(_) => {}
+        }
+    }
+    Ok(false)
 }
 
 #[cfg(test)]
