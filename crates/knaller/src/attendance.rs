@@ -8,8 +8,6 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::sync::Arc;
 
-use rustix::fs::FlockOperation;
-
 use crate::flocked::Flocked;
 use crate::layout::Files;
 use crate::{Error, MachineSpec, Result};
@@ -33,9 +31,9 @@ impl Attendance {
             .truncate(false)
             .mode(0o600)
             .open(&path);
-        let locked = file.and_then(|file| Flocked::on(file, FlockOperation::LockExclusive));
+        let locked = file.and_then(Flocked::alone);
         let locked = locked.map_err(Error::io("write", &path))?;
-        Ok(locked.map(|locked| Self {
+        Ok(Some(Self {
             _locked: Arc::new(locked),
         }))
     }
@@ -47,7 +45,7 @@ pub(crate) fn is_over(files: &Files) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         opened => opened?,
     };
-    Ok(Flocked::on(file, FlockOperation::NonBlockingLockShared)?.is_some())
+    Ok(Flocked::try_shared(file)?.is_some())
 }
 
 #[cfg(test)]

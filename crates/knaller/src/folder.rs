@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, FlockOperation, Mode, OFlags, RenameFlags, renameat_with};
+use rustix::fs::{CWD, Mode, OFlags, RenameFlags, renameat_with};
 
 use crate::flocked::Flocked;
 
@@ -27,18 +27,18 @@ pub(crate) struct Locked {
 impl Locked {
     /// For one who changes or removes it. `None` if another holds it, or it was renamed before the lock was ours.
     pub(crate) fn alone(path: &Path) -> io::Result<Option<Self>> {
-        Self::open(path, FlockOperation::NonBlockingLockExclusive)
+        Self::open(path, Flocked::try_alone)
     }
 
     /// For one who reads it. `None` as with [`Self::alone`].
     pub(crate) fn shared(path: &Path) -> io::Result<Option<Self>> {
-        Self::open(path, FlockOperation::NonBlockingLockShared)
+        Self::open(path, Flocked::try_shared)
     }
 
-    fn open(path: &Path, how: FlockOperation) -> io::Result<Option<Self>> {
+    fn open(path: &Path, lock: fn(File) -> io::Result<Option<Flocked>>) -> io::Result<Option<Self>> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let folder = File::from(rustix::fs::open(path, flags, Mode::empty())?);
-        let Some(lock) = Flocked::on(folder, how)? else {
+        let Some(lock) = lock(folder)? else {
             return Ok(None);
         };
         let (ours, named) = (lock.file().metadata()?, fs::symlink_metadata(path)?);
@@ -77,7 +77,7 @@ impl Fresh {
             let made = fs::DirBuilder::new().mode(0o700).create(&path);
             let locked = match made {
                 // One who takes it for a folder that was left has it no longer than it takes to remove it.
-                Ok(()) => Locked::open(&path, FlockOperation::LockExclusive),
+                Ok(()) => Locked::open(&path, |file| Flocked::alone(file).map(Some)),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match Locked::alone(&path) {
                     Ok(Some(left)) => left.remove().map(|()| None),
                     Ok(None) => return Ok(None),

@@ -11,7 +11,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use rustix::fs::{FallocateFlags, FlockOperation, SeekFrom, fallocate, seek};
+use rustix::fs::{FallocateFlags, SeekFrom, fallocate, seek};
 use rustix::io::Errno;
 
 use crate::flocked::Flocked;
@@ -53,7 +53,7 @@ pub(crate) fn shorten(log: &Path) -> io::Result<bool> {
         return Ok(false);
     }
     let file = OpenOptions::new().write(true).open(log)?;
-    let Some(locked) = Flocked::on(file, FlockOperation::NonBlockingLockExclusive)? else {
+    let Some(locked) = Flocked::try_alone(file)? else {
         return Ok(false);
     };
     let steps = locked.file().metadata()?.len() / STEP - 1;

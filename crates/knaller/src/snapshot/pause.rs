@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 
 use firecracker_api::Client;
 use firecracker_api::models::VmState;
-use rustix::fs::FlockOperation;
 
 use crate::flocked::Flocked;
 use crate::layout::Files;
@@ -32,10 +31,8 @@ pub(super) struct Mark {
 impl Mark {
     pub(super) fn make(files: &Files) -> Result<Self> {
         let path = files.pausing();
-        let locked = File::create(&path).and_then(|file| Flocked::on(file, FlockOperation::LockExclusive));
-        let lock = locked
-            .map_err(Error::io("write", &path))?
-            .ok_or_else(|| Error::io("lock", &path)(io::ErrorKind::WouldBlock.into()))?;
+        let lock = File::create(&path).and_then(Flocked::alone);
+        let lock = lock.map_err(Error::io("write", &path))?;
         Ok(Self {
             path,
             _lock: lock,

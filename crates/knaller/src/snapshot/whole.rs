@@ -14,7 +14,6 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use images::Task;
-use rustix::fs::FlockOperation;
 
 use super::chain::changes_of;
 use super::description::Kept;
@@ -36,7 +35,7 @@ impl Held {
             return self.verify();
         }
         let path = self.folder().join(changes_of(MEMORY));
-        let locked = File::open(&path).and_then(|file| Flocked::on(file, FlockOperation::LockExclusive));
+        let locked = File::open(&path).and_then(Flocked::alone);
         let _locked = locked.map_err(Error::io("lock", &path))?;
         if is_whole(self.folder()) {
             return self.verify_but_memory();

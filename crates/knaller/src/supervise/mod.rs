@@ -20,7 +20,6 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinSet};
@@ -45,7 +44,7 @@ pub struct Supervisor {
     tell: mpsc::Sender<Supervised>,
     told: mpsc::Receiver<Supervised>,
     /// Says that there is a supervisor.
-    _mark: Option<Flocked>,
+    _mark: Flocked,
 }
 
 /// Something that a supervisor saw or did.
@@ -81,8 +80,7 @@ pub enum SupervisedKind {
 impl Supervisor {
     pub(crate) async fn open(inner: &Arc<Inner>, names: Vec<Name>) -> Result<Self> {
         let mark = mark(&inner.options.paths)?;
-        let mark = Flocked::on(mark, FlockOperation::LockShared)
-            .map_err(Error::io("lock", path(&inner.options.paths)))?;
+        let mark = Flocked::shared(mark).map_err(Error::io("lock", path(&inner.options.paths)))?;
         let (tell, told) = mpsc::channel(BACKLOG);
         // First this: what appears from now on is heard of.
         let events = Events::open(inner).await?;
@@ -145,7 +143,7 @@ impl Supervisor {
 /// Whether there is a supervisor that uses this runtime folder.
 pub(crate) fn is_supervised(paths: &Paths) -> Result<bool> {
     let mark = mark(paths)?;
-    let alone = Flocked::on(mark, FlockOperation::NonBlockingLockExclusive);
+    let alone = Flocked::try_alone(mark);
     Ok(alone.map_err(Error::io("lock", path(paths)))?.is_none())
 }
 

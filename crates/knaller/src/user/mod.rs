@@ -5,13 +5,10 @@
 //! written nowhere; from the look to the first process of the boot a lock is held that all of root's knallers wait for.
 //! So nothing on a disk may belong to such a user: what is its machine's is shown to it as its own ([`crate::jail::hand`]).
 
-use std::fs::OpenOptions;
-use std::io;
 use std::num::ParseIntError;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
 use std::str::FromStr;
 
-use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
 use crate::flocked::Flocked;
@@ -87,21 +84,10 @@ pub(crate) struct Taken {
 
 /// Takes one of the range. Blocks while another does.
 pub(crate) fn take(range: UserRange) -> Result<Taken, Obstacle> {
-    let looked = lock().and_then(|lock| Ok((lock, taken::first_free(range)?)));
+    let looked = Flocked::of_root(Path::new(LOCK)).and_then(|lock| Ok((lock, taken::first_free(range)?)));
     let (lock, id) = looked.map_err(Obstacle::Accounts)?;
     let id = id.ok_or(Obstacle::NoneFree)?;
     Ok(Taken { id, _lock: lock })
-}
-
-fn lock() -> io::Result<Flocked> {
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW)
-        .open(LOCK)?;
-    Flocked::on(file, FlockOperation::LockExclusive)?.ok_or(io::ErrorKind::WouldBlock.into())
 }
 
 #[cfg(test)]

@@ -15,7 +15,6 @@ use images::files::private_folder;
 use images::overlay::create_overlay;
 use images::raw_disk::{self, RawDiskError};
 use images::rootfs::Rootfs;
-use rustix::fs::FlockOperation;
 
 use crate::flocked::Flocked;
 use crate::knaller::Inner;
@@ -154,9 +153,8 @@ fn make(paths: &Paths, path: &Path, size_mib: u64, task: &Task) -> Result<()> {
 
 /// Held while it is looked who has which volume, and while one is made.
 fn lock(folder: &Path) -> Result<Flocked> {
-    let locked = File::open(folder).and_then(|file| Flocked::on(file, FlockOperation::LockExclusive));
-    let locked = locked.map_err(Error::io("lock", folder))?;
-    locked.ok_or_else(|| Error::io("lock", folder)(std::io::ErrorKind::WouldBlock.into()))
+    let locked = File::open(folder).and_then(Flocked::alone);
+    locked.map_err(Error::io("lock", folder))
 }
 
 /// Removes the volumes that were being made by who was killed: how many there were. Waits for whoever makes one.

@@ -15,13 +15,10 @@
 //! host is elements in maps of our table, which name a boot that is no more: whoever comes next takes them away, and with the last
 //! machine the table goes and what was switched on for it is switched off.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::os::fd::AsFd as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-
-use rustix::fs::FlockOperation;
 
 use crate::flocked::Flocked;
 use crate::netns::{self, Egress};
@@ -226,15 +223,7 @@ fn check_ports(present: &Present, forwards: &[Forward]) -> Result<()> {
 
 fn lock() -> Result<Flocked> {
     let path = Path::new(LOCK);
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
-        .map_err(Error::io("open", path))?;
-    let locked = Flocked::on(file, FlockOperation::LockExclusive).map_err(Error::io("lock", path))?;
-    locked.ok_or_else(|| Error::io("lock", path)(io::ErrorKind::WouldBlock.into()))
+    Flocked::of_root(path).map_err(Error::io("lock", path))
 }
 
 /// Which step, in front of the reason.
