@@ -147,8 +147,9 @@ impl Launch<'_> {
     }
 }
 
-/// Leaves the caller's control group for the machine's; the caller's network for the one that was made; the caller's session, so that neither its terminal's end nor a Ctrl-C
-/// there reaches the machine; and its open files: a pipe of the caller's, held open by a machine, would never come to its end.
+/// Leaves all that is the caller's: its control group for the machine's, its network for the one that was made, its
+/// session, so that neither its terminal's end nor a Ctrl-C there reaches the machine, and its open files, for a pipe that a
+/// machine holds open never comes to its end.
 fn detach(group: Option<&File>, network: Option<&File>) -> std::io::Result<()> {
     if let Some(procs) = group {
         // The number 0 is whoever writes it (cgroup-v2: `cgroup.procs`).
