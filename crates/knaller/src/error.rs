@@ -281,6 +281,12 @@ impl Error {
     }
 }
 
+/// An error with what led to it, in one line.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let chain = std::iter::successors(Some(error), |error| error.source());
+    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
 fn host(address: Option<IpAddr>) -> String {
     address.map_or_else(|| "the host".to_owned(), |address| address.to_string())
 }

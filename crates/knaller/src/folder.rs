@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, Mode, OFlags, RenameFlags, renameat_with};
 
 use crate::flocked::Flocked;
+use crate::{Error, Result};
 
 /// How names of folders that are not whole yet, or no longer, begin: no name that a person gives does.
 const FRESH: &str = ".new-";
@@ -22,6 +23,14 @@ const GONE: &str = ".old-";
 pub(crate) struct Locked {
     path: PathBuf,
     _lock: Flocked,
+}
+
+/// Removes a file that may not be there.
+pub(crate) fn remove_file(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path)(error)),
+        _ => Ok(()),
+    }
 }
 
 impl Locked {

@@ -15,7 +15,7 @@ use images::Task;
 use images::files::copy_to_new;
 
 use crate::layout::Files;
-use crate::{Error, Result};
+use crate::{Error, Result, folder};
 
 /// What the VMM is told to write of a guest, in there and where it is taken to.
 pub(crate) const STATE: &str = "state";
@@ -73,13 +73,7 @@ pub(crate) fn blank(files: &Files) -> Result<PathBuf> {
 /// Removes what an earlier attempt left, which the VMM would write over in its place.
 pub(crate) fn clear(files: &Files) -> Result<()> {
     for name in [STATE, MEMORY] {
-        let path = files.handover().join(name);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(Error::io("remove", &path)(error));
-            }
-            _ => {}
-        }
+        folder::remove_file(&files.handover().join(name))?;
     }
     Ok(())
 }

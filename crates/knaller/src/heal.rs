@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::claim::Claim;
+use crate::error::with_causes;
 use crate::knaller::Inner;
 use crate::layout::{self, Files};
 use crate::record::Record;
@@ -48,17 +49,11 @@ pub(crate) fn all_told(options: &Options) -> Result<Vec<Healed>> {
             Ok(found) => healed.extend(found),
             Err(error) => healed.push(Healed::Failed {
                 name,
-                reason: chain(&error),
+                reason: with_causes(&error),
             }),
         }
     }
     Ok(healed)
-}
-
-/// An error with what led to it.
-fn chain(error: &Error) -> String {
-    let chain = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
-    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// Heals one machine.

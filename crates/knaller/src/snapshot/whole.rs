@@ -9,7 +9,6 @@
 //! ```
 
 use std::fs::{self, File};
-use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
@@ -79,13 +78,7 @@ fn is_whole(folder: &Path) -> bool {
 /// Takes it away. Machines that have it mapped keep it.
 fn discard(folder: &Path) -> Result<()> {
     for name in [SUM, MEMORY] {
-        let path = folder.join(name);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(Error::io("remove", &path)(error));
-            }
-            _ => {}
-        }
+        folder::remove_file(&folder.join(name))?;
     }
     Ok(())
 }

@@ -19,6 +19,7 @@ use super::way::Way;
 use super::work::{Place, Signs, Trouble};
 use super::{StartEvent, StartOptions, Timeline};
 use crate::claim::Claim;
+use crate::error::with_causes;
 use crate::helper::OwnersDisk;
 use crate::knaller::Inner;
 use crate::layout::Files;
@@ -131,9 +132,7 @@ impl Start<'_> {
     }
 
     pub(super) fn slower(&self, what: &str, error: &dyn std::error::Error) {
-        let chain = std::iter::successors(Some(error), |error| error.source());
-        let why = chain.map(ToString::to_string).collect::<Vec<_>>().join(": ");
-        let message = format!("{what}: {why}");
+        let message = format!("{what}: {}", with_causes(error));
         self.clock.tell(StartEvent::Slower { message });
     }
 

@@ -1,7 +1,6 @@
 //! The machine's disks, and what the guest is told of them. The invariant: a disk of the machine's own is made once and kept
 //! over all its boots, and so is the base that its overlay belongs to. A disk of its caller's is attached and no more.
 
-use std::io;
 use std::path::PathBuf;
 
 use guest_protocol as guest;
@@ -14,7 +13,7 @@ use super::given;
 use crate::layout::{self, Files};
 use crate::record::Record;
 use crate::template::Drive;
-use crate::{Error, MachineSpec, Options, Paths, Result, Root, Volume, volume};
+use crate::{Error, MachineSpec, Options, Paths, Result, Root, Volume, folder, volume};
 
 /// What an overlay has room for if the spec does not say, in MiB: it is sparse.
 const OVERLAY_MIB: u64 = 8 * 1024;
@@ -104,12 +103,7 @@ pub(super) fn layout(spec: &MachineSpec) -> Vec<Drive> {
 pub(super) fn link(files: &Files, disks: &[Disk]) -> Result<()> {
     for disk in disks {
         let link = files.runtime.join(layout::drive(&disk.id));
-        match std::fs::remove_file(&link) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(Error::io("remove", &link)(error));
-            }
-            _ => {}
-        }
+        folder::remove_file(&link)?;
         std::os::unix::fs::symlink(&disk.path, &link).map_err(Error::io("link", &link))?;
     }
     Ok(())

@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 
 use super::pace::Pace;
 use super::{Supervised, SupervisedKind};
+use crate::error::with_causes;
 use crate::knaller::Inner;
 use crate::record::Record;
 use crate::{Adopted, Error, Exit, Name, Restart, Result, StartOptions, life, list, start, stop};
@@ -125,8 +126,7 @@ impl Keeper {
     }
 
     async fn failed(&self, error: &Error) {
-        let chain = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
-        let message = chain.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+        let message = with_causes(error);
         self.say(SupervisedKind::Failed { message }).await;
     }
 
