@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
-/// A step of a command: the so-manieth call of this kind about this.
+/// A step of a command: one call of those of its kind about the same thing.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Point {
     /// The call, and what it is about without what is random in it.
