@@ -145,14 +145,9 @@ impl Snapshots {
     /// All there are, by name. One that is damaged is left out, and the log says so.
     pub(crate) fn list(&self) -> Result<Vec<SnapshotInfo>> {
         let mut all: Vec<_> = self
-            .names()?
+            .readable()?
             .into_iter()
-            .filter_map(|name| {
-                let folder = self.folder.join(name.as_str());
-                let description = Description::load(&folder);
-                let description = description.inspect_err(|error| tracing::warn!(%name, %error, "left out"));
-                Some(info(&folder, description.ok()?))
-            })
+            .map(|(name, description)| info(&self.folder.join(name.as_str()), description))
             .collect();
         all.sort_by(|one, other| one.name.cmp(&other.name));
         Ok(all)
@@ -160,9 +155,9 @@ impl Snapshots {
 
     /// Those that need an image. One that is damaged is of no use to anybody, and needs none.
     pub(crate) fn of_image(&self, image: &str) -> Result<Vec<Name>> {
-        let all = self.list()?.into_iter();
-        let of = all.filter(|info| info.image.as_deref() == Some(image));
-        Ok(of.map(|info| info.name).collect())
+        let all = self.readable()?.into_iter();
+        let of = all.filter(|(_, description)| description.record.image.as_deref() == Some(image));
+        Ok(of.map(|(name, _)| name).collect())
     }
 
     /// Removes one that none builds on, or it and all that do: which.
@@ -186,14 +181,29 @@ impl Snapshots {
 
     /// Those that build on it.
     fn children(&self, of: &Description) -> Result<Vec<Name>> {
-        let mut children = self.names()?;
-        children.retain(|name| {
-            let child = Description::load(&self.folder.join(name.as_str())).ok();
-            let parent = child.and_then(|child| child.parent);
-            parent.is_some_and(|parent| (&parent.name, &parent.id) == (&of.name, &of.id))
-        });
+        let mut children = Vec::new();
+        for (name, child) in self.readable()? {
+            let parent = child.parent;
+            if parent.is_some_and(|parent| (&parent.name, &parent.id) == (&of.name, &of.id)) {
+                children.push(name);
+            }
+        }
         children.sort();
         Ok(children)
+    }
+
+    /// All but those that are damaged, or gone meanwhile. Whoever cannot read one for another reason does not know what
+    /// it needs.
+    fn readable(&self) -> Result<Vec<(Name, Description)>> {
+        let mut all = Vec::new();
+        for name in self.names()? {
+            match Description::load(&self.folder.join(name.as_str())) {
+                Ok(description) => all.push((name, description)),
+                Err(error) if is_no_use(&error) => tracing::warn!(%name, %error, "left out"),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(all)
     }
 
     /// A name that no snapshot has: the machine's, with a number.
@@ -345,6 +355,15 @@ impl Fresh {
     }
 }
 
+/// Whether it says that a snapshot is damaged, or gone.
+fn is_no_use(error: &Error) -> bool {
+    match error {
+        Error::Record { .. } => true,
+        Error::Io { source, .. } => source.kind() == io::ErrorKind::NotFound,
+        _ => false,
+    }
+}
+
 fn sync(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
@@ -369,5 +388,55 @@ fn info(folder: &Path, description: Description) -> SnapshotInfo {
         parent,
         size: folder::size(folder).saturating_sub(cached),
         cached,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::MachineSpec;
+    use crate::handover::STATE;
+    use crate::record::Record;
+
+    fn keep(snapshots: &Snapshots, name: &str, parent: Option<&Description>) -> Description {
+        let name: Name = name.parse().unwrap();
+        let mut record = Record::new(name.clone(), snapshots.folder.clone(), MachineSpec::new());
+        record.image = Some("sha256:1".to_owned());
+        let mut description = Description::new(name.clone(), record, "1.0".to_owned(), "cpu".to_owned());
+        description.parent = parent.map(|parent| parent.as_parent().unwrap());
+        let fresh = snapshots.fresh(&name).unwrap();
+        fs::write(fresh.folder().join(STATE), "state").unwrap();
+        description
+            .measure(fresh.folder(), fresh.files().unwrap())
+            .unwrap();
+        fresh.finish(&description).unwrap();
+        description
+    }
+
+    #[test]
+    fn who_cannot_tell_what_a_snapshot_needs_takes_nothing_away() {
+        let temp = tempfile::tempdir().unwrap();
+        let snapshots = Snapshots::open(&Paths {
+            data: temp.path().to_owned(),
+            runtime: temp.path().join("r"),
+        })
+        .unwrap();
+        let base = keep(&snapshots, "base", None);
+        keep(&snapshots, "next", Some(&base));
+        let needed = snapshots.remove(&base.name, false);
+        assert!(matches!(needed, Err(Error::SnapshotNeeded { .. })), "{needed:?}");
+        assert_eq!(snapshots.of_image("sha256:1").unwrap().len(), 2);
+        // It cannot be opened, by root neither: a link to itself.
+        let file = snapshots.folder.join("next").join("snapshot.json");
+        fs::remove_file(&file).unwrap();
+        std::os::unix::fs::symlink("snapshot.json", &file).unwrap();
+        let unknown = snapshots.remove(&base.name, false);
+        assert!(matches!(unknown, Err(Error::Io { .. })), "{unknown:?}");
+        assert!(snapshots.of_image("sha256:1").is_err() && snapshots.list().is_err());
+        // A damaged one needs nothing.
+        fs::remove_file(&file).unwrap();
+        fs::write(&file, "{}").unwrap();
+        assert_eq!(snapshots.of_image("sha256:1").unwrap().len(), 1);
+        snapshots.remove(&base.name, false).unwrap();
     }
 }

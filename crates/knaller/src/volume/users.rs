@@ -50,10 +50,10 @@ fn all(inner: &Inner) -> Result<Vec<(Files, Record)>> {
 /// Whether a machine that has this disk, by whatever path, only reads it; `None` if it does not have it.
 fn find(inner: &Inner, record: &Record, path: &Path) -> Option<bool> {
     let wanted = Identity::of(path);
-    let is_it = |path: &Path| {
-        Identity::of(path)
-            .iter()
-            .any(|identity| wanted.contains(identity))
+    // The path tells as well, should nothing be known of what is there.
+    let is_it = |other: &Path| {
+        let same = |identity| wanted.contains(identity);
+        other == path || Identity::of(other).iter().any(same)
     };
     let volumes = record.spec.volumes.iter();
     let mut disks = volumes.map(|volume| {
