@@ -5,6 +5,7 @@
 //! |---|---|---|
 //! | `creating` | its first start was killed | its processes end, the machine goes |
 //! | `pausing` | whoever made it stand still was killed | it goes on |
+//! | `commit.ext4` | a commit was killed | the copy of the disk goes |
 //! | `vsock.sock_1024` | a later start was killed | its processes end |
 //! | `attended`, and nobody holds it | whoever it was for was killed | its processes end, the machine goes |
 //! | no process holds the leash | it stopped | its sockets go, and it too if it is to be removed on exit |
@@ -129,6 +130,8 @@ fn try_heal(options: &Options, name: &Name) -> Result<Vec<Healed>> {
         runtime: record.runtime.clone(),
         ..files
     };
+    // Whoever makes a copy of the disk has the claim meanwhile.
+    let _ = std::fs::remove_file(files.commit());
     let creating = claim.is_creating();
     if !creating && files.pausing().exists() {
         // Whoever took a snapshot was killed: the machine goes on, and its guest does when nobody answers it.
@@ -282,6 +285,21 @@ mod tests {
         std::fs::remove_file(files.creating()).unwrap();
         all(inner).await.unwrap();
         assert!(files.data.exists() && !files.runtime.exists());
+    }
+
+    #[tokio::test]
+    async fn the_copy_of_a_commit_that_was_killed_goes() {
+        let temp = tempfile::tempdir().unwrap();
+        let inner = &knaller(&temp).inner;
+        let (files, _) = half_started(inner, "web", MachineSpec::new());
+        std::fs::remove_file(files.creating()).unwrap();
+        std::fs::write(files.commit(), "half").unwrap();
+        let claim = Claim::take_now(&files).unwrap().unwrap();
+        all(inner).await.unwrap();
+        assert!(files.commit().exists(), "whoever commits has the claim");
+        drop(claim);
+        all(inner).await.unwrap();
+        assert!(files.data.exists() && !files.commit().exists());
     }
 
     #[tokio::test]

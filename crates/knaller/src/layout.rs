@@ -11,6 +11,7 @@
 //!                     host_key     client_key     known_hosts
 //!                     baseline.json   which snapshot the next difference is one to: see `snapshot::baseline`
 //!                     pausing      only while the machine stands still for a command
+//!                     commit.ext4  only for the moment in which a commit copies the disk
 //!                     handover/    what the VMM writes for us to take: see `handover`
 //! RUNTIME/NAME/       api.sock     the VMM's
 //!                     vsock.sock   the VMM's
@@ -103,6 +104,11 @@ impl Files {
     /// Says that the machine stands still for somebody: see `snapshot::pause`.
     pub(crate) fn pausing(&self) -> PathBuf {
         self.data.join("pausing")
+    }
+
+    /// A copy of the disk that becomes an image: see `image::commit`.
+    pub(crate) fn commit(&self) -> PathBuf {
+        self.data.join("commit.ext4")
     }
 
     /// See `snapshot::baseline`.

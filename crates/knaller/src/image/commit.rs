@@ -43,6 +43,7 @@ impl Machine {
         let (claim, disk) = if heal::lives(&files)? {
             let disk = running(&files, &record, report.clone(), &observer).await?;
             // What is done with the copy is no concern of the machine's.
+            drop(claim);
             (None, Some(disk))
         } else {
             (Some(claim), None)
@@ -195,7 +196,7 @@ fn stopped(files: &Files, task: &Task) -> Result<File> {
 
 /// A copy of the overlay with its journal replayed, which has no name any more.
 fn copy(files: &Files, task: &Task) -> Result<File> {
-    let path = files.data.join("commit.ext4");
+    let path = files.commit();
     // Of one who was killed.
     let _ = fs::remove_file(&path);
     let _remove = RemoveOnDrop(path.clone());
