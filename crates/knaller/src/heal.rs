@@ -173,13 +173,13 @@ fn try_heal(options: &Options, name: &Name) -> Result<Vec<Healed>> {
     if lives(&files)? {
         return Ok(healed);
     }
-    let had_sockets = files.runtime.exists();
+    let had_sockets = files.runtime.exists() && !life::is_anothers(paths, &name, &files.runtime)?;
     if had_sockets {
         record.release(options);
+        runtime_folder::remove(&files);
     } else {
         record.remove_cgroup();
     }
-    runtime_folder::remove(&files);
     if record.spec.remove_on_exit {
         claim.remove()?;
         told(&mut healed, Healed::Removed { name });
@@ -300,6 +300,28 @@ mod tests {
         drop(claim);
         all(inner).await.unwrap();
         assert!(files.data.exists() && !files.commit().exists());
+    }
+
+    #[tokio::test]
+    async fn sockets_that_have_not_followed_their_machine_yet_are_not_the_next_one_s_of_that_name() {
+        let temp = tempfile::tempdir().unwrap();
+        let inner = &knaller(&temp).inner;
+        let (running, _) = half_started(inner, "a", MachineSpec::new());
+        std::fs::remove_file(running.creating()).unwrap();
+        std::fs::remove_file(running.config_socket()).unwrap();
+        std::fs::write(running.api_socket(), "").unwrap();
+        let log = leash::fasten(&running.vmm_log()).unwrap();
+        // Whoever renamed it was killed after its first step.
+        let renamed = layout::files(&inner.options.paths, &"b".parse().unwrap());
+        std::fs::rename(&running.data, &renamed.data).unwrap();
+        let record = Record::new("a".parse().unwrap(), running.runtime.clone(), MachineSpec::new());
+        drop(Claim::create(running.clone(), &record).unwrap().unwrap());
+        std::fs::remove_file(running.creating()).unwrap();
+        // The stopped one comes first.
+        all(inner).await.unwrap();
+        assert!(renamed.api_socket().exists() && !running.runtime.exists());
+        assert!(running.data.exists());
+        drop(log);
     }
 
     #[tokio::test]

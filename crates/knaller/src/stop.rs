@@ -15,8 +15,8 @@ use crate::layout::{self, Files};
 use crate::record::Record;
 use crate::ssh::control;
 use crate::{
-    Error, Exit, Name, Result, State, StopOptions, StopOutcome, heal, list, process, record, runtime_folder,
-    tail, task,
+    Error, Exit, Name, Result, State, StopOptions, StopOutcome, heal, life, list, process, record,
+    runtime_folder, tail, task,
 };
 
 /// What an orderly end takes beside the command's grace: killing the rest, syncing, unmounting.
@@ -203,7 +203,9 @@ pub(crate) async fn remove(inner: &Arc<Inner>, name: &Name) -> Result<()> {
         record.release(&inner.options);
         record.runtime
     });
-    runtime_folder::remove(&Files { runtime, ..files });
+    if !life::is_anothers(&inner.options.paths, name, &runtime)? {
+        runtime_folder::remove(&Files { runtime, ..files });
+    }
     task::blocking(move |_| claim.remove()).await
 }
 

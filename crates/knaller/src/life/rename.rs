@@ -17,7 +17,8 @@ use crate::record::Record;
 use crate::{Error, Name, Paths, Result, heal, list, start, task};
 
 pub(crate) async fn rename(inner: &Arc<Inner>, from: &Name, to: &Name) -> Result<()> {
-    heal::one(inner, from).await?;
+    // Not this machine alone: the new name may be one whose sockets have not followed their machine yet.
+    heal::all(inner).await?;
     let (old, new) = (
         layout::files(&inner.options.paths, from),
         layout::files(&inner.options.paths, to),
@@ -70,6 +71,24 @@ fn move_if_there(from: &Path, to: &Path) -> Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         renamed => renamed.map_err(Error::io("rename", from)),
     }
+}
+
+/// Whether a folder of sockets that has a machine's name is not the machine's, but another's that had the name before:
+/// that one is being renamed, or its renamer was killed. For whoever has the machine's claim. Blocks.
+pub(crate) fn is_anothers(paths: &Paths, name: &Name, runtime: &Path) -> Result<bool> {
+    if !runtime.exists() {
+        return Ok(false);
+    }
+    for other in heal::names(paths)?.into_iter().filter(|other| other != name) {
+        match Record::load(&layout::files(paths, &other).record()) {
+            Ok(record) if record.runtime == runtime => return Ok(true),
+            // One that is damaged was not being renamed.
+            Ok(_) | Err(Error::Record { .. }) => {}
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(false)
 }
 
 /// Whether the machine's record is of another name: it was being renamed when its renamer was killed.

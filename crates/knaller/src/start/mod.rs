@@ -22,7 +22,7 @@ use crate::knaller::Inner;
 use crate::record::Record;
 use crate::snapshot::{self, Clone};
 use crate::ssh::control::Control;
-use crate::{Error, Machine, MachineSpec, Name, Result, heal, layout, list, task};
+use crate::{Error, Machine, MachineSpec, Name, Result, heal, layout, life, list, task};
 
 mod api;
 mod boot;
@@ -123,6 +123,9 @@ pub(crate) async fn again(
     let record = Record::load(&files.record())?;
     if heal::lives(&files)? {
         return Err(Error::Running(name.clone()));
+    }
+    if life::is_anothers(&inner.options.paths, name, &files.runtime)? {
+        return Err(Error::Busy(name.clone()));
     }
     let means = Means::gather(inner, &record.spec, record.image.as_deref()).await?;
     let mut record = record.again(files.runtime);
@@ -284,5 +287,12 @@ fn try_claim(inner: &Arc<Inner>, spec: &MachineSpec, name: &Name) -> Result<Opti
         ..spec.clone()
     };
     let record = Record::new(name.clone(), files.runtime.clone(), spec);
-    Ok(Claim::create(files, &record)?.map(|claim| (claim, record)))
+    let Some(claim) = Claim::create(files, &record)? else {
+        return Ok(None);
+    };
+    if life::is_anothers(&inner.options.paths, name, &record.runtime)? {
+        claim.remove()?;
+        return Err(Error::Busy(name.clone()));
+    }
+    Ok(Some((claim, record)))
 }
