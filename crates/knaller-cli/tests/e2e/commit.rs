@@ -8,12 +8,12 @@ use crate::world::{SMALL, World};
 
 impl World {
     /// A small image called `base`, made of the host's busybox.
-    fn import_base(&self) {
+    pub(crate) fn import_base(&self) {
         let root = self.sandbox.home().join("root");
         std::fs::create_dir_all(root.join("bin")).unwrap();
         std::fs::create_dir(root.join("etc")).unwrap();
         std::fs::copy("/bin/busybox", root.join("bin/busybox")).unwrap();
-        for applet in ["sh", "cat", "ls", "rm", "mv", "mkdir"] {
+        for applet in ["sh", "cat", "ls", "rm", "mv", "mkdir", "sync", "true"] {
             symlink("busybox", root.join("bin").join(applet)).unwrap();
         }
         std::fs::write(root.join("etc/old"), "old\n").unwrap();

@@ -122,7 +122,13 @@ fn folders(world: &World, machines: &[Value]) -> Result<(), Broken> {
     same("folders of sockets", &sockets, &awake)?;
     for machine in machines {
         let folder = data.join("vms").join(name(machine));
-        for unfinished in ["creating", "pausing", "handover/state", "handover/memory"] {
+        for unfinished in [
+            "creating",
+            "pausing",
+            "commit.ext4",
+            "handover/state",
+            "handover/memory",
+        ] {
             if folder.join(unfinished).exists() {
                 return Err(format!("{} has {unfinished} still", name(machine)));
             }

@@ -17,7 +17,7 @@ use crate::world::World;
 
 /// How many faults of each command `make test` has; by this variable `all`, another number, or those that are called so: `killed at rename`, `pasta`.
 const HOW_MANY: &str = "FAULTS";
-const FEW: usize = 8;
+const FEW: usize = 6;
 
 /// How many of the same calls about the same are gone through, beside the last.
 const FIRST: u32 = 4;

@@ -9,6 +9,8 @@ mod interleavings;
 #[cfg(target_arch = "x86_64")]
 mod invariants;
 #[cfg(target_arch = "x86_64")]
+mod kept;
+#[cfg(target_arch = "x86_64")]
 mod matrix;
 #[cfg(target_arch = "x86_64")]
 mod scenarios;

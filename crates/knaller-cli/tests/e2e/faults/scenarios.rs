@@ -11,25 +11,30 @@ use super::matrix::{After, Ended, Fault, Scenario, sweep};
 use crate::world::World;
 
 /// All that a machine with a network consists of, from the outside in.
-const PROCESSES: &[&str] = &["pasta", "knaller-netns", "sparkler", "qemu-system"];
+pub(super) const PROCESSES: &[&str] = &["pasta", "knaller-netns", "sparkler", "qemu-system"];
 
-const START: [&str; 5] = ["start", "x", "--detach", "--memory", "128M"];
+pub(super) const START: [&str; 5] = ["start", "x", "--detach", "--memory", "128M"];
 
 fn find<'a>(machines: &'a [Value], wanted: &str) -> Option<&'a Value> {
     machines.iter().find(|machine| name(machine) == wanted)
 }
 
-fn gone(world: &World, machine: &str) -> Result<(), Broken> {
+pub(super) fn gone(world: &World, machine: &str) -> Result<(), Broken> {
     done(world, &["rm", "--force", machine]).map(drop)
 }
 
 /// Sees to it that `x` runs, with something in its memory and on its disk. What was on its disk is still there. In a moment: it
 /// may be about to end, since somebody has told it to who was killed.
-fn running(world: &World, known: &mut bool) -> Result<(), Broken> {
-    in_time(|| try_running(world, known))
+pub(super) fn running(world: &World, known: &mut bool) -> Result<(), Broken> {
+    running_by(world, &START, known)
 }
 
-fn try_running(world: &World, known: &mut bool) -> Result<(), Broken> {
+/// As [`running`], where these words are its first start.
+pub(super) fn running_by(world: &World, start: &[&str], known: &mut bool) -> Result<(), Broken> {
+    in_time(|| try_running(world, start, known))
+}
+
+fn try_running(world: &World, start: &[&str], known: &mut bool) -> Result<(), Broken> {
     let machines = json(world, &["list", "-o", "json"])?;
     let machines = machines.as_array().cloned().unwrap_or_default();
     let shell = |line: &str| done(world, &["exec", "x", "sh", "-c", line]);
@@ -39,20 +44,20 @@ fn try_running(world: &World, known: &mut bool) -> Result<(), Broken> {
             done(world, &["start", "x", "--detach"])?;
         }
         None => {
-            done(world, &START)?;
+            done(world, start)?;
             *known = false;
         }
     }
     if *known && shell("cat /root/mark")? != "kept\n" {
         return Err("what was on the disk is lost".to_owned());
     }
-    shell("echo kept > /root/mark; echo alive > /run/mark; sync")?;
+    shell("mkdir -p /root; echo kept > /root/mark; echo alive > /run/mark; sync")?;
     *known = true;
     Ok(())
 }
 
 /// Whether `x` is the machine that it was, and goes on.
-fn goes_on(after: &After<'_>) -> Result<(), Broken> {
+pub(super) fn goes_on(after: &After<'_>) -> Result<(), Broken> {
     let x = find(&after.machines, "x").ok_or("x is gone")?;
     if matches!(after.fault, Some(Fault::Lose(_))) && is(x, "stopped") {
         return Ok(());
@@ -69,7 +74,7 @@ fn goes_on(after: &After<'_>) -> Result<(), Broken> {
 }
 
 /// A machine that was being made is there, or not at all.
-fn made(after: &After<'_>, machine: &str) -> Result<(), Broken> {
+pub(super) fn made(after: &After<'_>, machine: &str) -> Result<(), Broken> {
     let state = find(&after.machines, machine).map(|found| found["state"].as_str().unwrap_or_default());
     let lost = matches!(after.fault, Some(Fault::Lose(_)));
     match (after.ended, state) {
