@@ -9,7 +9,7 @@ use crate::command::output;
 
 pub(super) fn measure(ground: &Ground) -> Result<Vec<Row>> {
     ground.started("memory", &["--cold"])?;
-    let shares = shares(ground);
+    let shares = vmm(ground, "memory").and_then(shares);
     ground.removed("memory")?;
     let shares = shares?;
     ensure!(
@@ -37,12 +37,16 @@ pub(super) fn measure(ground: &Ground) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// Name and proportional set size in KiB of each process of the machine: pasta, its child the VMM, and that one's.
-fn shares(ground: &Ground) -> Result<Vec<(String, u64)>> {
-    let told = output(&mut ground.knaller(&["inspect", "memory", "-o", "json"]))?;
+/// The process of a machine's VMM.
+pub(super) fn vmm(ground: &Ground, name: &str) -> Result<u64> {
+    let told = output(&mut ground.knaller(&["inspect", name, "-o", "json"]))?;
     let machine: serde_json::Value = serde_json::from_str(&told)?;
-    let vmm = machine["pid"].as_u64().context("a machine without a process")?;
-    let pasta = status(vmm, "PPid:")?;
+    machine["pid"].as_u64().context("a machine without a process")
+}
+
+/// Name and proportional set size in KiB of each process of a VM: pasta, its child the VMM, and that one's.
+pub(super) fn shares(vmm: u64) -> Result<Vec<(String, u64)>> {
+    let pasta = parent(vmm)?;
     let mut shares = vec![share(pasta)?, share(vmm)?];
     let children = std::fs::read_to_string(format!("/proc/{vmm}/task/{vmm}/children"))?;
     for child in children.split_whitespace() {
@@ -60,9 +64,9 @@ fn share(pid: u64) -> Result<(String, u64)> {
     Ok((name, pss))
 }
 
-fn status(pid: u64, field: &str) -> Result<u64> {
+pub(super) fn parent(pid: u64) -> Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    number(&status, field).with_context(|| format!("no {field} of {pid}"))
+    number(&status, "PPid:").with_context(|| format!("no parent of {pid}"))
 }
 
 /// The first word after a field's name.

@@ -5,6 +5,7 @@ mod adopt;
 mod bare;
 mod density;
 mod fork;
+mod go;
 mod ground;
 mod images;
 mod init;
@@ -30,7 +31,7 @@ struct Part {
     measure: fn(&Ground) -> Result<Vec<Row>>,
 }
 
-const PARTS: [Part; 9] = [
+const PARTS: [Part; 10] = [
     Part {
         name: "start",
         title: "start to SSH against the same QEMU by hand",
@@ -70,6 +71,11 @@ const PARTS: [Part; 9] = [
         name: "memory",
         title: "memory beside QEMU's",
         measure: memory::measure,
+    },
+    Part {
+        name: "go",
+        title: "start to SSH banner and memory, against the Go knaller",
+        measure: go::measure,
     },
     Part {
         name: "sizes",

@@ -20,6 +20,8 @@ pub(super) struct Row {
     pub(super) budget: Option<f64>,
     /// What it looks like.
     pub(super) plot: Option<Plot>,
+    /// What must be known to read it: a sentence below the table.
+    pub(super) note: Option<&'static str>,
 }
 
 impl Row {
@@ -32,6 +34,7 @@ impl Row {
             ratio: Some(ours.as_secs_f64() / theirs.as_secs_f64()),
             budget: Some(budget),
             plot: None,
+            note: None,
         }
     }
 
@@ -44,6 +47,7 @@ impl Row {
             ratio: None,
             budget: None,
             plot: None,
+            note: None,
         }
     }
 }
@@ -73,9 +77,9 @@ pub(super) fn milliseconds(time: Duration) -> String {
 }
 
 /// The middle one; of an even number the upper of the two.
-pub(super) fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort();
-    times.get(times.len() / 2).copied().unwrap_or_default()
+pub(super) fn median<T: Ord + Copy + Default>(mut measured: Vec<T>) -> T {
+    measured.sort();
+    measured.get(measured.len() / 2).copied().unwrap_or_default()
 }
 
 #[derive(Default)]
@@ -100,6 +104,9 @@ impl Report {
         )?;
         for row in &self.rows {
             writeln!(text, "{row}")?;
+        }
+        for note in self.rows.iter().filter_map(|row| row.note) {
+            writeln!(text, "\n{note}")?;
         }
         for Plot { name, title, .. } in self.plots() {
             writeln!(text, "\n![{title}](plots/{name}.svg)")?;
