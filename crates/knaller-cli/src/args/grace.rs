@@ -8,7 +8,7 @@ use knaller::StopOptions;
 /// The options of whatever stops machines in order.
 #[derive(Args, Debug)]
 pub(crate) struct GraceArg {
-    /// Seconds a machine's command has to end; else what `start` was told
+    /// Seconds a machine's command has to end [default: 10, or what its spec says]
     #[arg(
         short,
         long,

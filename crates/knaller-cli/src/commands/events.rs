@@ -22,7 +22,7 @@ pub(crate) struct EventsArgs {
     #[command(flatten)]
     filter: FilterArgs,
 
-    /// Write it as this
+    /// How to write each event
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t)]
     output: Lines,
 }

@@ -24,7 +24,7 @@ pub(crate) struct SuperviseArgs {
     #[arg(value_name = "NAME", add = ArgValueCandidates::new(complete::machines))]
     names: Vec<Name>,
 
-    /// Write it as this
+    /// How to write each line
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t)]
     output: Lines,
 }

@@ -15,7 +15,11 @@ use crate::ui::{Progress, human};
 The machine stands still while its memory and disks are copied; how long is said at the end. Whatever fails, it goes on.
 
 With --diff only what changed is kept, and the snapshot builds on the last one: less is written, and the machine stands still for a \
-shorter time, on Firecracker if it was started with --track-dirty. `knaller snapshot merge` makes it need no other.")]
+shorter time, on Firecracker if it was started with --track-dirty. `knaller snapshot merge` makes it need no other.
+
+Examples:
+  knaller snapshot create db --name db-ready
+  knaller snapshot create db --diff")]
 pub(crate) struct CreateArgs {
     #[command(flatten)]
     machine: MachineArg,

@@ -23,6 +23,7 @@ Examples:
   knaller snapshot export db-ready -o db-ready.tar.zst
   knaller snapshot export db-ready | ssh other knaller snapshot import -")]
 pub(crate) struct ExportArgs {
+    /// The snapshot's name
     #[arg(value_name = "SNAPSHOT", add = ArgValueCandidates::new(complete::snapshots))]
     name: Name,
 

@@ -13,6 +13,7 @@ use crate::ui::OutputArgs;
 /// Show all there is to know about snapshots
 #[derive(Args, Debug)]
 pub(crate) struct InspectArgs {
+    /// The snapshots' names
     #[arg(value_name = "SNAPSHOT", required = true, add = ArgValueCandidates::new(complete::snapshots))]
     names: Vec<Name>,
 

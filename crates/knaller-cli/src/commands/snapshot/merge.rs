@@ -13,9 +13,10 @@ use crate::ui::{Progress, human};
 /// Make snapshots whole that build on others
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Afterwards what it was built on can be removed; what builds on it goes on to. Killed at any moment, it leaves the snapshot as it was or \
-as it is to be. One that builds on none stays as it is.")]
+Afterwards what it was built on can be removed; what builds on it still does. Killed at any moment, it leaves the snapshot as it was \
+or as it is to be. One that builds on none stays as it is.")]
 pub(crate) struct MergeArgs {
+    /// The snapshots' names
     #[arg(value_name = "SNAPSHOT", required = true, add = ArgValueCandidates::new(complete::snapshots))]
     names: Vec<Name>,
 }

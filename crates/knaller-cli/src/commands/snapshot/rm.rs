@@ -11,10 +11,11 @@ use crate::error::CommandError;
 /// Remove snapshots; machines made of them live on
 #[derive(Args, Debug)]
 pub(crate) struct RmArgs {
+    /// The snapshots' names
     #[arg(value_name = "SNAPSHOT", required = true, add = ArgValueCandidates::new(complete::snapshots))]
     names: Vec<Name>,
 
-    /// All snapshots that build on these too
+    /// With all snapshots that build on these
     #[arg(short, long)]
     recursive: bool,
 }

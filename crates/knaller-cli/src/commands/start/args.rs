@@ -228,7 +228,7 @@ pub(in crate::commands) struct GuestOptions {
 
 #[derive(Args, Debug)]
 pub(in crate::commands) struct NetworkOptions {
-    /// How the machine is connected
+    /// How the machine is connected: `direct` is root's
     #[arg(long, value_name = "MODE", value_enum, default_value_t)]
     network: NetworkChoice,
 

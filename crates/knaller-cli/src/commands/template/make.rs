@@ -20,7 +20,7 @@ pub(crate) struct MakeArgs {
     #[command(flatten)]
     shape: ShapeOptions,
 
-    /// How the machines are connected
+    /// How the machines are connected: `direct` is root's
     #[arg(long, value_name = "MODE", value_enum, default_value_t)]
     network: NetworkChoice,
 

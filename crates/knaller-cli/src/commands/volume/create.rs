@@ -10,6 +10,7 @@ use crate::error::CommandError;
 /// Make an empty volume
 #[derive(Args, Debug)]
 pub(crate) struct CreateArgs {
+    /// What the volume is to be called
     #[arg(value_name = "NAME")]
     name: Name,
 

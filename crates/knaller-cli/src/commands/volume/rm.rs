@@ -11,6 +11,7 @@ use crate::error::CommandError;
 /// Remove volumes with all that is on them
 #[derive(Args, Debug)]
 pub(crate) struct RmArgs {
+    /// The volumes' names
     #[arg(value_name = "NAME", required = true, add = ArgValueCandidates::new(complete::volumes))]
     names: Vec<Name>,
 }
