@@ -135,7 +135,7 @@ fn try_heal(options: &Options, name: &Name) -> Result<Vec<Healed>> {
     let creating = claim.is_creating();
     if !creating && files.pausing().exists() {
         // Whoever took a snapshot was killed: the machine goes on, and its guest does when nobody answers it.
-        let _ = std::fs::remove_file(files.config_socket());
+        folder::remove_file(&files.config_socket())?;
         if lives(&files)? {
             if snapshot::resume_forsaken(&files)? {
                 // Half a guest takes room.

@@ -12,7 +12,6 @@ use tokio::net::UnixListener;
 use super::pause::Mark;
 use crate::layout::Files;
 use crate::record::Record;
-use crate::remove_on_drop::RemoveOnDrop;
 use crate::ssh::control::Control;
 use crate::{Error, Result, runtime_folder, start};
 
@@ -26,8 +25,6 @@ pub(crate) struct Frozen {
     record: Record,
     /// Where a guest asks whose connections the VMM has broken meanwhile.
     listener: UnixListener,
-    _remove: RemoveOnDrop,
-    /// After the socket: it tells whose that is, should this process be killed.
     mark: Mark,
     /// Whether its user had paused the machine.
     was_paused: bool,
@@ -54,7 +51,6 @@ impl Frozen {
             client,
             record: record.clone(),
             listener,
-            _remove: RemoveOnDrop(socket),
             mark,
             was_paused,
             warnings: frozen.warnings,

@@ -14,7 +14,7 @@ use firecracker_api::models::VmState;
 
 use crate::flocked::Flocked;
 use crate::layout::Files;
-use crate::{Error, Result};
+use crate::{Error, Result, folder};
 
 /// How long the VMM may take to let the guest go on.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -23,6 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Mark {
     path: PathBuf,
+    /// Where the guest asks meanwhile. Without the mark it would be that of a start that was killed, so it goes first.
+    socket: PathBuf,
     _lock: Flocked,
     /// Whether the next command has to let the machine go on.
     stays: bool,
@@ -35,6 +37,7 @@ impl Mark {
         let lock = lock.map_err(Error::io("write", &path))?;
         Ok(Self {
             path,
+            socket: files.config_socket(),
             _lock: lock,
             stays: false,
         })
@@ -43,8 +46,13 @@ impl Mark {
 
 impl Drop for Mark {
     fn drop(&mut self) {
-        if !self.stays {
-            let _ = std::fs::remove_file(&self.path);
+        match folder::remove_file(&self.socket) {
+            Ok(()) if self.stays => {}
+            Ok(()) => {
+                let _ = std::fs::remove_file(&self.path);
+            }
+            // The next command tries again.
+            Err(error) => tracing::warn!(socket = %self.socket.display(), %error, "a socket is left"),
         }
     }
 }
@@ -205,5 +213,19 @@ mod tests {
         drop(paused(&files, &mut mark));
         drop(mark);
         assert!(files.pausing().exists());
+    }
+
+    #[test]
+    fn the_mark_stays_for_as_long_as_the_socket_does() {
+        let temp = tempfile::tempdir().unwrap();
+        let files = files(&temp);
+        // It cannot be removed as a file, by root neither.
+        std::fs::create_dir(files.config_socket()).unwrap();
+        drop(Mark::make(&files).unwrap());
+        assert!(files.pausing().exists());
+        std::fs::remove_dir(files.config_socket()).unwrap();
+        std::fs::write(files.config_socket(), "").unwrap();
+        drop(Mark::make(&files).unwrap());
+        assert!(!files.pausing().exists() && !files.config_socket().exists());
     }
 }

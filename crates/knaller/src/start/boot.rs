@@ -1,7 +1,6 @@
 //! One boot, from a claimed name to the last step asked for.
 
 use std::fs::File;
-use std::io;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,7 +30,7 @@ use crate::snapshot::{Baseline, Held};
 use crate::template::Template;
 use crate::volume::{self, Hold};
 use crate::watch::Watch;
-use crate::{Error, MachineSpec, Result, handover, image, jail, list, runtime_folder, tail, task};
+use crate::{Error, MachineSpec, Result, folder, handover, image, jail, list, runtime_folder, tail, task};
 
 /// How long the processes have to end after one of them was found not to answer, before that is blamed instead.
 const AFTERMATH: Duration = Duration::from_secs(2);
@@ -90,12 +89,9 @@ impl Start<'_> {
             Baseline::loaded(&files, &record, held)?;
         }
         // From here on a kill leaves a machine that runs, or the mark of an unfinished start; never a half of either.
-        let _ = std::fs::remove_file(files.config_socket());
-        if let Err(error) = std::fs::remove_file(files.creating())
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            return Err(Error::io("remove", files.creating())(error));
-        }
+        // A mark that cannot be removed would have the next command end the machine.
+        folder::remove_file(&files.config_socket())?;
+        folder::remove_file(&files.creating())?;
         undo.nothing();
         if let Way::Making(maker) = way
             && signs.kept()
