@@ -18,6 +18,7 @@ pub mod faults;
 pub mod images;
 mod kernel;
 mod leaks;
+mod loop_device;
 mod programs;
 #[cfg(feature = "registry")]
 pub mod registry;
@@ -34,6 +35,7 @@ pub use cgroup::{ControlGroup, control_group_of, inhabitant};
 pub use docker_registry::DockerRegistry;
 pub use kernel::{kernel_package, kernel_root};
 pub use leaks::{Leak, Process};
+pub use loop_device::LoopDevice;
 pub use programs::{knaller, netns_helper, powerunit, sparkler, target};
 pub use rootfs::{Debian, debian};
 pub use run::{PATIENCE, Ran, end, run, run_with, signal};

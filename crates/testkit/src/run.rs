@@ -102,10 +102,12 @@ pub fn signal(child: &Child, signal: Signal) {
     kill_process(id.expect("a child's id"), signal).expect("a child of ours");
 }
 
-fn collect(stream: Option<impl Read + Send + 'static>) -> JoinHandle<Vec<u8>> {
+/// Reads a child's stream in a thread of its own.
+pub(crate) fn collect(stream: Option<impl Read + Send + 'static>) -> JoinHandle<Vec<u8>> {
     std::thread::spawn(move || {
         let mut bytes = Vec::new();
         if let Some(mut stream) = stream {
+            // What was read counts.
             let _ = stream.read_to_end(&mut bytes);
         }
         bytes

@@ -142,8 +142,8 @@ impl Sandbox {
         leaks
     }
 
-    /// What is left of them in the end: a child of this very process, forked for another test, shares all that is open here until it
-    /// becomes another program.
+    /// What is left of this sandbox's VMs once it has had time to go. A child of this process, forked for another test,
+    /// has all open that this one has until it becomes another program, and looks like a leak for that moment.
     #[must_use]
     pub fn settle(&self) -> Vec<Leak> {
         let start = Instant::now();

@@ -2,6 +2,8 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 use std::process::Command;
 
+use testkit::{LoopDevice, skip};
+
 use super::*;
 use crate::Task;
 use crate::overlay::{MIN_SIZE, create_overlay};
@@ -10,32 +12,6 @@ fn sample(folder: &Path) -> PathBuf {
     let path = folder.join("disk.ext4");
     create_overlay(&folder.join("data"), &path, MIN_SIZE, &Task::new()).unwrap();
     path
-}
-
-/// A loop device over a file, as root can make one; `None` where that cannot be.
-struct Loop(PathBuf);
-
-impl Loop {
-    fn over(file: &Path) -> Option<Self> {
-        let output = Command::new("losetup")
-            .args(["--find", "--show"])
-            .arg(file)
-            .output()
-            .ok()?;
-        let name = String::from_utf8(output.stdout).unwrap();
-        output.status.success().then(|| Self(name.trim().into()))
-    }
-}
-
-impl Drop for Loop {
-    fn drop(&mut self) {
-        let done = Command::new("losetup")
-            .arg("--detach")
-            .arg(&self.0)
-            .status()
-            .unwrap();
-        assert!(done.success());
-    }
 }
 
 #[test]
@@ -118,16 +94,19 @@ fn one_writes_or_many_read() {
 fn a_device_is_one_by_all_its_names() {
     let folder = tempfile::tempdir().unwrap();
     let path = sample(folder.path());
-    let Some(device) = Loop::over(&path) else {
-        return eprintln!("skipped: no loop device can be made here");
+    let Some(device) = LoopDevice::over(&path) else {
+        return skip("a_device_is_one_by_all_its_names", "loop device");
     };
-    check(&device.0, false).unwrap();
+    check(device.path(), false).unwrap();
     // What is below a loop device is the same disk, and nobody else's while the device is there.
-    assert!(Identity::of(&device.0).contains(&Identity::of(&path)[0]));
+    assert!(Identity::of(device.path()).contains(&Identity::of(&path)[0]));
     let error = check(&path, false).unwrap_err();
-    assert!(error.to_string().contains(device.0.to_str().unwrap()), "{error}");
+    assert!(
+        error.to_string().contains(device.path().to_str().unwrap()),
+        "{error}"
+    );
     let node = folder.path().join("node");
-    let number = fs::metadata(&device.0).unwrap().rdev();
+    let number = fs::metadata(device.path()).unwrap().rdev();
     let made = rustix::fs::mknodat(
         rustix::fs::CWD,
         &node,
@@ -136,7 +115,7 @@ fn a_device_is_one_by_all_its_names() {
         number,
     );
     made.unwrap();
-    let claimed = claim(&device.0, false).unwrap().unwrap();
+    let claimed = claim(device.path(), false).unwrap().unwrap();
     if let Ok(other) = claim(&node, false) {
         assert!(other.is_none());
         assert!(matches!(check(&node, false), Err(RawDiskError::InUse { .. })));
@@ -146,21 +125,22 @@ fn a_device_is_one_by_all_its_names() {
 
 #[test]
 fn a_device_that_the_host_has_mounted_is_refused_with_the_folder() {
+    const NAME: &str = "a_device_that_the_host_has_mounted_is_refused_with_the_folder";
     let folder = tempfile::tempdir().unwrap();
     let path = sample(folder.path());
-    let Some(device) = Loop::over(&path) else {
-        return eprintln!("skipped: no loop device can be made here");
+    let Some(device) = LoopDevice::over(&path) else {
+        return skip(NAME, "loop device");
     };
     let mounted = folder.path().join("mounted");
     fs::create_dir(&mounted).unwrap();
     let done = Command::new("mount")
-        .args([&device.0, &mounted])
+        .args([device.path(), &mounted])
         .status()
         .unwrap();
     if !done.success() {
-        return eprintln!("skipped: no file system can be mounted here");
+        return skip(NAME, "file system that can be mounted");
     }
-    let (refused, claimed) = (check(&device.0, true), claim(&device.0, false));
+    let (refused, claimed) = (check(device.path(), true), claim(device.path(), false));
     let done = Command::new("umount").arg(&mounted).status().unwrap();
     assert!(done.success());
     let error = refused.unwrap_err().to_string();

@@ -10,7 +10,7 @@ use serde_json::Value;
 use testkit::{Debian, debian, is_root, run, skip};
 
 use crate::lan::{HOST, Lan};
-use crate::network::{SERVER, ask, ways_in};
+use crate::network::{FORWARDS, SERVER, ask, ways_in};
 use crate::world::{World, host_port};
 
 /// What looks public (RFC 5737, RFC 3849), and answers.
@@ -125,20 +125,10 @@ fn the_public_is_reached_and_nothing_else() {
         "--rootfs",
         image.to_str().unwrap(),
     ];
-    let ports = [
-        "-p",
-        "0:80",
-        "-p",
-        "0:53/udp",
-        "-p",
-        "127.0.0.1:0:80",
-        "-p",
-        "[::1]:0:80",
-    ];
     // The links' own addresses are opened by the machine's rules, to see that the host's keep machines apart.
     let open = ["--egress", "allow=10.255.0.0/16", "--egress", "allow=fd6b::/16"];
     let serve = ["--", "python3", "-c", SERVER];
-    let _ = world.ok(&[&["start", "web"][..], &guest, &ports, &open, &serve].concat());
+    let _ = world.ok(&[&["start", "web"][..], &guest, &FORWARDS, &open, &serve].concat());
     let _ = world.ok(&[
         &["start", "other"][..],
         &guest,

@@ -55,16 +55,6 @@ fn forwards_lead_in_and_connections_out() {
     let lan = Lan::new();
     let world = World::of_ordinary_user().through(lan.words());
     let image = world.adopt(&debian(Debian::Minimal));
-    let ports = [
-        "-p",
-        "0:80",
-        "-p",
-        "0:53/udp",
-        "-p",
-        "127.0.0.1:0:80",
-        "-p",
-        "[::1]:0:80",
-    ];
     let options = [
         "-m",
         "192M",
@@ -75,7 +65,7 @@ fn forwards_lead_in_and_connections_out() {
         "-c",
         SERVER,
     ];
-    let _ = world.ok(&[&["start", "web", "--detach"][..], &ports, &options].concat());
+    let _ = world.ok(&[&["start", "web", "--detach"][..], &FORWARDS, &options].concat());
     world.spawn(&["logs", "-f", "web"]).line("the server listens");
     let web = world.inspect("web");
     let listeners = lan.on_host(|| run(Command::new("ss").arg("-tulnp")).ok());
@@ -92,6 +82,18 @@ fn forwards_lead_in_and_connections_out() {
     let port = host_port(&web, 0);
     lan.on_host(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap());
 }
+
+/// The forwards to [`SERVER`] that [`ways_in`] tries.
+pub(crate) const FORWARDS: [&str; 8] = [
+    "-p",
+    "0:80",
+    "-p",
+    "0:53/udp",
+    "-p",
+    "127.0.0.1:0:80",
+    "-p",
+    "[::1]:0:80",
+];
 
 /// By the loopback and by the host's own addresses, from here and from outside.
 pub(crate) fn ways_in(lan: &Lan, web: &Value) {

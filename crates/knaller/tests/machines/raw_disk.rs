@@ -11,7 +11,7 @@ use knaller::{
     Class, Error, Exit, Knaller, MachineSpec, RawSnapshot, RestoreSpec, Root, SnapshotOptions, StartOptions,
     State, StopOptions,
 };
-use testkit::is_root;
+use testkit::{LoopDevice, is_root};
 
 use crate::support::{Bed, bare, end, said, small};
 
@@ -191,16 +191,13 @@ async fn what_is_no_disk_of_a_machine_is_refused_without_a_trace() {
 async fn a_block_device_is_a_root_and_the_kernel_keeps_it_for_its_machine() {
     let bed = Bed::new();
     let path = disk(&bed, "own.ext4");
-    let output = Command::new("losetup")
-        .args(["--find", "--show"])
-        .arg(&path)
-        .output();
-    let Some(output) = output.ok().filter(|output| output.status.success()) else {
-        return testkit::skip("a block device as a machine's root", "loop device");
+    let Some(device) = LoopDevice::over(&path) else {
+        return testkit::skip(
+            "a_block_device_is_a_root_and_the_kernel_keeps_it_for_its_machine",
+            "loop device",
+        );
     };
-    let device = PathBuf::from(String::from_utf8(output.stdout).unwrap().trim());
-    let detach = Detach(device.clone());
-    let machine = bed.start(on(&device, "db")).await;
+    let machine = bed.start(on(device.path(), "db")).await;
     let read = "mount | grep ' / '; echo kept > /root/file; sync; cat /root/file";
     assert!(said(&machine, read).await.ends_with("kept"));
     // The file below it is the same disk.
@@ -208,11 +205,14 @@ async fn a_block_device_is_a_root_and_the_kernel_keeps_it_for_its_machine() {
     assert!(error.to_string().contains("db"), "{error}");
     // Other folders, as another user has them, know nothing of this machine; the kernel does.
     let foreign = Bed::new();
-    let error = foreign.try_start(on(&device, "other")).await.unwrap_err();
+    let error = foreign.try_start(on(device.path(), "other")).await.unwrap_err();
     assert_eq!(error.class(), Class::Conflict, "{error}");
     let folder = bed.sandbox.path().join("mounted");
     std::fs::create_dir(&folder).unwrap();
-    let mounted = Command::new("mount").args([&device, &folder]).output().unwrap();
+    let mounted = Command::new("mount")
+        .args([device.path(), &folder])
+        .output()
+        .unwrap();
     assert!(!mounted.status.success(), "the host mounted a machine's disk");
     machine.stop(StopOptions::default()).await.unwrap();
     // It is free again at once.
@@ -220,22 +220,8 @@ async fn a_block_device_is_a_root_and_the_kernel_keeps_it_for_its_machine() {
     assert_eq!(said(&machine, "cat /root/file").await, "kept");
     machine.stop(StopOptions::default()).await.unwrap();
     machine.remove().await.unwrap();
-    drop(detach);
+    drop(device);
     tool("e2fsck -fn", &path);
-}
-
-/// A loop device that goes.
-struct Detach(PathBuf);
-
-impl Drop for Detach {
-    fn drop(&mut self) {
-        let done = Command::new("losetup")
-            .arg("--detach")
-            .arg(&self.0)
-            .status()
-            .unwrap();
-        assert!(done.success());
-    }
 }
 
 #[tokio::test]

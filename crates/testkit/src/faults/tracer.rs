@@ -1,7 +1,6 @@
 //! The one who follows: ptrace(2), and nothing that knows what a step is.
 
 use std::collections::{HashMap, HashSet};
-use std::io::Read;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
@@ -13,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::decode::Stopped;
 use super::{Points, Step};
-use crate::run::PATIENCE;
+use crate::run::{PATIENCE, collect};
 
 /// What happens at a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -225,17 +224,6 @@ fn kill(process: i32) {
     if let Some(pid) = Pid::from_raw(process) {
         let _ = kill_process(pid, Signal::KILL);
     }
-}
-
-fn collect(stream: Option<impl Read + Send + 'static>) -> JoinHandle<Vec<u8>> {
-    std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        if let Some(mut stream) = stream {
-            // What was read counts.
-            let _ = stream.read_to_end(&mut bytes);
-        }
-        bytes
-    })
 }
 
 #[cfg(test)]
