@@ -78,9 +78,17 @@ pub(crate) fn clear(files: &Files) -> Result<()> {
     Ok(())
 }
 
-/// Puts empty files there, for the VMM to write a guest into.
+/// Puts empty files there, for the VMM to write a guest into: both or none.
 pub(crate) fn offer(files: &Files) -> Result<()> {
     clear(files)?;
+    let offered = lay_out(files);
+    if offered.is_err() {
+        clear(files)?;
+    }
+    offered
+}
+
+fn lay_out(files: &Files) -> Result<()> {
     for name in [STATE, MEMORY] {
         let path = files.handover().join(name);
         let fresh = fs::OpenOptions::new()

@@ -221,8 +221,8 @@ pub(super) async fn still(
     };
     let below = below.map(|below| below.held);
     let pause = Pause::begin(&client, files, &record.vmm, frozen.mark()).await?;
-    handover::offer(files)?;
     baseline::untrack(files)?;
+    handover::offer(files)?;
     let folder = record.handover(files);
     let params = SnapshotCreateParams {
         snapshot_type: match among {
