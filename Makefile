@@ -1,7 +1,7 @@
 # The only entry points a person must know. Each sets the machine up by itself (dev/setup) and says what it does.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-firecracker faults check bench fuzz soak-boot setup build install clean advisories
+.PHONY: help demo test test-firecracker faults check bench bench-firecracker fuzz soak-boot setup build install clean advisories
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,11 @@ check: ## formatting, clippy, docs, licences and bans, unused dependencies, fuzz
 bench: ## measure, print ratios, write docs/benchmarks.md
 	@dev/setup bench
 	@cargo xtask bench
+
+bench-firecracker: ## the same for machines on a real Firecracker, with emulated KVM (FIRECRACKER=path); half an hour
+	@dev/setup bench
+	@dev/setup firecracker
+	@cargo xtask bench-firecracker
 
 fuzz: ## run every fuzz target for a minute (FUZZ_SECONDS=60)
 	@dev/setup fuzz

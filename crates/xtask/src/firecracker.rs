@@ -4,8 +4,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
+use crate::build;
 use crate::command::{output, root, run, step, target};
 use crate::suites::{self, Run, SKIPPED, Suite};
 
@@ -41,14 +42,15 @@ const CHOSEN: [(&str, &[&str]); 2] = [
     ),
 ];
 
+/// How long it may take to measure, in seconds.
+const BENCH_LIMIT: &str = "7200";
+
 /// How long the emulated machine may take for one suite, in seconds.
 const LIMIT: &str = "2400";
 
 /// `make test-firecracker`.
 pub(crate) fn run_all(selected: &[String]) -> Result<()> {
-    let Some(program) = find() else {
-        bail!("no firecracker on PATH, and none named by $FIRECRACKER");
-    };
+    let program = program()?;
     let mut run = Run::begin()?;
     let mut suites = suites::build(&PACKAGES)?;
     suites.retain(|suite| {
@@ -64,6 +66,31 @@ pub(crate) fn with_the_others(run: &mut Run) -> Result<()> {
         Some(program) => execute(run, suites::build(&PACKAGES)?, &program),
         None => run.skip("make test-firecracker: no firecracker on PATH or in $FIRECRACKER\n"),
     }
+}
+
+/// `make bench-firecracker`: what was built here measures itself there.
+pub(crate) fn bench() -> Result<()> {
+    let program = program()?;
+    build::release()?;
+    let out = target().join("with-kvm/bench");
+    std::fs::create_dir_all(&out).with_context(|| format!("cannot make {}", out.display()))?;
+    run(Command::new(root().join("dev/with-kvm"))
+        .args(["--seconds", BENCH_LIMIT, "--memory", "8192", "--out"])
+        .arg(&out)
+        .arg("--")
+        .arg(std::env::current_exe()?)
+        .args(["bench", "--vmm", "firecracker", "--into", "/run/out"])
+        .env("FIRECRACKER", program)
+        .current_dir(root()))?;
+    run(Command::new("cp")
+        .args(["--recursive", "benchmarks-firecracker.md", "plots"])
+        .arg(root().join("docs"))
+        .current_dir(out))
+}
+
+/// The Firecracker that was asked for.
+pub(crate) fn program() -> Result<PathBuf> {
+    find().context("no firecracker on PATH, and none named by $FIRECRACKER")
 }
 
 fn find() -> Option<PathBuf> {
@@ -105,7 +132,7 @@ fn execute(tests: &mut Run, suites: Vec<Suite>, program: &Path) -> Result<()> {
 }
 
 /// What the program calls itself: `Firecracker v1.15.1`.
-fn version(program: &Path) -> Result<String> {
+pub(crate) fn version(program: &Path) -> Result<String> {
     let said = output(Command::new(program).arg("--version"))?;
     let line = said.lines().next().unwrap_or_default();
     Ok(line.trim().to_owned())

@@ -47,7 +47,17 @@ enum Xtask {
     /// Makes the images of tests, demo and benchmarks, or those named, and says how long each took.
     Images { names: Vec<String> },
     /// Measures, writes docs/benchmarks.md; names select parts, whose figures are only printed.
-    Bench { parts: Vec<String> },
+    Bench {
+        parts: Vec<String>,
+        /// What runs the machines; for Firecracker only what concerns machines is measured.
+        #[arg(long, value_enum, default_value_t)]
+        vmm: bench::Vmm,
+        /// The folder that the report is written to.
+        #[arg(long)]
+        into: Option<PathBuf>,
+    },
+    /// The same for Firecracker, with emulated KVM; writes docs/benchmarks-firecracker.md.
+    BenchFirecracker,
     /// Every fuzz target for FUZZ_SECONDS (60).
     Fuzz {
         #[arg(long, env = "FUZZ_SECONDS", default_value_t = 60)]
@@ -70,7 +80,8 @@ fn main() -> ExitCode {
         Xtask::TestFirecracker { suites } => firecracker::run_all(&suites),
         Xtask::Demo => demo::run_all(),
         Xtask::Images { names } => images::make(&names),
-        Xtask::Bench { parts } => bench::run(&parts),
+        Xtask::Bench { parts, vmm, into } => bench::run(&parts, vmm, into.as_deref()),
+        Xtask::BenchFirecracker => firecracker::bench(),
         Xtask::Fuzz { seconds } => fuzz::run_all(seconds),
         Xtask::SoakBoot { boots } => soak::run(boots),
     };

@@ -6,7 +6,9 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
+use super::Vmm;
 use crate::command::output;
+use crate::firecracker;
 use crate::stage::Stage;
 
 pub(super) struct Ground {
@@ -17,6 +19,8 @@ pub(super) struct Ground {
     pub(super) arguments: String,
     /// QEMU's `-accel` and `-cpu`: for the guests started by hand the same as for ours.
     pub(super) accel: [&'static str; 2],
+    /// What runs the machines.
+    pub(super) vmm: Vmm,
 }
 
 impl Deref for Ground {
@@ -28,7 +32,7 @@ impl Deref for Ground {
 }
 
 impl Ground {
-    pub(super) fn new() -> Result<Self> {
+    pub(super) fn new(vmm: Vmm) -> Result<Self> {
         let stage = Stage::new("bench")?;
         stage.import_kernel()?;
         let accel = if kvm_works(&stage)? {
@@ -42,6 +46,7 @@ impl Ground {
             kernel,
             arguments: String::new(),
             accel,
+            vmm,
         };
         // The first start makes what all later ones share; it is no measurement. It boots, for the kernel's arguments.
         ground.started("first", &["--cold"])?;
@@ -53,8 +58,7 @@ impl Ground {
     pub(super) fn started(&self, name: &str, more: &[&str]) -> Result<()> {
         let mut arguments = vec!["start", name, "--detach", "--memory", "256", "--cpus", "1"];
         arguments.extend(more);
-        // A real Firecracker on this machine is another measurement.
-        quiet(self.knaller(&arguments).args(["--vmm", "sparkler"]))
+        quiet(self.knaller(&arguments).args(["--vmm", self.vmm.name()]))
     }
 
     pub(super) fn removed(&self, name: &str) -> Result<()> {
@@ -135,9 +139,16 @@ pub(super) fn pack(folder: &Path, into: &Path) -> Result<()> {
 }
 
 /// The name of what runs the guests, for people.
-pub(super) fn accelerator(ground: &Ground) -> &'static str {
-    match ground.accel {
+pub(super) fn accelerator(ground: &Ground) -> Result<String> {
+    let accelerator = match ground.accel {
         ["kvm", _] => "KVM",
         _ => "software emulation (TCG)",
-    }
+    };
+    Ok(match ground.vmm {
+        Vmm::Sparkler => accelerator.to_owned(),
+        Vmm::Firecracker => format!(
+            "{}, {accelerator}",
+            firecracker::version(&firecracker::program()?)?
+        ),
+    })
 }

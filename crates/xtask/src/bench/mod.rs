@@ -17,6 +17,8 @@ mod snapshot;
 mod start;
 mod warm;
 
+use std::path::Path;
+
 use anyhow::{Result, ensure};
 
 use crate::command::{root, step};
@@ -84,12 +86,51 @@ const PARTS: [Part; 10] = [
     },
 ];
 
+/// What measures machines against machines, whatever VMM runs them; the other parts concern sparkler, or no VMM at all.
+const OF_MACHINES: [&str; 3] = ["warm", "snapshot", "fork"];
+
 /// How often each thing is measured.
 const RUNS: usize = 11;
 
-/// Measures the parts with these names, or all of them; only a report of all is written.
-pub(crate) fn run(names: &[String]) -> Result<()> {
-    let parts: Vec<_> = PARTS.iter().chain(&images::PARTS).collect();
+/// What the reports begin with.
+const SPARKLER: &str = "\
+# Benchmarks
+
+Written by `make bench`; a ratio is ours over the other's in the same run, medians of 11 runs; of reads, and of import and pull of
+Debian, of 5; of those of 1 GiB, of 3 (ours and skopeo) or one (all else).
+";
+const FIRECRACKER: &str = "\
+# Benchmarks on a real Firecracker
+
+Written by `make bench-firecracker`, which measures inside `dev/with-kvm`: the processor and its virtualisation are emulated there,
+and everything is about ten times slower than on one that has it. The ratios are what says something: ours over the other's in the
+same run, medians of 11 runs, of forks of 5.
+";
+
+/// What runs the machines that are measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Vmm {
+    #[default]
+    Sparkler,
+    Firecracker,
+}
+
+impl Vmm {
+    /// As `knaller start --vmm` has it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Sparkler => "sparkler",
+            Self::Firecracker => "firecracker",
+        }
+    }
+}
+
+/// Measures the parts with these names and writes nothing, or all parts that concern this VMM, and writes the report.
+pub(crate) fn run(names: &[String], vmm: Vmm, into: Option<&Path>) -> Result<()> {
+    let parts = PARTS.iter().chain(&images::PARTS);
+    let parts: Vec<_> = parts
+        .filter(|part| vmm == Vmm::Sparkler || OF_MACHINES.contains(&part.name))
+        .collect();
     for name in names {
         let all: Vec<_> = parts.iter().map(|part| part.name).collect();
         ensure!(
@@ -98,7 +139,7 @@ pub(crate) fn run(names: &[String]) -> Result<()> {
             all.join(", ")
         );
     }
-    let ground = Ground::new()?;
+    let ground = Ground::new(vmm)?;
     let mut report = Report::default();
     for part in parts {
         if !names.is_empty() && !names.iter().any(|name| name == part.name) {
@@ -111,11 +152,15 @@ pub(crate) fn run(names: &[String]) -> Result<()> {
         report.rows.extend(rows);
     }
     if names.is_empty() {
-        let text = report.markdown(ground::accelerator(&ground))?;
+        let docs = into.map_or_else(|| root().join("docs"), Path::to_owned);
+        let (file, heading, plots) = match vmm {
+            Vmm::Sparkler => ("benchmarks.md", SPARKLER, "plots"),
+            Vmm::Firecracker => ("benchmarks-firecracker.md", FIRECRACKER, "plots/firecracker"),
+        };
+        let text = report.markdown(heading, &ground, plots)?;
         println!("\n{text}");
-        let docs = root().join("docs");
-        report.draw(&docs.join("plots"))?;
-        let file = docs.join("benchmarks.md");
+        report.draw(&docs.join(plots))?;
+        let file = docs.join(file);
         std::fs::write(&file, text)?;
         println!("written to {}", file.display());
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use super::ground::{Ground, accelerator};
 use super::plot::Plot;
 use crate::command::output;
 
@@ -88,16 +89,10 @@ pub(super) struct Report {
 }
 
 impl Report {
-    pub(super) fn markdown(&self, accelerator: &str) -> Result<String> {
-        let mut text = String::from(
-            "# Benchmarks\n\nWritten by `make bench`; a ratio is ours over the other's in the same run, medians of ",
-        );
-        writeln!(
-            text,
-            "{} runs; of reads, and of import and pull of Debian, of 5; of those of 1 GiB, of 3 (ours and skopeo) or one (all else).\n\nMachine: {}, {accelerator}.\n",
-            super::RUNS,
-            machine()?
-        )?;
+    /// Below `heading` the machine, the table and the plots, which are in this folder beside it.
+    pub(super) fn markdown(&self, heading: &str, ground: &Ground, plots: &str) -> Result<String> {
+        let mut text = heading.to_owned();
+        writeln!(text, "\nMachine: {}, {}.\n", machine()?, accelerator(ground)?)?;
         writeln!(
             text,
             "| what | ours | against | ratio | budget | |\n|---|---|---|---|---|---|"
@@ -109,7 +104,7 @@ impl Report {
             writeln!(text, "\n{note}")?;
         }
         for Plot { name, title, .. } in self.plots() {
-            writeln!(text, "\n![{title}](plots/{name}.svg)")?;
+            writeln!(text, "\n![{title}]({plots}/{name}.svg)")?;
         }
         Ok(text)
     }

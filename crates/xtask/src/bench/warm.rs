@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use super::RUNS;
 use super::ground::{Ground, told};
 use super::images;
 use super::plot::{Bar, Lane, Plot};
 use super::report::{Row, median};
+use super::{RUNS, Vmm};
 
 /// What a warm start may take of a cold one.
 const BUDGET: f64 = 1.0 / 5.0;
@@ -23,7 +23,9 @@ pub(super) fn measure(ground: &Ground) -> Result<Vec<Row>> {
     let mut row = against_cold(ground, "the built-in image", BUILTIN, || Ok(()))?;
     row.plot = Some(timeline(ground)?);
     let mut rows = vec![row];
-    rows.extend(images::first(ground)?);
+    if ground.vmm == Vmm::Sparkler {
+        rows.extend(images::first(ground)?);
+    }
     Ok(rows)
 }
 
@@ -74,7 +76,7 @@ fn phases(ground: &Ground, more: &[&str]) -> Result<Vec<Bar>> {
         "-o",
         "json",
     ];
-    words.extend(["--vmm", "sparkler"].iter().chain(more));
+    words.extend(["--vmm", ground.vmm.name()].iter().chain(more));
     let started: serde_json::Value = serde_json::from_str(&told(&mut ground.knaller(&words))?)?;
     ground.removed("warm")?;
     let phases = started["timings"]["phases"]
