@@ -238,9 +238,11 @@ pub(super) async fn still(
         Ok(()) => task::blocking(move |_| handover::take_to(&own, &target)).await,
         Err(error) => Err(error),
     };
-    if taken.is_err() {
+    if taken.is_err()
         // Half a guest takes room that the machine may need.
-        handover::clear(files)?;
+        && let Err(error) = handover::clear(files)
+    {
+        tracing::warn!(%error, "half a snapshot stays until the machine ends");
     }
     let copied = match taken {
         Ok(()) => disks.await,
