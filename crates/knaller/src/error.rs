@@ -138,6 +138,8 @@ pub enum Error {
     ProgramMissing { program: String, hint: String },
     #[error("user namespaces are forbidden: {reason}")]
     UserNamespaces { reason: String, remedy: String },
+    #[error("the machine's memory cannot be served by userfaultfd: {reason}")]
+    Userfault { reason: String, remedy: String },
     #[error("the network could not be set up: {reason}")]
     Network { reason: String },
     #[error("only root can have {what}")]

@@ -7,7 +7,7 @@ use crate::network::{dns, routes};
 use crate::record::Record;
 use crate::ssh::control;
 use crate::vmm::kvm;
-use crate::{memory, tail};
+use crate::{memory, pager, tail};
 
 /// `vm.json`: what is understood is written and understood again, the same.
 pub fn record(bytes: &[u8]) {
@@ -40,6 +40,11 @@ pub fn proc_files(bytes: &[u8]) {
     let _ = memory::field(&text, "MemAvailable");
     let _ = kvm::virtualises(&text);
     let _ = orphans::instance(bytes, b"/run");
+}
+
+/// What a VMM says of its guest's memory, and what is noted of one.
+pub fn pages(bytes: &[u8]) {
+    pager::parse_all(bytes);
 }
 
 /// The end of a console, as an error shows it.

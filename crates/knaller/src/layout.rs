@@ -17,6 +17,7 @@
 //!                     vsock.sock   the VMM's
 //!                     drive-ID     links to the disks, by which the VMM has them
 //!                     vsock.sock_1024   ours, only while a start goes on
+//!                     pages.sock   the same: see `pager`
 //! RUNTIME/ports.lock  see `network::ports`
 //! RUNTIME/supervisors see `supervise`
 //! ```
@@ -114,6 +115,11 @@ impl Files {
     /// See `snapshot::baseline`.
     pub(crate) fn baseline(&self) -> PathBuf {
         self.data.join("baseline.json")
+    }
+
+    /// Where a VMM connects to that has its guest's memory served.
+    pub(crate) fn pages_socket(&self) -> PathBuf {
+        self.runtime.join("pages.sock")
     }
 
     /// Where Firecracker connects to when the guest dials the host's port (docs/vsock.md: `uds_path_PORT`).

@@ -80,6 +80,7 @@ mod name;
 pub mod netns;
 mod network;
 mod options;
+mod pager;
 mod process;
 mod programs;
 mod readable;
@@ -118,7 +119,9 @@ pub use machine::{Machine, StopOptions, StopOutcome};
 pub use name::{InvalidName, MAX_LEN as MAX_NAME_LEN, Name};
 pub use network::direct::Pool;
 pub use options::{Options, Paths, Programs};
-pub use snapshot::{Paused, RawSnapshot, RawTaken, RestoreSpec, SnapshotInfo, SnapshotOptions, Taken};
+pub use snapshot::{
+    MemoryBackend, Paused, RawSnapshot, RawTaken, RestoreSpec, SnapshotInfo, SnapshotOptions, Taken,
+};
 pub use spec::{
     CpuQuota, CpuSet, EgressRule, Forward, Init, InvalidCpus, InvalidEgress, InvalidForward, InvalidLimits,
     InvalidMac, InvalidRestart, InvalidSlice, InvalidSpec, InvalidVolume, Kernel, Limits, Mac, MachineSpec,

@@ -5,6 +5,10 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, chown, lchown};
 use std::path::Path;
 
+use rustix::fs::{Mode, fchmod};
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen as listen_on, socket_with,
+};
 use tokio::net::UnixListener;
 
 use crate::layout::Files;
@@ -34,13 +38,25 @@ pub(crate) fn give(files: &Files, user: u32) -> Result<()> {
 /// Listens in it for the VMM.
 pub(crate) fn listen(files: &Files, socket: &Path) -> Result<UnixListener> {
     let failed = || Error::io("listen on", socket);
-    let listener = UnixListener::bind(socket).map_err(failed())?;
+    let listener = private(socket)
+        .and_then(UnixListener::from_std)
+        .map_err(failed())?;
     let folder = files.runtime.metadata().map_err(failed())?;
     if folder.uid() != rustix::process::geteuid().as_raw() {
         // The VMM could have put a link in the socket's place by now.
         lchown(socket, Some(folder.uid()), Some(folder.gid())).map_err(failed())?;
     }
     Ok(listener)
+}
+
+/// Listens, with mode 0600 whatever the umask says: Linux makes the name with the descriptor's mode.
+fn private(socket: &Path) -> io::Result<std::os::unix::net::UnixListener> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let fd = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    fchmod(&fd, Mode::RUSR | Mode::WUSR)?;
+    bind(&fd, &SocketAddrUnix::new(socket)?)?;
+    listen_on(&fd, 128)?;
+    Ok(fd.into())
 }
 
 pub(crate) fn remove(files: &Files) {

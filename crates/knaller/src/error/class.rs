@@ -132,6 +132,7 @@ impl Error {
             | Self::Network { .. }
             | Self::NeedsRoot { .. }
             | Self::Cgroup { .. }
+            | Self::Userfault { .. }
             | Self::Jail { .. } => Class::Missing,
             Self::Kernel(error) if error.is_absence() => Class::NotFound,
             Self::Store(error) if error.is_absence() => Class::NotFound,

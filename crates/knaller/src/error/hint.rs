@@ -65,7 +65,9 @@ impl Error {
                 "take a port from {first} on, or let root lower net.ipv4.ip_unprivileged_port_start with sysctl"
             ),
             Self::ProgramMissing { hint, .. } if !hint.is_empty() => hint.clone(),
-            Self::UserNamespaces { remedy, .. } | Self::Cgroup { remedy, .. } => remedy.clone(),
+            Self::UserNamespaces { remedy, .. } | Self::Cgroup { remedy, .. } | Self::Userfault { remedy, .. } => {
+                remedy.clone()
+            }
             Self::NeedsRoot { remedy, .. } => (*remedy).to_owned(),
             Self::UnknownHost { .. } => "look at the name, and at the name servers in /etc/resolv.conf".to_owned(),
             Self::ProgramMissing { .. } | Self::Network { .. } => {

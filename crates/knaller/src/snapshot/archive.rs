@@ -170,3 +170,57 @@ impl Description {
         Ok(same)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handover::{MEMORY, STATE};
+    use crate::record::Record;
+    use crate::{MachineSpec, Paths};
+
+    /// What starts touch is noted beside a snapshot, and is none of what it was taken with.
+    #[test]
+    fn what_was_noted_beside_it_stays_here_and_does_not_come_in() {
+        let temp = tempfile::tempdir().unwrap();
+        let options = Options::new(Paths {
+            data: temp.path().join("data"),
+            runtime: temp.path().join("run"),
+        });
+        let name: Name = "ready".parse().unwrap();
+        let spec = MachineSpec::new().root(Root::Initramfs);
+        let record = Record::new("db".parse().unwrap(), options.paths.runtime.clone(), spec);
+        let mut description = Description::new(name.clone(), record, "1.0".to_owned(), "cpu".to_owned());
+        let snapshots = Snapshots::open(&options.paths).unwrap();
+        let fresh = snapshots.fresh(&name).unwrap();
+        for file in [STATE, MEMORY] {
+            std::fs::write(fresh.folder().join(file), [1; 4096]).unwrap();
+        }
+        description
+            .measure(fresh.folder(), fresh.files().unwrap())
+            .unwrap();
+        fresh.finish(&description).unwrap();
+        let held = snapshots.get(&name).unwrap();
+        std::fs::write(held.working_set().unwrap(), "{}").unwrap();
+        let (mut archive, task) = (Vec::new(), Task::new());
+        export(&options, &held, &mut archive, &task).unwrap();
+        let other = |name: &str| Some(name.parse::<Name>().unwrap());
+        import(&options, archive.as_slice(), other("clean"), &task).unwrap();
+        assert!(
+            !snapshots
+                .get(&other("clean").unwrap())
+                .unwrap()
+                .working_set()
+                .unwrap()
+                .exists()
+        );
+
+        let mut files = Vec::new();
+        for file in [FILE, STATE, MEMORY, "working-set"] {
+            files.push((file.to_owned(), File::open(held.folder().join(file)).unwrap()));
+        }
+        let mut archive = Vec::new();
+        sparse_archive::write(files, &mut archive, &task).unwrap();
+        let refused = import(&options, archive.as_slice(), other("foreign"), &task);
+        assert!(matches!(refused, Err(Error::SnapshotArchive(_))));
+    }
+}

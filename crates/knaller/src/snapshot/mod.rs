@@ -7,6 +7,7 @@
 //! DATA/snapshots/NAME/snapshot.json   what it is, with a checksum of each file
 //!                     state           the VMM's
 //!                     memory          the guest's, sparse: mapped by every machine made of it
+//!                     working-set   what starts touch first, noted by one that was served: see `pager`
 //!                     overlay.ext4 or rootfs.ext4, volumeN.ext4   disks that could be written to
 //!                     FILE.changes, FILE.map   in the place of one of these, where it is a difference to another snapshot
 //! DATA/snapshots/.new-NAME/           one in the making, locked by its maker
@@ -35,8 +36,8 @@ pub(crate) use merge::merge;
 pub(crate) use pause::resume_forsaken;
 pub use raw::{Paused, RawSnapshot, RawTaken};
 pub(crate) use raw::{create_raw, restore_raw};
-pub use restore::RestoreSpec;
 pub(crate) use restore::{Clone, copy_disks, restore};
+pub use restore::{MemoryBackend, RestoreSpec};
 pub use store::SnapshotInfo;
 pub(crate) use store::{Held, Snapshots};
 pub use take::{SnapshotOptions, Taken};

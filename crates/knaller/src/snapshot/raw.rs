@@ -17,7 +17,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::description::Description;
-use super::restore::{Clone, clone_of, load};
+use super::restore::{Clone, can_serve, clone_of, load};
 use super::store::Held;
 use super::take::{claim, still};
 use crate::handover::Guest;
@@ -190,6 +190,7 @@ pub(crate) async fn restore_raw(
         memory,
         mut description,
     } = snapshot;
+    can_serve(&description, spec.memory)?;
     let own = &mut description.record.spec;
     let places: Vec<Written> = written(own).collect();
     for (place, disk) in places.into_iter().zip(disks) {

@@ -6,10 +6,13 @@ use std::sync::Arc;
 use images::Task;
 
 use super::archive;
+use super::description::Description;
 use super::store::Held;
 use crate::knaller::Inner;
 use crate::layout::Files;
+use crate::pager;
 use crate::start::{self, StartEvent, StartOptions};
+use crate::vmm::SPARKLER;
 use crate::{
     Error, Forward, Mac, Machine, MachineSpec, Name, Restart, Result, Timeline, VolumeSource, heal, task,
     template,
@@ -34,6 +37,18 @@ pub struct RestoreSpec {
     pub track_dirty: bool,
     /// Whether a snapshot that this host cannot load is booted instead, with its disks and without its memory.
     pub cold_fallback: bool,
+    pub memory: MemoryBackend,
+}
+
+/// How a machine that is made of a snapshot comes to the memory of the one it was taken of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MemoryBackend {
+    /// It maps the snapshot's file: what it does not change is shared with all others, and is read when it is needed.
+    #[default]
+    File,
+    /// It gets a copy while it starts, by userfaultfd(2): what starts need comes first, as the first of them has shown. It
+    /// needs nothing of the snapshot any more when it is up. With Firecracker, where the kernel permits it.
+    Userfault,
 }
 
 /// A machine to be made of a snapshot.
@@ -43,6 +58,7 @@ pub(crate) struct Clone {
     pub(crate) spec: MachineSpec,
     /// Whether its memory is of use here.
     pub(crate) fits: bool,
+    pub(crate) memory: MemoryBackend,
 }
 
 pub(crate) async fn restore(
@@ -53,6 +69,7 @@ pub(crate) async fn restore(
     observer: &mut (dyn FnMut(StartEvent) + Send),
 ) -> Result<(Machine, Timeline)> {
     heal::all(inner).await?;
+    can_serve(&held.description, spec.memory)?;
     let held = Arc::new(held);
     let checked = Arc::clone(&held);
     task::blocking(move |task| checked.ready(task)).await?;
@@ -86,6 +103,31 @@ pub(super) async fn load(
     start::clone(inner, clone, options, observer).await
 }
 
+/// Refuses to serve a guest's memory where that is asked for and cannot be.
+pub(super) fn can_serve(description: &Description, memory: MemoryBackend) -> Result<()> {
+    if memory == MemoryBackend::File {
+        return Ok(());
+    }
+    let refused = |reason: String, remedy: &str| {
+        Err(Error::Userfault {
+            reason,
+            remedy: remedy.to_owned(),
+        })
+    };
+    let vmm = &description.record.vmm;
+    if vmm == SPARKLER {
+        let reason = format!("{vmm} cannot do it; the snapshot was taken with that");
+        return refused(reason, "leave --memory-backend out");
+    }
+    match pager::permitted() {
+        Some(_) => Ok(()),
+        None => refused(
+            "the kernel permits it neither by /dev/userfaultfd nor by vm.unprivileged_userfaultfd".to_owned(),
+            "leave --memory-backend out; or (SECURITY.md says what it permits): sudo setfacl -m u:$USER:rw /dev/userfaultfd",
+        ),
+    }
+}
+
 /// What a machine of the snapshot is to be.
 pub(super) fn clone_of(held: &Arc<Held>, spec: RestoreSpec) -> Clone {
     let was = &held.description.record.spec;
@@ -98,6 +140,7 @@ pub(super) fn clone_of(held: &Arc<Held>, spec: RestoreSpec) -> Clone {
     Clone {
         of: Arc::clone(held),
         fits: true,
+        memory: spec.memory,
         spec: MachineSpec {
             name: spec.name,
             hostname: spec.hostname,

@@ -276,6 +276,11 @@ impl Held {
         self.guest().memory
     }
 
+    /// Where is noted what starts touch; nowhere in a folder of somebody else's.
+    pub(crate) fn working_set(&self) -> Option<PathBuf> {
+        (!self.is_owners()).then(|| self.folder().join("working-set"))
+    }
+
     pub(crate) fn info(&self) -> SnapshotInfo {
         info(self.folder(), self.description.clone())
     }

@@ -30,7 +30,10 @@ use crate::snapshot::{Baseline, Held};
 use crate::template::Template;
 use crate::volume::{self, Hold};
 use crate::watch::Watch;
-use crate::{Error, MachineSpec, Result, folder, handover, image, jail, list, runtime_folder, tail, task};
+use crate::{
+    Error, MachineSpec, MemoryBackend, Result, folder, handover, image, jail, list, runtime_folder, tail,
+    task,
+};
 
 /// How long the processes have to end after one of them was found not to answer, before that is blamed instead.
 const AFTERMATH: Duration = Duration::from_secs(2);
@@ -42,7 +45,7 @@ pub(super) struct Start<'a> {
     pub(super) clock: Clock<'a>,
     pub(super) options: StartOptions,
     /// What its guest is loaded from.
-    pub(super) from: Option<Arc<Held>>,
+    pub(super) from: Option<(Arc<Held>, MemoryBackend)>,
 }
 
 impl Start<'_> {
@@ -62,8 +65,8 @@ impl Start<'_> {
             tracing::warn!("{message}");
             self.clock.tell(StartEvent::Exposed { message });
         }
-        let mut way = if let Some(held) = &self.from {
-            Way::Restored(Arc::clone(held))
+        let mut way = if let Some((held, memory)) = &self.from {
+            Way::Restored(Arc::clone(held), *memory)
         } else if self.options.cold {
             Way::Cold
         } else {
@@ -85,7 +88,7 @@ impl Start<'_> {
                 return Err(list::blame(self.inner, Some(&record.name), error).await);
             }
         }
-        if let Way::Restored(held) = &way {
+        if let Way::Restored(held, _) = &way {
             Baseline::loaded(&files, &record, held)?;
         }
         // From here on a kill leaves a machine that runs, or the mark of an unfinished start; never a half of either.
@@ -146,7 +149,7 @@ impl Start<'_> {
         record.vmm = self.means.vmm.name.to_owned();
         record.warm = way.is_warm();
         record.kernel = match way {
-            Way::Restored(held) => held.description.record.kernel.clone(),
+            Way::Restored(held, _) => held.description.record.kernel.clone(),
             _ => self.means.kernel_id.clone(),
         };
         record.image = self.means.base.as_ref().map(|base| base.disk.id.clone());

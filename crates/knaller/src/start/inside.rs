@@ -10,8 +10,9 @@ use super::means::Means;
 use super::way::Way;
 use crate::jail::{self, Access, Entry, Plan};
 use crate::layout::Files;
+use crate::pager::{self, Permitted};
 use crate::vmm::Chosen;
-use crate::{Error, Result, keep};
+use crate::{Error, MemoryBackend, Result, keep};
 
 /// What a VMM may write of a guest beside its memory, and round that up by, in MiB.
 const BESIDE_MEMORY_MIB: u64 = 64;
@@ -34,11 +35,17 @@ impl Inside {
             entry(files.vmm_log(), Access::Write),
         ];
         let guest = match way {
-            Way::Cold | Way::Making(_) => [means.kernel.clone(), means.initrd.clone()],
-            Way::Warm(template) => [template.state(), template.memory()],
-            Way::Restored(held) => [held.state(), held.memory()],
+            Way::Cold | Way::Making(_) => vec![means.kernel.clone(), means.initrd.clone()],
+            Way::Warm(template) => vec![template.state(), template.memory()],
+            Way::Restored(held, MemoryBackend::File) => vec![held.state(), held.memory()],
+            Way::Restored(held, MemoryBackend::Userfault) => {
+                if pager::permitted() == Some(Permitted::Device) {
+                    own.push(entry(pager::DEVICE.into(), Access::Device));
+                }
+                vec![held.state()]
+            }
         };
-        own.extend(guest.map(|path| entry(path, Access::Read)));
+        own.extend(guest.into_iter().map(|path| entry(path, Access::Read)));
         Self {
             vmm: means.vmm.clone(),
             network: means.connection.is_some(),

@@ -149,7 +149,12 @@ pub(crate) async fn clone(
     observer: &mut (dyn FnMut(StartEvent) + Send),
 ) -> Result<(Machine, Timeline)> {
     let clock = Clock::new(observer);
-    let Clone { of, spec, fits } = clone;
+    let Clone {
+        of,
+        spec,
+        fits,
+        memory,
+    } = clone;
     spec.validate()?;
     let image = of.description.record.image.clone();
     let means = Means::gather(inner, &spec, image.as_deref()).await?;
@@ -179,7 +184,7 @@ pub(crate) async fn clone(
             cold: options.cold || !fits,
             ..options
         },
-        from: fits.then_some(of),
+        from: fits.then_some((of, memory)),
     };
     let timeline = Box::pin(start.boot(claim, record)).await?;
     Ok((Machine::new(Arc::clone(inner), name), timeline))

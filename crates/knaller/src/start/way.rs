@@ -35,7 +35,7 @@ pub(super) enum Way {
     /// It was kept.
     Warm(Template),
     /// It is another machine's, from a snapshot.
-    Restored(Arc<Held>),
+    Restored(Arc<Held>, crate::MemoryBackend),
 }
 
 impl Way {
@@ -116,19 +116,32 @@ pub(super) async fn keep(client: &Client, folder: &Path) -> std::result::Result<
     client.put_snapshot_create(&params).await
 }
 
+/// A guest's memory in a file.
+pub(super) fn in_file(memory: PathBuf) -> MemoryBackend {
+    MemoryBackend {
+        backend_path: memory,
+        backend_type: MemoryBackendType::File,
+    }
+}
+
+/// A guest's memory that is served by whoever listens there.
+pub(super) fn served(socket: &Path) -> MemoryBackend {
+    MemoryBackend {
+        backend_path: socket.to_owned(),
+        backend_type: MemoryBackendType::Uffd,
+    }
+}
+
 /// Loads a guest, which is paused.
 pub(super) async fn load(
     client: &Client,
     state: PathBuf,
-    memory: PathBuf,
+    memory: MemoryBackend,
     track_dirty: bool,
 ) -> std::result::Result<(), firecracker_api::Error> {
     let params = SnapshotLoadParams {
         snapshot_path: state,
-        mem_backend: Some(MemoryBackend {
-            backend_path: memory,
-            backend_type: MemoryBackendType::File,
-        }),
+        mem_backend: Some(memory),
         // What every version from 1.10 on calls `track_dirty_pages`, which only those from 1.13 on know.
         enable_diff_snapshots: track_dirty,
         ..SnapshotLoadParams::default()

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use firecracker_api::Client;
+use firecracker_api::models::MemoryBackend as MemorySource;
 use guest_protocol::HostMessage;
 use tokio::net::UnixListener;
 use tokio::time::{Instant, timeout_at};
@@ -25,10 +26,12 @@ use super::way::{self, Way};
 use super::{api, configure, failure, guest, limits};
 use crate::layout::Files;
 use crate::network::ports::Reserved;
+use crate::pager::Pager;
 use crate::record::Record;
+use crate::snapshot::Held;
 use crate::template::Maker;
 use crate::watch::Watch;
-use crate::{Error, handover, tail, task};
+use crate::{Error, MemoryBackend, handover, tail, task};
 
 /// How long a thawed guest may take to ask for its config.
 const THAW: Duration = Duration::from_secs(20);
@@ -75,6 +78,18 @@ impl Signs {
     }
 }
 
+/// What is there when the guest comes up.
+struct Up<'a> {
+    place: &'a Place<'a>,
+    record: &'a Record,
+    client: &'a Client,
+    keys: &'a Keys,
+    disks: &'a Disks,
+    deadline: Instant,
+    /// How long until then, from the beginning.
+    after: Duration,
+}
+
 /// A step of a boot.
 type Attempt<T> = Result<T, Trouble>;
 
@@ -112,32 +127,66 @@ impl Start<'_> {
             made.map_err(|_| Error::Timeout { what: what(), after })?
         };
         let (client, (keys, disks)) = tokio::try_join!(machine, material)?;
+        let up = Up {
+            place,
+            record,
+            client: &client,
+            keys: &keys,
+            disks: &disks,
+            deadline,
+            after,
+        };
+        match place.way {
+            Way::Restored(held, MemoryBackend::File) => {
+                let memory = way::in_file(held.memory());
+                Box::pin(self.bring_up(up, Some((held, memory)))).await
+            }
+            Way::Restored(held, MemoryBackend::Userfault) => {
+                let pager = Pager::listen(place.files, held.memory(), held.working_set())?;
+                let served = way::served(pager.socket());
+                let start = Box::pin(self.bring_up(up, Some((held, served))));
+                // A VMM that ends is what there is to tell of.
+                Box::pin(pager.beside((deadline, after), start, Trouble::Apparent)).await
+            }
+            _ => Box::pin(self.bring_up(up, None)).await,
+        }
+    }
+
+    /// From a VMM that knows its machine, and material that is there, to the guest's last word. `load` is what it is loaded from.
+    async fn bring_up(&self, up: Up<'_>, load: Option<(&Held, MemorySource)>) -> Attempt<()> {
+        let Up {
+            place,
+            record,
+            client,
+            keys,
+            disks,
+            deadline,
+            after,
+        } = up;
         let since = self.clock.now();
         let refused = |error| self.refused(&error);
-        configure::metadata(&client, &record.spec)
-            .await
-            .map_err(refused)?;
+        configure::metadata(client, &record.spec).await.map_err(refused)?;
         disks::link(place.files, &disks.disks)?;
         if let Way::Cold = place.way {
-            configure::disks(&client, &disks.disks).await.map_err(refused)?;
+            configure::disks(client, &disks.disks).await.map_err(refused)?;
         }
-        if let Way::Restored(held) = place.way {
-            way::load(&client, held.state(), held.memory(), record.spec.track_dirty)
+        if let Some((held, memory)) = load {
+            way::load(client, held.state(), memory, record.spec.track_dirty)
                 .await
                 .map_err(refused)?;
         }
         let answer = match place.way {
-            Way::Restored(_) => HostMessage::Renew(Box::new(guest::renewal(
+            Way::Restored(..) => HostMessage::Renew(Box::new(guest::renewal(
                 record,
-                &keys,
+                keys,
                 self.means.connection.as_ref(),
             )?)),
             _ => HostMessage::Config(Box::new(guest::config(
                 record,
                 &self.run(),
-                &keys,
-                disks.root,
-                disks.volumes,
+                keys,
+                disks.root.clone(),
+                disks.volumes.clone(),
                 self.means.connection.as_ref(),
             )?)),
         };
@@ -145,20 +194,20 @@ impl Start<'_> {
         place.signs.start();
         match place.way {
             Way::Cold => {
-                configure::go(&client).await.map_err(refused)?;
-                limits::hold(&client, &record.spec).await.map_err(refused)?;
+                configure::go(client).await.map_err(refused)?;
+                limits::hold(client, &record.spec).await.map_err(refused)?;
                 self.clock.host("boot", since);
             }
             Way::Making(_) | Way::Warm(_) => {
-                way::attach(&client, &disks.disks, &record.spec)
+                way::attach(client, &disks.disks, &record.spec)
                     .await
                     .map_err(refused)?;
-                way::resume(&client).await.map_err(refused)?;
+                way::resume(client).await.map_err(refused)?;
                 self.clock.host("resume", since);
             }
-            Way::Restored(_) => {
+            Way::Restored(..) => {
                 // Its limits and its balloon are part of the state.
-                way::resume(&client).await.map_err(refused)?;
+                way::resume(client).await.map_err(refused)?;
                 self.clock.host("resume", since);
             }
         }
@@ -189,14 +238,14 @@ impl Start<'_> {
         drop(ports);
         self.clock.host("api", since);
         let since = self.clock.now();
-        if let Way::Restored(_) = place.way {
+        if let Way::Restored(..) = place.way {
             // Its disks come first.
             return Ok(client);
         }
         if let Way::Warm(template) = place.way {
             disks::link(place.files, &way::blanks(place.files, &record.spec)?)?;
             let track = record.spec.track_dirty;
-            way::load(&client, template.state(), template.memory(), track)
+            way::load(&client, template.state(), way::in_file(template.memory()), track)
                 .await
                 .map_err(|e| self.refused(&e))?;
             self.clock.host("load", since);

@@ -2,9 +2,9 @@
 
 use std::collections::HashSet;
 
-use knaller::{Error, RestoreSpec, SnapshotOptions, StartOptions, State};
+use knaller::{Error, MemoryBackend, RestoreSpec, SnapshotOptions, StartOptions, State, Vmm};
 
-use crate::support::{Bed, end, said, small};
+use crate::support::{Bed, end, said, small, vmm};
 
 /// Counts in memory, ten times a second, which only a process that goes on can do.
 const COUNT: &str = "mkdir -p /run/c; (i=0; while true; do i=$((i+1)); echo $i > /run/c/n; sleep 0.1; done) >/dev/null 2>&1 </dev/null & \
@@ -100,6 +100,59 @@ async fn a_machine_of_a_snapshot_goes_on_as_another() {
         Err(Error::NoSnapshot(_))
     ));
     end(&machine).await;
+}
+
+#[tokio::test]
+async fn a_machine_whose_memory_is_served_needs_nothing_of_its_snapshot() {
+    let bed = Bed::new();
+    let machine = bed.start(small("db")).await;
+    said(&machine, COUNT).await;
+    let options = SnapshotOptions {
+        name: Some("ready".parse().unwrap()),
+        stop: true,
+        diff: false,
+    };
+    let name = machine.snapshot(options).await.unwrap().info.name;
+    machine.remove().await.unwrap();
+    let restore = async |as_what: &str| {
+        let mut spec = RestoreSpec::default();
+        spec.name = Some(as_what.parse().unwrap());
+        spec.memory = MemoryBackend::Userfault;
+        let options = StartOptions::default();
+        let restored = bed.knaller.restore(&name, spec, options, &mut |_| {}).await;
+        restored.map(|(machine, _)| machine)
+    };
+    if vmm() == Vmm::Sparkler {
+        assert!(matches!(restore("one").await, Err(Error::Userfault { .. })));
+        return;
+    }
+    let folder = bed.knaller.options().paths.data.join("snapshots/ready");
+    let noted = || std::fs::read(folder.join("working-set"));
+    assert!(noted().is_err());
+    let one = restore("one").await.unwrap();
+    let touched = noted().unwrap();
+    let two = restore("two").await.unwrap();
+    // What is known is not noted again.
+    assert_eq!(noted().unwrap(), touched);
+    // A machine that maps its file would not survive this.
+    let memory = std::fs::OpenOptions::new()
+        .write(true)
+        .open(folder.join("memory"));
+    memory.unwrap().set_len(0).unwrap();
+    for machine in [&one, &two] {
+        let at = count(machine).await;
+        said(machine, "tar -c /bin /etc /lib | wc -c; dmesg | wc -l").await;
+        said(
+            machine,
+            &format!("until [ $(cat /run/c/n) -gt {at} ]; do sleep 0.1; done"),
+        )
+        .await;
+        end(machine).await;
+    }
+    assert!(matches!(
+        restore("three").await,
+        Err(Error::SnapshotDamaged { .. })
+    ));
 }
 
 #[tokio::test]

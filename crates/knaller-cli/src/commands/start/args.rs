@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum, ValueHint};
 use clap_complete::engine::ArgValueCandidates;
-use knaller::{EgressRule, Forward, Init, Kernel, MachineSpec, Name, Network, Restart, Root, Vmm, Volume};
+use knaller::{
+    EgressRule, Forward, Init, Kernel, MachineSpec, MemoryBackend, Name, Network, Restart, Root, Vmm, Volume,
+};
 
 use crate::args::environment::EnvironmentArgs;
 use crate::args::limits::LimitOptions;
@@ -103,6 +105,17 @@ pub(crate) struct StartArgs {
     /// Where the snapshot cannot be loaded, boot its disks instead
     #[arg(long, requires = "from_snapshot", help_heading = "Machine")]
     pub(super) cold_fallback: bool,
+
+    /// How it comes to the snapshot's memory
+    #[arg(
+        long,
+        value_name = "BACKEND",
+        value_enum,
+        default_value_t,
+        requires = "from_snapshot",
+        help_heading = "Machine"
+    )]
+    pub(super) memory_backend: BackendChoice,
 
     #[command(flatten, next_help_heading = "Machine")]
     pub(super) machine: MachineOptions,
@@ -264,6 +277,15 @@ enum VmmChoice {
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub(super) enum BackendChoice {
+    /// Its file, whose pages it shares with all machines of the snapshot
+    #[default]
+    File,
+    /// A copy, what starts need first, by userfaultfd (Firecracker)
+    Uffd,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
 enum InitChoice {
     /// The image's own if that is systemd and there is no entrypoint, else the built-in one
     #[default]
@@ -317,6 +339,15 @@ pub(in crate::commands) fn root(image: &str) -> Root {
         BUILTIN => Root::Builtin,
         INITRAMFS => Root::Initramfs,
         image => Root::Image(image.to_owned()),
+    }
+}
+
+impl From<BackendChoice> for MemoryBackend {
+    fn from(choice: BackendChoice) -> Self {
+        match choice {
+            BackendChoice::File => Self::File,
+            BackendChoice::Uffd => Self::Userfault,
+        }
     }
 }
 

@@ -73,7 +73,9 @@ impl StartArgs {
         observer: &mut (dyn FnMut(StartEvent) + Send),
     ) -> Result<(Machine, Timeline), CommandError> {
         if let Some(snapshot) = &self.from_snapshot {
-            let spec = restored(&spec, self.cold_fallback)?;
+            let mut spec = restored(&spec)?;
+            spec.cold_fallback = self.cold_fallback;
+            spec.memory = self.memory_backend.into();
             return Ok(knaller.restore(snapshot, spec, options, observer).await?);
         }
         if let Some(machine) = stopped(knaller, &spec).await {
@@ -85,7 +87,7 @@ impl StartArgs {
 }
 
 /// What a machine of a snapshot may have of its own.
-fn restored(spec: &MachineSpec, cold_fallback: bool) -> Result<RestoreSpec, CommandError> {
+fn restored(spec: &MachineSpec) -> Result<RestoreSpec, CommandError> {
     let mut own = RestoreSpec::default();
     own.name.clone_from(&spec.name);
     own.hostname.clone_from(&spec.hostname);
@@ -94,7 +96,6 @@ fn restored(spec: &MachineSpec, cold_fallback: bool) -> Result<RestoreSpec, Comm
     own.labels.clone_from(&spec.labels);
     own.remove_on_exit = spec.remove_on_exit;
     own.track_dirty = spec.track_dirty;
-    own.cold_fallback = cold_fallback;
     let mut rest = MachineSpec::new();
     rest.name = spec.name.clone();
     rest.hostname.clone_from(&spec.hostname);
