@@ -31,6 +31,7 @@ const CHOSEN: [(&str, &[&str]); 2] = [
             "life::ctrl_alt_del_ends_a_machine_in_order",
             "limits::a_control_group_limits_and_goes_with_the_machine",
             "limits::a_guest_gives_memory_back_and_gets_it_again",
+            "limits::a_machine_that_takes_more_memory_than_it_may_is_ended",
             "limits::disks_are_no_quicker_than_said",
             "limits::the_network_is_no_quicker_than_said",
             "network::without_a_network_ssh_still_works",
