@@ -33,11 +33,11 @@ const NOTE: &str = "The Go knaller is [github.com/benben/knaller](https://github
 const NAME: &str = "rival";
 
 /// How often the port is asked.
-const PAUSE: Duration = Duration::from_millis(10);
+const PAUSE: Duration = Duration::from_millis(25);
 
-/// So many connections wait for the banner; the oldest makes room. One that came before the guest listened may be answered
-/// seconds later.
-const WAITING: usize = 8;
+/// So many connections wait for the banner, which may take a busy guest a while: for a second. The oldest makes room: one that
+/// came before the guest listened may be answered seconds later.
+const WAITING: usize = 40;
 
 /// How long a VM may take to come or to go.
 const LIMIT: Duration = Duration::from_secs(120);
