@@ -60,7 +60,9 @@ impl Class {
         match self {
             Self::Host => "the host refused something: a file, a process, a socket",
             Self::Usage => "what was asked for makes no sense",
-            Self::NotFound => "there is nothing of that name: no machine, snapshot, image, kernel, volume, template, user or file",
+            Self::NotFound => {
+                "there is nothing of that name: no machine, snapshot, image, kernel, volume, template, user or file"
+            }
             Self::Conflict => {
                 "the name is taken, something is in use, or the machine is not in the state that it takes"
             }

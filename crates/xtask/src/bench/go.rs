@@ -24,8 +24,8 @@ const NAMED: [&str; 3] = ["KNALLER_GO", "KNALLER_GO_KERNEL", "KNALLER_GO_ROOTFS"
 
 const NOTE: &str = "The Go knaller is [github.com/benben/knaller](https://github.com/benben/knaller) (Apache-2.0), built outside \
     this project from its public source. It ran on the same sparkler, detached, with one vCPU and 256 MiB as ours, and booted what it \
-    leaves to its user to make: a kernel with its drivers built in, and a root file system that it copies, here of no more than \
-    busybox and dropbear. Ours was as it comes: Debian's kernel with modules, the built-in image, keys made for the machine; \
+    leaves to its user to make: a kernel with its drivers built in (Linux 6.1 without PCI and modules, a line of its ACPI changed so that it boots without PCI), \
+    and a root file system that it copies, here of no more than busybox and dropbear. Ours was as it comes: Debian's kernel with modules, the built-in image, keys made for the machine; \
     warm starts are its normal ones. The time of both is until the SSH banner comes through a forwarded port, not until the port \
     takes connections: pasta does that before the guest listens. The memory is of pasta, the VMM and QEMU when the banner has come.";
 
