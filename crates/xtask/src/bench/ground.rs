@@ -33,7 +33,11 @@ impl Deref for Ground {
 
 impl Ground {
     pub(super) fn new(vmm: Vmm) -> Result<Self> {
-        let stage = Stage::new("bench")?;
+        // Of its own for each: where Firecracker is measured, what others have made here is read through a file system without holes.
+        let stage = Stage::new(match vmm {
+            Vmm::Sparkler => "bench",
+            Vmm::Firecracker => "bench-firecracker",
+        })?;
         stage.import_kernel()?;
         let accel = if kvm_works(&stage)? {
             ["kvm", "host"]
