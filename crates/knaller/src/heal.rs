@@ -82,8 +82,8 @@ pub(crate) fn names(paths: &Paths) -> Result<Vec<Name>> {
     Ok(names)
 }
 
-/// Whether a process of the machine's last boot lives. Who cannot tell, since it has too many open files for instance, must not
-/// take it for dead: its sockets would go.
+/// Whether a process of the machine's last boot lives. Who cannot tell, since it has too many open files for instance,
+/// must not take it for dead: its sockets would go.
 pub(crate) fn lives(files: &Files) -> Result<bool> {
     let log = files.vmm_log();
     leash::is_held(&log).map_err(Error::io("look at", &log))
@@ -98,99 +98,145 @@ fn heal(options: &Options, name: &Name) {
 
 /// What of a machine had to be put right.
 fn try_heal(options: &Options, name: &Name) -> Result<Vec<Healed>> {
-    let paths = &options.paths;
-    let files = layout::files(paths, name);
+    let files = layout::files(&options.paths, name);
+    shorten(&files);
+    let claim = match Claim::take_now(&files) {
+        Ok(Some(claim)) => claim,
+        // Somebody works on it, or it went meanwhile.
+        Ok(None) => return Ok(Vec::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(Error::io("lock", &files.data)(error)),
+    };
+    let mut healed = Vec::new();
+    let mut record = Record::load(&files.record())?;
+    if life::is_unfinished(&files, &record) {
+        let from = record.name.clone();
+        life::follow(&options.paths, name)?;
+        record = Record::load(&files.record())?;
+        let name = name.clone();
+        healed.push(told(Healed::Renamed { name, from }));
+    }
+    // Whoever makes a copy of the disk has the claim meanwhile.
+    let _ = std::fs::remove_file(files.commit());
+    let machine = Unattended {
+        options,
+        name: name.clone(),
+        files: Files {
+            runtime: record.runtime.clone(),
+            ..files
+        },
+        record,
+        claim,
+    };
+    healed.extend(machine.heal()?.map(told));
+    Ok(healed)
+}
+
+fn told(healed: Healed) -> Healed {
+    tracing::info!("{healed}");
+    healed
+}
+
+/// Cuts the beginning off long logs.
+fn shorten(files: &Files) {
     for log in [files.console(), files.vmm_log()] {
         // One that is not there yet, or no more, needs no room.
         let _ = keep::trim(&log, keep::LIMIT);
         let _ = keep::shorten(&log);
     }
-    let mut healed = Vec::new();
-    let claim = match Claim::take_now(&files) {
-        Ok(Some(claim)) => claim,
-        // Somebody works on it, or it went meanwhile.
-        Ok(None) => return Ok(healed),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(healed),
-        Err(error) => return Err(Error::io("lock", &files.data)(error)),
-    };
-    let told = |healed: &mut Vec<Healed>, one: Healed| {
-        tracing::info!("{one}");
-        healed.push(one);
-    };
-    let mut record = Record::load(&files.record())?;
-    if life::is_unfinished(&files, &record) {
-        let from = record.name.clone();
-        life::follow(paths, name)?;
-        record = Record::load(&files.record())?;
-        let name = name.clone();
-        told(&mut healed, Healed::Renamed { name, from });
-    }
-    let name = name.clone();
-    let files = Files {
-        runtime: record.runtime.clone(),
-        ..files
-    };
-    // Whoever makes a copy of the disk has the claim meanwhile.
-    let _ = std::fs::remove_file(files.commit());
-    let creating = claim.is_creating();
-    if !creating && files.pausing().exists() {
-        // Whoever took a snapshot was killed: the machine goes on, and its guest does when nobody answers it.
-        folder::remove_file(&files.config_socket())?;
-        if lives(&files)? {
-            if snapshot::resume_forsaken(&files)? {
-                // Half a guest takes room.
-                handover::clear(&files)?;
-                told(&mut healed, Healed::Resumed { name });
-            }
-            return Ok(healed);
+}
+
+/// A machine that nobody works on but the one who heals it.
+struct Unattended<'a> {
+    options: &'a Options,
+    name: Name,
+    files: Files,
+    record: Record,
+    claim: Claim,
+}
+
+impl Unattended<'_> {
+    fn heal(self) -> Result<Option<Healed>> {
+        if self.claim.is_creating() {
+            self.end()?;
+            self.claim.remove()?;
+            return Ok(Some(Healed::NeverStarted { name: self.name }));
         }
-        let _ = std::fs::remove_file(files.pausing());
+        if self.files.pausing().exists() {
+            // Whoever took a snapshot was killed: the machine goes on, and its guest does when nobody answers it.
+            folder::remove_file(&self.files.config_socket())?;
+            if lives(&self.files)? {
+                return self.go_on();
+            }
+            let _ = std::fs::remove_file(self.files.pausing());
+        }
+        if self.is_forsaken()? {
+            self.end()?;
+            self.claim.remove()?;
+            return Ok(Some(Healed::Forsaken { name: self.name }));
+        }
+        if self.files.config_socket().exists() {
+            self.end()?;
+            return Ok(Some(Healed::NotStarted { name: self.name }));
+        }
+        if lives(&self.files)? {
+            return Ok(None);
+        }
+        self.clear()
     }
-    let forsaken = !creating
-        && lives(&files)?
-        && attendance::is_over(&files).map_err(Error::io("lock", files.attended()))?;
-    if creating || forsaken || files.config_socket().exists() {
-        let ended = process::end(&record.instance, PATIENCE).map_err(Error::system("end processes"))?;
+
+    /// Whether whoever it ran for is gone.
+    fn is_forsaken(&self) -> Result<bool> {
+        Ok(lives(&self.files)?
+            && attendance::is_over(&self.files).map_err(Error::io("lock", self.files.attended()))?)
+    }
+
+    /// Lets a machine go on that stands still for nobody.
+    fn go_on(self) -> Result<Option<Healed>> {
+        if !snapshot::resume_forsaken(&self.files)? {
+            return Ok(None);
+        }
+        // Half a guest takes room.
+        handover::clear(&self.files)?;
+        Ok(Some(Healed::Resumed { name: self.name }))
+    }
+
+    /// Ends the processes of a start that was killed, or of a machine that is nobody's.
+    fn end(&self) -> Result<()> {
+        let ended = process::end(&self.record.instance, PATIENCE).map_err(Error::system("end processes"))?;
         if !ended {
             return Err(Error::Timeout {
-                what: format!("the processes of {name}"),
+                what: format!("the processes of {}", self.name),
                 after: PATIENCE,
             });
         }
-        record.release(options);
-        runtime_folder::remove(&files);
-        if forsaken {
-            claim.remove()?;
-            told(&mut healed, Healed::Forsaken { name });
-        } else if creating {
-            claim.remove()?;
-            told(&mut healed, Healed::NeverStarted { name });
+        self.record.release(self.options);
+        runtime_folder::remove(&self.files);
+        Ok(())
+    }
+
+    /// Takes away what a machine that has stopped leaves.
+    fn clear(self) -> Result<Option<Healed>> {
+        let runtime = &self.files.runtime;
+        let had_sockets = runtime.exists() && !life::is_anothers(&self.options.paths, &self.name, runtime)?;
+        if had_sockets {
+            self.record.release(self.options);
+            runtime_folder::remove(&self.files);
         } else {
-            told(&mut healed, Healed::NotStarted { name });
+            self.record.remove_cgroup();
         }
-        return Ok(healed);
+        if self.record.spec.remove_on_exit {
+            self.claim.remove()?;
+            return Ok(Some(Healed::Removed { name: self.name }));
+        }
+        Ok(had_sockets.then_some(Healed::Ended { name: self.name }))
     }
-    if lives(&files)? {
-        return Ok(healed);
-    }
-    let had_sockets = files.runtime.exists() && !life::is_anothers(paths, &name, &files.runtime)?;
-    if had_sockets {
-        record.release(options);
-        runtime_folder::remove(&files);
-    } else {
-        record.remove_cgroup();
-    }
-    if record.spec.remove_on_exit {
-        claim.remove()?;
-        told(&mut healed, Healed::Removed { name });
-    } else if had_sockets {
-        told(&mut healed, Healed::Ended { name });
-    }
-    Ok(healed)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::process::{Child, Command, Stdio};
+
     use super::*;
     use crate::{Knaller, MachineSpec};
 
@@ -213,18 +259,22 @@ mod tests {
         (files, record.instance)
     }
 
+    /// A process that is known for the machine's VMM, until its input ends.
+    fn vmm_of(files: &Files, instance: &str) -> Child {
+        Command::new("sh")
+            .args(["-c", "read line", "vmm", "--id", instance])
+            .stdin(Stdio::piped())
+            .stderr(leash::fasten(&files.vmm_log()).unwrap())
+            .spawn()
+            .unwrap()
+    }
+
     #[tokio::test]
     async fn a_first_start_that_was_killed_leaves_nothing() {
         let temp = tempfile::tempdir().unwrap();
         let inner = &knaller(&temp).inner;
         let (files, instance) = half_started(inner, "web", MachineSpec::new());
-        let log = leash::fasten(&files.vmm_log()).unwrap();
-        let mut vmm = std::process::Command::new("sh")
-            .args(["-c", "read line", "vmm", "--id", &instance])
-            .stdin(std::process::Stdio::piped())
-            .stderr(log)
-            .spawn()
-            .unwrap();
+        let mut vmm = vmm_of(&files, &instance);
         all(inner).await.unwrap();
         assert!(!vmm.wait().unwrap().success());
         assert!(!files.data.exists() && !files.runtime.exists());
@@ -237,13 +287,7 @@ mod tests {
         let (files, instance) = half_started(inner, "web", MachineSpec::new());
         std::fs::remove_file(files.creating()).unwrap();
         std::fs::write(files.pausing(), "").unwrap();
-        let log = leash::fasten(&files.vmm_log()).unwrap();
-        let mut vmm = std::process::Command::new("sh")
-            .args(["-c", "read line", "vmm", "--id", &instance])
-            .stdin(std::process::Stdio::piped())
-            .stderr(log)
-            .spawn()
-            .unwrap();
+        let mut vmm = vmm_of(&files, &instance);
         // Nobody serves its socket, so it cannot be let go on; but it lives.
         all(inner).await.unwrap();
         assert!(files.pausing().exists() && files.runtime.exists());
