@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::invariants::{Broken, done, json, name};
 use super::matrix::{After, Ended, Scenario, sweep};
-use super::scenarios::{PROCESSES, START, goes_on, gone, made, running, running_by};
+use super::scenarios::{START, goes_on, gone, made, running, running_by};
 use crate::world::World;
 
 fn listed(world: &World, what: &str) -> Result<Vec<Value>, Broken> {
@@ -22,10 +22,6 @@ struct Shape;
 impl Scenario for Shape {
     fn words(&self) -> Vec<&str> {
         START.to_vec()
-    }
-
-    fn victims(&self) -> &'static [&'static str] {
-        PROCESSES
     }
 
     fn ready(&mut self, world: &World) -> Result<(), Broken> {
@@ -67,10 +63,6 @@ struct Commit {
 impl Scenario for Commit {
     fn words(&self) -> Vec<&str> {
         vec!["commit", "x", "changed"]
-    }
-
-    fn victims(&self) -> &'static [&'static str] {
-        PROCESSES
     }
 
     fn ready(&mut self, world: &World) -> Result<(), Broken> {
@@ -120,10 +112,6 @@ struct Difference {
 impl Scenario for Difference {
     fn words(&self) -> Vec<&str> {
         vec!["snapshot", "create", "x", "--name", "d", "--diff"]
-    }
-
-    fn victims(&self) -> &'static [&'static str] {
-        PROCESSES
     }
 
     fn ready(&mut self, world: &World) -> Result<(), Broken> {

@@ -15,12 +15,16 @@ use super::invariants::{Broken, ended_well, hold};
 use super::seed::Seed;
 use crate::world::World;
 
-/// How many faults of each command `make test` has; by this variable `all`, another number, or those that are called so: `killed at rename`, `pasta`.
+/// How many faults of each command `make test` has; by this variable `all`, another number, or those that are called so:
+/// `killed at rename`, `pasta`.
 const HOW_MANY: &str = "FAULTS";
 const FEW: usize = 6;
 
 /// How many of the same calls about the same are gone through, beside the last.
 const FIRST: u32 = 4;
+
+/// All that a machine with a network consists of, from the outside in.
+const PROCESSES: &[&str] = &["pasta", "knaller-netns", "sparkler", "qemu-system"];
 
 /// What befalls a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +63,7 @@ pub(super) trait Scenario {
 
     /// Processes of the machine that may be lost meanwhile.
     fn victims(&self) -> &'static [&'static str] {
-        &[]
+        PROCESSES
     }
 
     /// Brings the situation about, whatever the last run left.

@@ -10,9 +10,6 @@ use super::invariants::{Broken, done, entries, in_time, is, json, name};
 use super::matrix::{After, Ended, Fault, Scenario, sweep};
 use crate::world::World;
 
-/// All that a machine with a network consists of, from the outside in.
-pub(super) const PROCESSES: &[&str] = &["pasta", "knaller-netns", "sparkler", "qemu-system"];
-
 pub(super) const START: [&str; 5] = ["start", "x", "--detach", "--memory", "128M"];
 
 fn find<'a>(machines: &'a [Value], wanted: &str) -> Option<&'a Value> {
@@ -110,10 +107,6 @@ impl Scenario for Start {
         self.words.iter().map(String::as_str).collect()
     }
 
-    fn victims(&self) -> &'static [&'static str] {
-        PROCESSES
-    }
-
     fn ready(&mut self, world: &World) -> Result<(), Broken> {
         gone(world, "x")?;
         // In a moment: another test may have been given it for one.
@@ -142,10 +135,6 @@ struct Again {
 impl Scenario for Again {
     fn words(&self) -> Vec<&str> {
         vec!["start", "x", "--detach"]
-    }
-
-    fn victims(&self) -> &'static [&'static str] {
-        PROCESSES
     }
 
     fn ready(&mut self, world: &World) -> Result<(), Broken> {
@@ -177,10 +166,6 @@ struct End {
 impl Scenario for End {
     fn words(&self) -> Vec<&str> {
         self.words.to_vec()
-    }
-
-    fn victims(&self) -> &'static [&'static str] {
-        PROCESSES
     }
 
     fn ready(&mut self, world: &World) -> Result<(), Broken> {
@@ -252,6 +237,11 @@ pub(super) fn copy(from: &Path, to: &Path) {
 impl Scenario for Lying {
     fn words(&self) -> Vec<&str> {
         self.words.to_vec()
+    }
+
+    fn victims(&self) -> &'static [&'static str] {
+        // It does not run.
+        &[]
     }
 
     fn ready(&mut self, world: &World) -> Result<(), Broken> {
@@ -334,10 +324,6 @@ impl Scenario for Snapshot {
         vec!["snapshot", "create", "x", "--name", "s"]
     }
 
-    fn victims(&self) -> &'static [&'static str] {
-        PROCESSES
-    }
-
     fn ready(&mut self, world: &World) -> Result<(), Broken> {
         gone(world, "y")?;
         running(world, &mut self.known)
@@ -383,10 +369,6 @@ impl Scenario for Restore {
         vec!["start", "y", "--from-snapshot", "s", "--detach"]
     }
 
-    fn victims(&self) -> &'static [&'static str] {
-        PROCESSES
-    }
-
     fn ready(&mut self, world: &World) -> Result<(), Broken> {
         if !self.taken {
             running(world, &mut false)?;
@@ -417,10 +399,6 @@ struct Fork {
 impl Scenario for Fork {
     fn words(&self) -> Vec<&str> {
         vec!["fork", "x", "--name", "y"]
-    }
-
-    fn victims(&self) -> &'static [&'static str] {
-        PROCESSES
     }
 
     fn ready(&mut self, world: &World) -> Result<(), Broken> {
