@@ -105,6 +105,18 @@ impl CommandError {
         self
     }
 
+    /// What happened and what led to it, in one line: for programs.
+    pub(crate) fn sentence(&self) -> String {
+        match self {
+            Self::BrokenPipe => "whoever read the output went away".to_owned(),
+            Self::Ended(signal) => format!("ended by signal {signal:?}"),
+            Self::Failed(failure) => {
+                let all = std::iter::once(&failure.message).chain(&failure.causes);
+                plain(&all.map(String::as_str).collect::<Vec<_>>().join(": "))
+            }
+        }
+    }
+
     /// The code that the process ends with.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {

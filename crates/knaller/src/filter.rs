@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use images::store::Image;
+
 use crate::{MachineInfo, Root, SnapshotInfo, TemplateInfo, VolumeInfo};
 
 /// One condition, as `label=tier=front`, `label=tier`, `name=web`, `state=running`, `image=debian:12` or `vmm=sparkler`.
@@ -137,6 +139,16 @@ impl Filtered for TemplateInfo {
 
     fn vmm(&self) -> Option<&str> {
         Some(&self.vmm)
+    }
+}
+
+impl Filtered for Image {
+    fn is_called(&self, part: &str) -> bool {
+        self.names.iter().any(|name| name.familiar().contains(part))
+    }
+
+    fn label(&self, name: &str) -> Option<&str> {
+        self.config.run.labels.get(name).map(String::as_str)
     }
 }
 

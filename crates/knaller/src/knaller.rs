@@ -10,9 +10,9 @@ use crate::doctor::{self, Check};
 use crate::snapshot::{self, Held, Snapshots};
 use crate::template::{self, Templates};
 use crate::{
-    About, Adopted, Adoption, DiskUsage, Error, Events, Healed, Machine, MachineInfo, MachineSpec, Name,
-    Options, Paths, RawSnapshot, RestoreSpec, Result, SnapshotInfo, StartEvent, StartOptions, Supervisor,
-    TemplateInfo, Timeline, heal, layout, life, list, start, supervise, system, task,
+    About, Adopted, Adoption, DiskUsage, Error, Events, Filter, Healed, Machine, MachineInfo, MachineSpec,
+    Name, Options, Paths, RawSnapshot, RestoreSpec, Result, SnapshotInfo, StartEvent, StartOptions,
+    Supervisor, TemplateInfo, Timeline, heal, layout, life, list, start, supervise, system, task,
 };
 
 /// The machines of one data folder. Cheap to clone; holds no lock and no state but where things are, so that any number
@@ -167,10 +167,10 @@ impl Knaller {
     }
 
     /// Takes away what was put together of snapshots that build on others, where no machine is being made of it: of how
-    /// many, and how many bytes. The next machine has it put together again.
-    pub async fn prune_snapshots(&self) -> Result<(usize, u64)> {
-        let paths = self.options().paths.clone();
-        task::blocking(move |_| snapshot::prune(&paths)).await
+    /// many, and how many bytes. The next machine has it put together again. Only of those that meet all of `filters`.
+    pub async fn prune_snapshots(&self, filters: &[Filter]) -> Result<(usize, u64)> {
+        let (paths, filters) = (self.options().paths.clone(), filters.to_vec());
+        task::blocking(move |_| snapshot::prune(&paths, &filters)).await
     }
 
     /// Writes a snapshot to `out`: one file that [`import_snapshot`](Self::import_snapshot) reads, and `tar --zstd`
@@ -219,9 +219,12 @@ impl Knaller {
         self.templates_do(move |templates| templates.remove(&key)).await
     }
 
-    /// Removes templates that no start will use again, or all: how many, and how many bytes they took.
-    pub async fn prune_templates(&self, all: bool) -> Result<(usize, u64)> {
-        self.templates_do(move |templates| templates.prune(all)).await
+    /// Removes templates that no start will use again, or all: how many, and how many bytes they took. Only those that meet
+    /// all of `filters`.
+    pub async fn prune_templates(&self, all: bool, filters: &[Filter]) -> Result<(usize, u64)> {
+        let filters = filters.to_vec();
+        self.templates_do(move |templates| templates.prune(all, &filters))
+            .await
     }
 
     async fn templates_do<T: Send + 'static>(

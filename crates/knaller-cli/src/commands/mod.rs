@@ -120,7 +120,7 @@ impl Command {
             Self::Restart(command) => command.run(context).await,
             Self::Kill(command) => command.run(context).await,
             Self::Rm(command) => command.run(context).await,
-            Self::Rename(command) => command.run(context).await.map(|()| 0),
+            Self::Rename(command) => command.run(context).await,
             Self::Update(command) => Box::pin(command.run(context)).await,
             Self::Pause(command) => command.run(context).await,
             Self::Resume(command) => command.run(context).await,

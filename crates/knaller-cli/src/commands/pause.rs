@@ -2,10 +2,11 @@
 
 use clap::Args;
 
-use super::each::each;
+use super::each::{Done, each};
 use crate::args::machine::MachineArgs;
 use crate::context::Context;
 use crate::error::CommandError;
+use crate::ui::ReportArgs;
 
 /// Make machines stand still
 #[derive(Args, Debug)]
@@ -13,14 +14,17 @@ use crate::error::CommandError;
 pub(crate) struct PauseArgs {
     #[command(flatten)]
     machines: MachineArgs,
+
+    #[command(flatten)]
+    report: ReportArgs,
 }
 
 impl PauseArgs {
     pub(crate) async fn run(self, context: Context) -> Result<u8, CommandError> {
         let names = self.machines.running(&context).await?;
-        each(&context, names, "pausing", async |name| {
+        each(&context, names, "pausing", self.report.output, async |name| {
             context.machine(name).await?.pause().await?;
-            Ok(Some(format!("{name} is paused")))
+            Ok(Some(Done::new("paused", format!("{name} is paused"))))
         })
         .await
     }

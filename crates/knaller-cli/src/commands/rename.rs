@@ -2,10 +2,13 @@
 
 use clap::Args;
 use knaller::Name;
+use serde::Serialize;
 
+use super::each::{Done, each};
 use crate::args::machine::MachineArg;
 use crate::context::Context;
 use crate::error::CommandError;
+use crate::ui::ReportArgs;
 
 /// Give a machine another name, whether it runs or not
 #[derive(Args, Debug)]
@@ -16,13 +19,25 @@ pub(crate) struct RenameArgs {
     /// What it is to be called
     #[arg(value_name = "NEW NAME")]
     to: Name,
+
+    #[command(flatten)]
+    report: ReportArgs,
 }
 
 impl RenameArgs {
-    pub(crate) async fn run(self, context: Context) -> Result<(), CommandError> {
-        let from = &self.machine.name;
-        context.machine(from).await?.rename(&self.to).await?;
-        context.ui.note(format_args!("{from} is called {} now", self.to));
-        Ok(())
+    pub(crate) async fn run(self, context: Context) -> Result<u8, CommandError> {
+        let to = &self.to;
+        let names = vec![self.machine.name];
+        each(&context, names, "renaming", self.report.output, async |from| {
+            context.machine(from).await?.rename(to).await?;
+            let sentence = format!("{from} is called {to} now");
+            Ok(Some(Done::with("renamed", sentence, Renamed { to: to.clone() })))
+        })
+        .await
     }
+}
+
+#[derive(Serialize)]
+struct Renamed {
+    to: Name,
 }

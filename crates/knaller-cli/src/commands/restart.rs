@@ -2,13 +2,14 @@
 
 use clap::Args;
 use knaller::{StartEvent, StartOptions};
+use serde::Serialize;
 
-use super::each::each;
+use super::each::{Done, each};
 use crate::args::grace::GraceArg;
 use crate::args::machine::MachineArgs;
 use crate::context::Context;
 use crate::error::CommandError;
-use crate::ui::human;
+use crate::ui::{ReportArgs, Timeline, human};
 
 /// Stop machines in order and start them again with the disks they have
 #[derive(Args, Debug)]
@@ -18,20 +19,23 @@ pub(crate) struct RestartArgs {
 
     #[command(flatten)]
     grace: GraceArg,
+
+    #[command(flatten)]
+    report: ReportArgs,
 }
 
 impl RestartArgs {
     pub(crate) async fn run(self, context: Context) -> Result<u8, CommandError> {
         let stop = self.grace.options();
         let names = self.machines.existing(&context).await?;
-        each(&context, names, "restarting", async |name| {
-            let mut warnings = String::new();
+        each(&context, names, "restarting", self.report.output, async |name| {
+            let mut warnings = Vec::new();
             let mut observer = |event| match event {
                 StartEvent::Warning { step, message } => {
-                    warnings += &format!("; its guest went on without {step}: {message}");
+                    warnings.push(format!("its guest went on without {step}: {message}"));
                 }
                 StartEvent::Exposed { message } | StartEvent::Hindered { message } => {
-                    warnings += &format!("; {message}");
+                    warnings.push(message);
                 }
                 _ => {}
             };
@@ -39,9 +43,23 @@ impl RestartArgs {
             let timeline = machine
                 .restart(stop, StartOptions::default(), &mut observer)
                 .await?;
-            let took = human::span(timeline.total);
-            Ok(Some(format!("{name} is up after {took}{warnings}")))
+            let mut sentence = format!("{name} is up after {}", human::span(timeline.total));
+            for warning in &warnings {
+                sentence += &format!("; {warning}");
+            }
+            let timings = Timeline::new(&timeline);
+            Ok(Some(Done::with(
+                "restarted",
+                sentence,
+                Restarted { timings, warnings },
+            )))
         })
         .await
     }
+}
+
+#[derive(Serialize)]
+struct Restarted {
+    timings: Timeline,
+    warnings: Vec<String>,
 }

@@ -2,24 +2,28 @@
 
 use clap::Args;
 
-use super::each::each;
+use super::each::{Done, each};
 use crate::args::machine::MachineArgs;
 use crate::context::Context;
 use crate::error::CommandError;
+use crate::ui::ReportArgs;
 
 /// Let paused machines go on
 #[derive(Args, Debug)]
 pub(crate) struct ResumeArgs {
     #[command(flatten)]
     machines: MachineArgs,
+
+    #[command(flatten)]
+    report: ReportArgs,
 }
 
 impl ResumeArgs {
     pub(crate) async fn run(self, context: Context) -> Result<u8, CommandError> {
         let names = self.machines.running(&context).await?;
-        each(&context, names, "resuming", async |name| {
+        each(&context, names, "resuming", self.report.output, async |name| {
             context.machine(name).await?.resume().await?;
-            Ok(Some(format!("{name} goes on")))
+            Ok(Some(Done::new("resumed", format!("{name} goes on"))))
         })
         .await
     }

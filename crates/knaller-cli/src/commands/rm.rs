@@ -3,10 +3,11 @@
 use clap::Args;
 use knaller::{Error, Name};
 
-use super::each::each;
+use super::each::{Done, each};
 use crate::args::machine::MachineArgs;
 use crate::context::Context;
 use crate::error::CommandError;
+use crate::ui::ReportArgs;
 
 /// Remove stopped machines with all their files
 #[derive(Args, Debug)]
@@ -17,18 +18,25 @@ pub(crate) struct RmArgs {
     /// Kill those that run first, and do not mind those that are gone
     #[arg(short, long)]
     force: bool,
+
+    #[command(flatten)]
+    report: ReportArgs,
 }
 
 impl RmArgs {
     pub(crate) async fn run(self, context: Context) -> Result<u8, CommandError> {
         let names = self.machines.clone().existing(&context).await?;
-        each(&context, names, "removing", async |name| {
-            match self.remove(&context, name).await {
-                Ok(()) => Ok(Some(format!("{name} is removed"))),
+        each(
+            &context,
+            names,
+            "removing",
+            self.report.output,
+            async |name| match self.remove(&context, name).await {
+                Ok(()) => Ok(Some(Done::new("removed", format!("{name} is removed")))),
                 Err(Error::NotFound(_)) if self.force => Ok(None),
                 Err(error) => Err(error.into()),
-            }
-        })
+            },
+        )
         .await
     }
 

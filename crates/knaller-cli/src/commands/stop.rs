@@ -2,13 +2,14 @@
 
 use clap::Args;
 use knaller::{Name, StopOutcome};
+use serde::Serialize;
 
-use super::each::each;
+use super::each::{Done, each};
 use crate::args::grace::GraceArg;
 use crate::args::machine::MachineArgs;
 use crate::context::Context;
 use crate::error::CommandError;
-use crate::ui::warning;
+use crate::ui::{ReportArgs, warning};
 
 /// Stop machines in order
 #[derive(Args, Debug)]
@@ -21,18 +22,30 @@ pub(crate) struct StopArgs {
 
     #[command(flatten)]
     grace: GraceArg,
+
+    #[command(flatten)]
+    report: ReportArgs,
 }
 
 impl StopArgs {
     pub(crate) async fn run(self, context: Context) -> Result<u8, CommandError> {
         let options = self.grace.options();
         let names = self.machines.running(&context).await?;
-        each(&context, names, "stopping", async |name| {
+        each(&context, names, "stopping", self.report.output, async |name| {
             let outcome = context.machine(name).await?.stop(options).await?;
-            Ok(Some(told(name, outcome)))
+            Ok(Some(Done::with(
+                "stopped",
+                told(name, outcome),
+                Stopped { how: outcome },
+            )))
         })
         .await
     }
+}
+
+#[derive(Serialize)]
+struct Stopped {
+    how: StopOutcome,
 }
 
 /// How a machine was stopped, as a line.

@@ -2,14 +2,16 @@
 
 use clap::Args;
 use knaller::{Forward, Update, Updated};
+use serde::Serialize;
 
-use super::each::each;
+use super::each::{Done, each};
 use super::start::pair;
 use crate::args::limits::LimitChanges;
 use crate::args::machine::MachineArgs;
 use crate::args::size;
 use crate::context::Context;
 use crate::error::CommandError;
+use crate::ui::ReportArgs;
 
 /// Change what machines may take and are to be, while they run as far as that can be
 #[derive(Args, Debug)]
@@ -59,18 +61,24 @@ pub(crate) struct UpdateArgs {
     /// Forward no port, from the next start
     #[arg(long, conflicts_with = "publish", help_heading = "Machine")]
     no_publish: bool,
+
+    #[command(flatten)]
+    report: ReportArgs,
 }
 
 impl UpdateArgs {
     pub(crate) async fn run(self, context: Context) -> Result<u8, CommandError> {
+        let output = self.report.output;
         let (machines, update) = self.update();
         if update == Update::default() {
             return Err(CommandError::usage("nothing to change was named"));
         }
         let names = machines.existing(&context).await?;
-        each(&context, names, "updating", async |name| {
+        each(&context, names, "updating", output, async |name| {
             let updated = context.machine(name).await?.update(update.clone()).await?;
-            Ok(Some(format!("{name}: {}", told(&updated))))
+            let sentence = format!("{name}: {}", told(&updated));
+            let Updated { now, next_start, .. } = updated;
+            Ok(Some(Done::with("updated", sentence, Changed { now, next_start })))
         })
         .await
     }
@@ -86,6 +94,13 @@ impl UpdateArgs {
         update.forwards = (self.no_publish || !self.publish.is_empty()).then_some(self.publish);
         (self.machines, update)
     }
+}
+
+/// What is other than it was, in words.
+#[derive(Serialize)]
+struct Changed {
+    now: Vec<&'static str>,
+    next_start: Vec<&'static str>,
 }
 
 /// What came of it, in one line.

@@ -31,6 +31,14 @@ pub(crate) struct OutputArgs {
     pub(crate) output: Format,
 }
 
+/// For commands that tell people what they did, and programs if they are asked to.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct ReportArgs {
+    /// Write what was done to standard output as this, instead of telling it on standard error
+    #[arg(short, long, value_enum, value_name = "FORMAT")]
+    pub(crate) output: Option<Format>,
+}
+
 /// Something that can be listed.
 pub(crate) trait Listed: Serialize {
     const COLUMNS: &'static [Column];

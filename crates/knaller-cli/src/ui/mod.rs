@@ -20,7 +20,7 @@ use std::os::fd::AsFd;
 
 use anstream::AutoStream;
 
-pub(crate) use format::{Format, Inspected, Listed, OutputArgs};
+pub(crate) use format::{Format, Inspected, Listed, OutputArgs, ReportArgs};
 #[cfg(test)]
 pub(crate) use format::{inspection, list};
 pub(crate) use progress::Progress;

@@ -1,6 +1,7 @@
 //! Conditions in the place of names, wherever there are several things.
 
 use rustix::process::Signal;
+use serde_json::{Value, json};
 
 use crate::world::World;
 
@@ -39,6 +40,9 @@ fn filters_choose_what_is_listed_and_what_is_done() {
     // That with a volume is of another shape.
     assert_eq!(names(&["template", "ls", "--filter", "state=fresh"]).len(), 2);
     assert!(names(&["template", "ls", "--filter", "vmm=firecracker"]).is_empty());
+    let kernels = names(&["kernel", "ls", "--filter", "state=used"]);
+    assert_eq!(kernels.len(), 1);
+    assert!(names(&["kernel", "ls", "--filter", "name=no such"]).is_empty());
     world
         .run(&["volume", "ls", "--filter", "label=x"])
         .fails(2, &["these have no label"]);
@@ -60,4 +64,77 @@ fn filters_choose_what_is_listed_and_what_is_done() {
     let _ = world.ok(&["rm", "--filter", "state=stopped"]);
     assert_eq!(world.ok(&["ls", "-o", "name"]), "");
     let _ = world.ok(&["snapshot", "rm", "kept"]);
+    assert!(names(&["kernel", "ls", "--filter", "state=used"]).is_empty());
+
+    // What is pruned is chosen too.
+    let prune = [
+        "system",
+        "prune",
+        "--all",
+        "--volumes",
+        "--force",
+        "-o",
+        "json",
+        "--filter",
+    ];
+    let pruned = |filter: &str| -> Value {
+        serde_json::from_str(&world.ok(&[&prune[..], &[filter]].concat())).unwrap()
+    };
+    let none = pruned("label=tier");
+    assert_eq!((&none["templates"], &none["volumes"]), (&json!(0), &json!([])));
+    world.import_base();
+    let _ = world.ok(&["image", "prune", "--all", "--filter", "label=tier"]);
+    assert_eq!(names(&["image", "ls"]), ["base:latest"]);
+    let _ = world.ok(&["image", "prune", "--all", "--filter", "name=bas"]);
+    assert!(names(&["image", "ls"]).is_empty());
+    assert_eq!(pruned("name=spa")["volumes"], json!(["spare"]));
+    assert_eq!(names(&["volume", "ls"]), ["data"]);
+    let _ = world.ok(&["template", "prune", "--all", "--filter", "vmm=firecracker"]);
+    assert_eq!(names(&["template", "ls"]).len(), 2);
+    let _ = world.ok(&["template", "prune", "--all", "--filter", "vmm=sparkler"]);
+    assert!(names(&["template", "ls"]).is_empty());
+}
+
+#[test]
+fn what_was_done_to_several_is_told_to_programs() {
+    let world = World::new();
+    for name in ["a", "b"] {
+        world.start(name, &["--network", "none"]);
+    }
+    let told = |words: &[&str]| -> Value {
+        let run = world.run(&[words, &["-o", "json"]].concat());
+        serde_json::from_str(&run.stdout).unwrap()
+    };
+    let expected = json!([{ "name": "a", "done": "paused" }, { "name": "b", "done": "paused" }]);
+    assert_eq!(told(&["pause", "--all"]), expected);
+    assert_eq!(
+        told(&["resume", "a"]),
+        json!([{ "name": "a", "done": "resumed" }])
+    );
+    let label = told(&["update", "a", "--label", "tier=front"]);
+    assert_eq!(label[0]["now"], json!(["labels"]));
+    let kept = told(&["snapshot", "create", "a", "--name", "s"]);
+    assert_eq!((&kept["name"], &kept["machine"]), (&json!("s"), &json!("a")));
+    let stopped = json!([{ "name": "a", "done": "stopped", "how": "orderly" }]);
+    assert_eq!(told(&["stop", "a"]), stopped);
+    let restarted = told(&["restart", "a"]);
+    assert!(restarted[0]["timings"]["total_us"].as_u64().unwrap() > 0);
+    let renamed = json!([{ "name": "a", "done": "renamed", "to": "c" }]);
+    assert_eq!(told(&["rename", "a", "c"]), renamed);
+    assert_eq!(told(&["kill", "c"]), json!([{ "name": "c", "done": "killed" }]));
+
+    // One that fails is told here and there, and the exit code is its.
+    let run = world.run(&["rm", "b", "c", "-o", "json"]);
+    let outcomes: Value = serde_json::from_str(&run.stdout).unwrap();
+    run.fails(4, &["b is running"]);
+    assert_eq!(outcomes[0]["exit_code"], 4);
+    assert!(outcomes[0]["error"].as_str().unwrap().contains("b is running"));
+    assert_eq!(outcomes[1], json!({ "name": "c", "done": "removed" }));
+    assert_eq!(
+        world.ok(&["rm", "--force", "b", "-o", "name"]),
+        "b
+"
+    );
+    let _ = world.ok(&["snapshot", "rm", "s"]);
+    world.sandbox.assert_clean();
 }

@@ -2,6 +2,7 @@
 //!
 //! The invariant: an image that a machine was made of is not removed while the machine is there.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use images::Progress;
@@ -13,7 +14,7 @@ use images::store::{Adding, Collected, Image, Prune, Removed, Store};
 
 use crate::knaller::Inner;
 use crate::snapshot::Snapshots;
-use crate::{Error, Knaller, Result, heal, list, task};
+use crate::{Error, Filter, Knaller, Result, heal, list, task};
 
 /// What happens to an image on its way.
 #[derive(Clone, Debug)]
@@ -118,13 +119,26 @@ impl Knaller {
         task::blocking(move |_| Ok(store.remove(&what, |image| users(&inner, image))?)).await
     }
 
-    /// Removes what no machine needs. `None`: an image is being pulled or imported just now.
+    /// Removes what no machine needs; of the images only those that meet all of `filters`. `None`: an image is being pulled
+    /// or imported just now.
     ///
     /// # Errors
     /// The store cannot be read or written.
-    pub async fn prune_images(&self, what: Prune) -> Result<Option<Collected>> {
+    pub async fn prune_images(&self, what: Prune, filters: &[Filter]) -> Result<Option<Collected>> {
         let (store, inner) = (self.images()?, Arc::clone(&self.inner));
-        task::blocking(move |_| Ok(store.prune(what, |image| users(&inner, image))?)).await
+        let filters = filters.to_vec();
+        task::blocking(move |_| {
+            let meant = match filters.as_slice() {
+                [] => None,
+                filters => Some(meant(&store, filters)?),
+            };
+            let in_use = |image: &Digest| match &meant {
+                Some(meant) if !meant.contains(image) => vec!["one that is not meant".to_owned()],
+                _ => users(&inner, image),
+            };
+            Ok(store.prune(what, in_use)?)
+        })
+        .await
     }
 
     /// The machines that were made of an image, by name, and the snapshots of such.
@@ -132,6 +146,13 @@ impl Knaller {
     pub fn image_users(&self, image: &Digest) -> Vec<String> {
         users(&self.inner, image)
     }
+}
+
+/// The images that meet all of `filters`.
+fn meant(store: &Store, filters: &[Filter]) -> Result<HashSet<Digest>> {
+    let listed = store.list()?.into_iter();
+    let meant = listed.filter(|listed| Filter::all_match(filters, &listed.image));
+    Ok(meant.map(|listed| listed.image.digest).collect())
 }
 
 /// The machines and snapshots whose disks lie over an image. One whose record cannot be read counts: nobody knows what

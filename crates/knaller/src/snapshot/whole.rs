@@ -20,7 +20,7 @@ use super::store::{Held, Snapshots};
 use crate::flocked::Flocked;
 use crate::folder;
 use crate::handover::MEMORY;
-use crate::{Error, Paths, Result, record};
+use crate::{Error, Filter, Paths, Result, record};
 
 const SUM: &str = "memory.sum";
 
@@ -92,11 +92,11 @@ pub(super) fn size(folder: &Path) -> u64 {
 }
 
 /// Takes away what was put together of snapshots of which no machine is being made: of how many, and how many bytes.
-pub(crate) fn prune(paths: &Paths) -> Result<(usize, u64)> {
+pub(crate) fn prune(paths: &Paths, filters: &[Filter]) -> Result<(usize, u64)> {
     let snapshots = Snapshots::open(paths)?;
     let (mut count, mut bytes) = (0, 0);
     for info in snapshots.list()? {
-        if info.cached == 0 {
+        if info.cached == 0 || !Filter::all_match(filters, &info) {
             continue;
         }
         match snapshots.alone(&info.name) {

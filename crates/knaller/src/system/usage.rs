@@ -57,7 +57,7 @@ pub(crate) async fn disk_usage(inner: &Arc<Inner>, all: bool) -> Result<DiskUsag
     let dry = Prune { all, dry_run: true };
     // While an image comes in nobody can say what none needs.
     let pruned = knaller
-        .prune_images(dry)
+        .prune_images(dry, &[])
         .await?
         .map_or(0, |collected| collected.bytes);
     let inner = Arc::clone(inner);

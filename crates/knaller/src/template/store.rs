@@ -11,7 +11,7 @@ use super::Shape;
 use crate::folder::{self, Fresh, Locked};
 use crate::handover::{MEMORY, STATE};
 use crate::record::write_private;
-use crate::{Error, Paths, Result, holes};
+use crate::{Error, Filter, Paths, Result, holes};
 
 /// The form of `template.json`.
 const FORM: u32 = 1;
@@ -181,8 +181,8 @@ impl Templates {
     }
 
     /// Removes what is stale, broken, old, or more than there is to be, and what killed makers left: how many templates,
-    /// and their bytes.
-    pub(crate) fn prune(&self, everything: bool) -> Result<(usize, u64)> {
+    /// and their bytes. Those that do not meet all of `filters` stay.
+    pub(crate) fn prune(&self, everything: bool, filters: &[Filter]) -> Result<(usize, u64)> {
         folder::sweep(&self.folder);
         let listed = self.list()?;
         let now = crate::record::now();
@@ -196,7 +196,8 @@ impl Templates {
         for info in listed {
             let old = now.saturating_sub(info.used) > AGE.as_secs();
             let full = kept >= MOST || kept_size + info.size > ROOM;
-            if !(everything || info.stale || old || full) {
+            let meant = Filter::all_match(filters, &info);
+            if !meant || !(everything || info.stale || old || full) {
                 kept += 1;
                 kept_size += info.size;
                 continue;
@@ -274,7 +275,7 @@ impl Maker {
         self.fresh
             .publish(&folder)
             .map_err(Error::io("finish", &folder))?;
-        self.templates.prune(false).map(|_| ())
+        self.templates.prune(false, &[]).map(|_| ())
     }
 }
 

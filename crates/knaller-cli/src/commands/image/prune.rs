@@ -2,9 +2,10 @@
 
 use clap::Args;
 use images::store::{Collected, Prune};
-use knaller::Class;
+use knaller::{Class, Filter};
 
 use super::with_store;
+use crate::args::filter;
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::ui::human;
@@ -19,6 +20,10 @@ pub(crate) struct PruneArgs {
     /// Only say what would be removed
     #[arg(short = 'n', long)]
     dry_run: bool,
+
+    /// Only images that meet this: name=PART, label=NAME[=VALUE]
+    #[arg(short, long = "filter", value_name = "FILTER", value_parser = filter::on(&["name", "label"]))]
+    filters: Vec<Filter>,
 }
 
 impl PruneArgs {
@@ -28,7 +33,7 @@ impl PruneArgs {
             all: self.all,
             dry_run: self.dry_run,
         };
-        let Some(collected) = context.knaller.prune_images(what).await? else {
+        let Some(collected) = context.knaller.prune_images(what, &self.filters).await? else {
             let message = "an image is coming in just now, and nothing is removed meanwhile";
             return Err(CommandError::refused(Class::Conflict, message).hint("wait for it to end"));
         };

@@ -21,6 +21,7 @@ pub(crate) struct InspectArgs {
 impl InspectArgs {
     pub(crate) async fn run(self, context: Context) -> Result<(), CommandError> {
         let kernel = self.kernel.kernel;
+        let machines = context.knaller.list().await?;
         let view = with_store(&context, move |store| {
             let default = store.default_bundle().ok();
             let bundle = store.get(&kernel)?;
@@ -28,6 +29,7 @@ impl InspectArgs {
                 &bundle,
                 &store.names()?,
                 default.as_ref().map(|bundle| bundle.id()),
+                &machines,
             ))
         });
         context.ui.inspect(&[view.await?], self.output.output)

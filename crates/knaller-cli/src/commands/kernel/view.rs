@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use images::bundle::{Bundle, Features};
 use jiff::Timestamp;
+use knaller::{Filtered, MachineInfo};
 use serde::Serialize;
 
 use crate::ui::human;
@@ -25,6 +26,8 @@ pub(crate) struct KernelView {
     /// Of kernel and modules, bytes.
     size: u64,
     modules: Vec<String>,
+    /// The machines that boot it at their next start.
+    used_by: Vec<String>,
     features: Features,
     source: String,
     imported: Timestamp,
@@ -32,7 +35,12 @@ pub(crate) struct KernelView {
 
 impl KernelView {
     /// `names` are the store's pairs of name and id, `default` the id that `start` takes.
-    pub(super) fn new(bundle: &Bundle, names: &[(String, String)], default: Option<&str>) -> Self {
+    pub(super) fn new(
+        bundle: &Bundle,
+        names: &[(String, String)],
+        default: Option<&str>,
+        machines: &[MachineInfo],
+    ) -> Self {
         let manifest = bundle.manifest();
         let own = names.iter().filter(|(_, id)| id == bundle.id());
         Self {
@@ -43,6 +51,11 @@ impl KernelView {
             architecture: manifest.arch.to_string(),
             size: manifest.vmlinux.size.saturating_add(manifest.modules_cpio.size),
             modules: manifest.modules.clone(),
+            used_by: machines
+                .iter()
+                .filter(|machine| machine.kernel == manifest.id)
+                .map(|machine| machine.name.to_string())
+                .collect(),
             features: manifest.features.clone(),
             source: manifest.source.clone(),
             imported: manifest.imported,
@@ -67,6 +80,19 @@ impl KernelView {
     }
 }
 
+impl Filtered for KernelView {
+    /// By its names, its version, or how its id begins.
+    fn is_called(&self, part: &str) -> bool {
+        self.version.contains(part)
+            || self.id.starts_with(part)
+            || self.names.iter().any(|name| name.contains(part))
+    }
+
+    fn state(&self) -> Option<&str> {
+        Some(if self.used_by.is_empty() { "unused" } else { "used" })
+    }
+}
+
 impl Listed for KernelView {
     const COLUMNS: &'static [Column] = &[
         Column::new("ID", 0),
@@ -75,6 +101,7 @@ impl Listed for KernelView {
         Column::new("NAMES", 2),
         Column::new("SIZE", 4),
         Column::new("AGE", 3),
+        Column::wrapping("USED BY", 5),
     ];
 
     fn name(&self) -> &str {
@@ -89,6 +116,7 @@ impl Listed for KernelView {
             self.names.join(", ").into(),
             human::bytes(self.size).into(),
             self.age(),
+            self.used_by.join(", ").into(),
         ]
     }
 }
@@ -108,6 +136,7 @@ impl Inspected for KernelView {
             ("size", human::bytes(self.size).into()),
             ("modules", self.modules.join(", ").into()),
             ("file systems", self.features.filesystems.join(", ").into()),
+            ("used by", self.used_by.join(", ").into()),
             ("source", self.source.as_str().into()),
             ("imported", human::moment(self.imported).into()),
         ];

@@ -3,11 +3,12 @@
 use clap::Args;
 use knaller::{Name, SnapshotOptions};
 
+use super::view::SnapshotView;
 use crate::args::machine::MachineArg;
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::signals::{Signal, Signals};
-use crate::ui::{Progress, human};
+use crate::ui::{Progress, ReportArgs, human};
 
 /// Keep a machine as it is now
 #[derive(Args, Debug)]
@@ -35,6 +36,9 @@ pub(crate) struct CreateArgs {
     /// Stop the machine afterwards
     #[arg(long)]
     stop: bool,
+
+    #[command(flatten)]
+    report: ReportArgs,
 }
 
 impl CreateArgs {
@@ -56,6 +60,9 @@ impl CreateArgs {
             progress.warning(warning);
         }
         drop(progress);
+        if let Some(format) = self.report.output {
+            return context.ui.inspect(&[SnapshotView(taken.info)], format);
+        }
         let builds = taken.info.parent.map(|parent| format!(" on {parent}"));
         context.ui.note(format_args!(
             "snapshot {} of {} is made{}, {}; the machine stood still for {}",

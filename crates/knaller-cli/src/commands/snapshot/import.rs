@@ -8,9 +8,11 @@ use clap::{Args, ValueHint};
 use images::Task;
 use knaller::Name;
 
+use super::view::SnapshotView;
 use crate::archive::{CalledOff, Stdin, watched};
 use crate::context::Context;
 use crate::error::CommandError;
+use crate::ui::ReportArgs;
 
 /// Bring in a snapshot of another host
 #[derive(Args, Debug)]
@@ -29,6 +31,9 @@ pub(crate) struct ImportArgs {
     /// What to call it, instead of what it was called
     #[arg(long, value_name = "SNAPSHOT")]
     name: Option<Name>,
+
+    #[command(flatten)]
+    report: ReportArgs,
 }
 
 impl ImportArgs {
@@ -45,6 +50,9 @@ impl ImportArgs {
         let import = move |task: &Task| Ok(knaller.import_snapshot(input, self.name, task)?);
         let called_off = CalledOff::Ends(leash);
         let info = watched(context.ui, "unpacking the snapshot", called_off, import).await?;
+        if let Some(format) = self.report.output {
+            return context.ui.inspect(&[SnapshotView(info)], format);
+        }
         context.ui.note(format_args!(
             "snapshot {} of {} is imported",
             info.name, info.machine

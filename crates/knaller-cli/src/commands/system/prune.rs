@@ -4,8 +4,10 @@ use std::io::IsTerminal as _;
 
 use clap::Args;
 use images::store::Prune;
+use knaller::Filter;
 use serde::Serialize;
 
+use crate::args::filter;
 use crate::commands::prune::{HealedView, code};
 use crate::context::Context;
 use crate::error::CommandError;
@@ -29,6 +31,11 @@ pub(crate) struct PruneArgs {
     #[arg(long)]
     volumes: bool,
 
+    /// Of images, templates, snapshots and volumes only those that meet this: name=PART, label=NAME[=VALUE], which
+    /// templates and volumes do not have
+    #[arg(long = "filter", value_name = "FILTER", value_parser = filter::on(&["name", "label"]))]
+    filters: Vec<Filter>,
+
     /// Do not ask
     #[arg(short, long)]
     force: bool,
@@ -50,14 +57,14 @@ impl PruneArgs {
             all: self.all,
             dry_run: false,
         };
-        let images = knaller.prune_images(what).await?;
+        let images = knaller.prune_images(what, &self.filters).await?;
         if images.is_none() {
             let why = "an image is coming in just now: images are left as they are";
             context.ui.warning(why);
         }
         let images = images.unwrap_or_default();
-        let (templates, of_templates) = knaller.prune_templates(self.all).await?;
-        let (snapshots, of_snapshots) = knaller.prune_snapshots().await?;
+        let (templates, of_templates) = knaller.prune_templates(self.all, &self.filters).await?;
+        let (snapshots, of_snapshots) = knaller.prune_snapshots(&self.filters).await?;
         let (volumes, of_volumes) = self.prune_volumes(&context).await?;
         let view = PrunedView {
             healed: healed.iter().map(HealedView::new).collect(),
@@ -86,7 +93,19 @@ impl PruneArgs {
         if self.volumes {
             what.push("all volumes that no machine has, with all that is on them");
         }
-        context.ui.note(format_args!("This removes {}.", what.join(", ")));
+        let what = what.join(", ");
+        let only = match self.filters.as_slice() {
+            [] => String::new(),
+            filters => format!(
+                " (only {})",
+                filters
+                    .iter()
+                    .map(Filter::to_string)
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            ),
+        };
+        context.ui.note(format_args!("This removes {what}{only}."));
         context.ui.prompt("Go on? [y/N] ")?;
         let answer = input::line(signals).await?;
         Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
@@ -99,7 +118,7 @@ impl PruneArgs {
             return Ok((gone, size));
         }
         for volume in context.knaller.volumes().await? {
-            if !volume.users.is_empty() {
+            if !volume.users.is_empty() || !Filter::all_match(&self.filters, &volume) {
                 continue;
             }
             match context.knaller.remove_volume(&volume.name).await {

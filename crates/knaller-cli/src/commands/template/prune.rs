@@ -1,7 +1,9 @@
 //! `knaller template prune`.
 
 use clap::Args;
+use knaller::Filter;
 
+use crate::args::filter;
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::ui::human;
@@ -12,11 +14,15 @@ pub(crate) struct PruneArgs {
     /// Remove all of them
     #[arg(short, long)]
     all: bool,
+
+    /// Only those that meet this: name=PART of the key, state=fresh or state=stale, vmm=VMM
+    #[arg(short, long = "filter", value_name = "FILTER", value_parser = filter::on(&["name", "state", "vmm"]))]
+    filters: Vec<Filter>,
 }
 
 impl PruneArgs {
     pub(crate) async fn run(self, context: Context) -> Result<(), CommandError> {
-        let (gone, size) = context.knaller.prune_templates(self.all).await?;
+        let (gone, size) = context.knaller.prune_templates(self.all, &self.filters).await?;
         let size = human::bytes(size);
         context.ui.note(format_args!(
             "{gone} templates are removed, {size} are free again"

@@ -126,7 +126,7 @@ fn one_that_is_being_thawed_stays() {
         place.templates.remove(&key),
         Err(Error::TemplateInUse(_))
     ));
-    assert_eq!(place.templates.prune(true).unwrap().0, 0);
+    assert_eq!(place.templates.prune(true, &[]).unwrap().0, 0);
     drop(held);
     assert_eq!(place.templates.remove(&key[..8]).unwrap(), key);
     assert!(matches!(place.templates.remove(&key), Err(Error::NoTemplate(_))));
@@ -155,6 +155,6 @@ fn what_is_stale_goes_and_no_more_than_the_most_stay() {
         make(&place, &shape(100 + memory));
     }
     assert_eq!(place.templates.list().unwrap().len(), MOST);
-    assert_eq!(place.templates.prune(true).unwrap().0, MOST);
+    assert_eq!(place.templates.prune(true, &[]).unwrap().0, MOST);
     assert_eq!(names(&place), 0);
 }
