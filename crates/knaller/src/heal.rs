@@ -8,6 +8,8 @@
 //! | `commit.ext4` | a commit was killed | the copy of the disk goes |
 //! | `vsock.sock_1024` | a later start was killed | its processes end |
 //! | `attended`, and nobody holds it | whoever it was for was killed | its processes end, the machine goes |
+//! | a change of forwards under way | whoever changed them was killed | they are as they were before |
+//! | nobody carries a forward | whoever did was killed | another does |
 //! | no process holds the leash | it stopped | its sockets go, and it too if it is to be removed on exit |
 
 use std::io;
@@ -18,6 +20,7 @@ use crate::claim::Claim;
 use crate::error::with_causes;
 use crate::knaller::Inner;
 use crate::layout::{self, Files};
+use crate::network::live;
 use crate::record::Record;
 use crate::system::Healed;
 use crate::{
@@ -180,7 +183,7 @@ impl Unattended<'_> {
             return Ok(Some(Healed::NotStarted { name: self.name }));
         }
         if lives(&self.files)? {
-            return Ok(None);
+            return self.forward();
         }
         self.clear()
     }
@@ -199,6 +202,12 @@ impl Unattended<'_> {
         // Half a guest takes room.
         handover::clear(&self.files)?;
         Ok(Some(Healed::Resumed { name: self.name }))
+    }
+
+    /// Has a machine that runs be reached by its forwards.
+    fn forward(mut self) -> Result<Option<Healed>> {
+        let healed = live::heal(self.options, &self.files, &mut self.record)?;
+        Ok(healed.then_some(Healed::Forwards { name: self.name }))
     }
 
     /// Ends the processes of a start that was killed, or of a machine that is nobody's.

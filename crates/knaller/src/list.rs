@@ -13,7 +13,7 @@ use tokio::net::UnixStream;
 use crate::claim::Claim;
 use crate::knaller::Inner;
 use crate::layout::{self, Files};
-use crate::network::addresses;
+use crate::network::{addresses, live};
 use crate::record::Record;
 use crate::ssh::control;
 use crate::{Error, JailInfo, MachineInfo, Name, Network, Result, State, heal};
@@ -50,6 +50,11 @@ pub(crate) async fn one(inner: &Arc<Inner>, name: &Name) -> Result<MachineInfo> 
         State::Running if record.checked => health(&files, &record).await,
         _ => None,
     };
+    let forwards = match answer.state {
+        // They are those of the next start, or of the one that is under way.
+        State::Stopped | State::Starting => record.forwards.clone(),
+        _ => live::shown(&record)?,
+    };
     let addresses = match record.spec.network {
         Network::Pasta | Network::Direct => addresses::guest(record.ipv6),
         Network::None => Vec::new(),
@@ -70,7 +75,7 @@ pub(crate) async fn one(inner: &Arc<Inner>, name: &Name) -> Result<MachineInfo> 
         started: record.started,
         restarts: record.restarts,
         spec: record.spec,
-        forwards: record.forwards,
+        forwards,
         addresses,
         kernel: record.kernel,
         image: record.image,
@@ -185,9 +190,8 @@ pub(crate) async fn blame(inner: &Arc<Inner>, victim: Option<&Name>, error: Erro
         .filter(|name| Some(name) != victim)
         .find(|name| {
             let holds = |record: &Record| {
-                record
-                    .forwards
-                    .iter()
+                let own = record.forwards.iter().chain(live::of_pasta(record));
+                own.into_iter()
                     .any(|f| f.host_port == port && f.protocol == protocol)
             };
             load(inner, name)

@@ -3,12 +3,15 @@
 //! was opened; so never one that merely has the number.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with, sockopt};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::readable;
@@ -56,6 +59,21 @@ pub(crate) fn of_each(instances: &HashSet<String>) -> io::Result<HashMap<String,
         }
     }
     Ok(found)
+}
+
+/// Who listens on a Unix socket, if that is a process of this boot.
+pub(crate) fn listening(socket: &Path, instance: &str) -> io::Result<Option<Process>> {
+    // Never waits for one that does not accept.
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let own = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    match connect(&own, &SocketAddrUnix::new(socket)?) {
+        Err(Errno::NOENT | Errno::CONNREFUSED) => return Ok(None),
+        connected => connected?,
+    }
+    // In this process's own numbers (SO_PEERCRED, unix(7)).
+    let pid = sockopt::socket_peercred(&own)?.pid;
+    let held = hold(pid)?.filter(|_| mentions(pid, instance).unwrap_or(false));
+    Ok(held.map(|handle| Process { pid, handle }))
 }
 
 /// The numbers of the processes of this boot that exist now, and of all that they have started. To be looked at, not to be
@@ -171,6 +189,36 @@ impl Process {
     pub(crate) fn began(&self) -> Option<Duration> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).ok()?;
         began(&stat, rustix::param::clock_ticks_per_second())
+    }
+
+    /// The words of its command line; none if it has ended.
+    pub(crate) fn words(&self) -> io::Result<Vec<String>> {
+        let line = command_line(self.pid)?;
+        let words = line.split(|byte| *byte == 0);
+        Ok(words
+            .map(|word| String::from_utf8_lossy(word).into_owned())
+            .collect())
+    }
+
+    /// The network that it is in.
+    pub(crate) fn network(&self) -> io::Result<File> {
+        let file = File::open(format!("/proc/{}/ns/net", self.pid()))?;
+        // Alive afterwards, so it was its own and not another's with its number.
+        if self.has_ended()? {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        Ok(file)
+    }
+
+    /// Kills it and waits until it is gone; whether that came about in time.
+    pub(crate) fn kill(&self, patience: Duration) -> io::Result<bool> {
+        // One that has ended meanwhile is as good as killed.
+        let _ = pidfd_send_signal(&self.handle, Signal::KILL);
+        self.ended_until(Instant::now() + patience)
+    }
+
+    pub(crate) fn handle(&self) -> BorrowedFd<'_> {
+        self.handle.as_fd()
     }
 
     pub(crate) fn has_ended(&self) -> io::Result<bool> {

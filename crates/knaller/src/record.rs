@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cgroup::Group;
 use crate::layout::Files;
-use crate::network::direct;
+use crate::network::{direct, live};
 use crate::{Error, Forward, MachineSpec, Name, Network, Options, Result};
 
 /// The form of the file.
@@ -36,6 +36,9 @@ pub(crate) struct Record {
     pub(crate) image: Option<String>,
     /// The forwards with the host ports chosen.
     pub(crate) forwards: Vec<Forward>,
+    /// What else there is to know of the forwards, once they were changed while this boot ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) changed: Option<Changed>,
     /// Whether the guest has IPv6.
     pub(crate) ipv6: bool,
     /// Whether the guest's console tells how its program ended: there is one, and powerunit runs it.
@@ -60,6 +63,15 @@ pub(crate) struct Record {
     #[serde(default)]
     pub(crate) restarts: u32,
     pub(crate) spec: MachineSpec,
+}
+
+/// What a boot whose forwards were changed began with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Changed {
+    /// The forwards whose host ports pasta holds until the boot is over.
+    pub(crate) held: Vec<Forward>,
+    /// Whether somebody is about to change them: if nobody is any more, what is there may be half of it.
+    pub(crate) under_way: bool,
 }
 
 /// What is known of a jail.
@@ -120,6 +132,7 @@ impl Record {
             kernel: String::new(),
             image: None,
             forwards: spec.forwards.clone(),
+            changed: None,
             ipv6: false,
             tells: false,
             checked: false,
@@ -145,9 +158,10 @@ impl Record {
         }
     }
 
-    /// Gives back what this boot, of which nothing runs any more, had of the host: its control group, its way to the
-    /// world. Blocks.
+    /// Gives back what this boot, of which nothing runs any more, had of the host: ports that are carried, its control group,
+    /// its way to the world. Blocks.
     pub(crate) fn release(&self, options: &Options) {
+        live::over(self);
         self.remove_cgroup();
         if self.spec.network == Network::Direct
             && let Ok(nft) = options.nft()

@@ -16,13 +16,14 @@ use crate::ui::ReportArgs;
 /// Change what machines may take and are to be, while they run as far as that can be
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Limits and labels hold at once in a machine that runs; CPUs, memory and forwarded ports from its next start, which is said. \
-Limits of CPU time, processes and the VMM's memory hold at once only where the machine was started with one of them, or with \
+Limits, labels and forwarded ports hold at once in a machine that runs; CPUs and memory from its next start, which is said. \
+Ports that stay keep their connections. Limits of CPU time, processes and the VMM's memory hold at once only where the machine was started with one of them, or with \
 --slice.
 
 Examples:
   knaller update web --cpu-quota 0.5 --disk-bandwidth 20:100
   knaller update web --memory-target 128M
+  knaller update web -p 8080:80 -p 127.0.0.1:5353:53/udp
   knaller update --all --net-send none --label team=a")]
 pub(crate) struct UpdateArgs {
     #[command(flatten)]
@@ -54,11 +55,11 @@ pub(crate) struct UpdateArgs {
         visible_alias = "port",
         value_name = "PORTS",
         help_heading = "Machine",
-        help = "Forward these ports instead of those before, from the next start: [ADDR:]HOST:GUEST[/udp]"
+        help = "Forward these ports instead of those before: [ADDR:]HOST:GUEST[/udp]"
     )]
     publish: Vec<Forward>,
 
-    /// Forward no port, from the next start
+    /// Forward no port
     #[arg(long, conflicts_with = "publish", help_heading = "Machine")]
     no_publish: bool,
 

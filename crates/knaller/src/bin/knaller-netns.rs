@@ -1,5 +1,7 @@
 //! `knaller-netns ORDERS PROGRAM [ARGUMENT…]`: sets up the network namespace it is in, and a jail, and becomes PROGRAM there.
 //! Started by knaller, through pasta where there is a network; of no use by hand.
+//!
+//! `knaller-netns errand …`: does what its standard input says in the network of a machine that runs.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -9,7 +11,17 @@ use knaller::helper;
 #[allow(clippy::print_stderr, reason = "its standard error is the VMM's log")]
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
-    let (Some(orders), Some(program)) = (arguments.next(), arguments.next()) else {
+    let first = arguments.next();
+    if first.as_ref().is_some_and(|word| word == helper::ERRAND) {
+        return match helper::run_errand() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("knaller-netns: {error}");
+                ExitCode::FAILURE
+            }
+        };
+    }
+    let (Some(orders), Some(program)) = (first, arguments.next()) else {
         eprintln!("knaller-netns: orders and a program are wanted");
         return ExitCode::from(2);
     };

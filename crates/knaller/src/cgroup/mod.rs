@@ -68,11 +68,7 @@ impl Place {
         self.parent
             .make(&group.0, &setting::controllers(&self.settings))?;
         group.set(&self.settings)?;
-        let procs = group.0.join("cgroup.procs");
-        File::options()
-            .write(true)
-            .open(&procs)
-            .map_err(Error::io("open", &procs))
+        group.door()
     }
 }
 
@@ -84,6 +80,13 @@ pub(crate) fn for_all_limits(options: &Options) -> Result<PathBuf> {
 }
 
 impl Group {
+    /// The file by which a process enters it: it writes `0` there.
+    pub(crate) fn door(&self) -> Result<File> {
+        let procs = self.0.join("cgroup.procs");
+        let file = File::options().write(true).open(&procs);
+        file.map_err(Error::io("open", &procs))
+    }
+
     /// Sets every limit anew: one that is not said is taken away. Fails without a trace where the group cannot limit what is to
     /// be limited.
     pub(crate) fn limit(&self, limits: &Limits) -> Result<()> {

@@ -1,15 +1,15 @@
-//! What the starting process sends when the machine's files are there: the plan of the jail, and the mounts that it hands over.
+//! What the starting process sends by standard input: JSON, and descriptors that it hands over. For a VMM that is the plan of
+//! its jail, with mounts, when the machine's files are there.
 
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use serde::de::DeserializeOwned;
 
-use crate::jail::Plan;
-
-/// The most bytes of a jail's plan: a VMM has some hundred files, each with a path of at most 4 KiB.
-const MAX_PLAN: usize = 1 << 20;
+/// The most bytes of it: a VMM has some hundred files in the plan of its jail, each with a path of at most 4 KiB.
+const MAX_SIZE: usize = 1 << 20;
 
 /// How much is taken at once.
 const PART: usize = 64 << 10;
@@ -18,7 +18,7 @@ const PART: usize = 64 << 10;
 pub(crate) const MAX_AT_ONCE: usize = 253;
 
 /// Reads standard input, a Unix socket, to its end. Nothing comes if the starting process has ended.
-pub(super) fn plan() -> io::Result<(Plan, Vec<OwnedFd>)> {
+pub(super) fn received<T: DeserializeOwned>() -> io::Result<(T, Vec<OwnedFd>)> {
     let (mut text, mut handed) = (Vec::new(), Vec::new());
     let mut part = vec![0; PART];
     loop {
@@ -43,7 +43,7 @@ pub(super) fn plan() -> io::Result<(Plan, Vec<OwnedFd>)> {
             return Ok((serde_json::from_slice(&text)?, handed));
         }
         text.extend_from_slice(part.get(..got.bytes).unwrap_or_default());
-        if text.len() > MAX_PLAN {
+        if text.len() > MAX_SIZE {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
     }

@@ -1,4 +1,4 @@
-//! What `knaller-netns` does before it becomes a machine's VMM: the network, the jail, and then nothing that could be taken
+//! What `knaller-netns` does before it becomes a machine's VMM (and, in `errand`, for one that runs): the network, the jail, and then nothing that could be taken
 //! back. The invariant: nothing of it stays but the VMM, and a step that fails ends it.
 //!
 //! ```text
@@ -23,10 +23,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::{inherit, jail, netns};
 
+mod errand;
 mod incoming;
 mod privileges;
 
+pub(crate) use errand::Errand;
+pub use errand::run as run_errand;
 pub(crate) use incoming::MAX_AT_ONCE;
+pub(crate) use privileges::give_up;
+
+/// The first argument of a helper that is on an errand in a machine that runs; by whatever comes behind it is found.
+pub const ERRAND: &str = "errand";
 
 /// What the starting process says: one argument, JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -137,7 +144,7 @@ pub fn run(orders: &Orders, program: &Path, arguments: &[OsString]) -> Result<In
     // The claim is on an open file, which is the VMM's from its exec on.
     let _claimed = orders.disk.as_ref().map(claim).transpose()?;
     if orders.jail {
-        let (plan, handed) = incoming::plan().map_err(Error::Plan)?;
+        let (plan, handed): (jail::Plan, _) = incoming::received().map_err(Error::Plan)?;
         let mut without = jail::enter(&plan, handed)?;
         no_input().map_err(Error::step("standard input"))?;
         privileges::give_up().map_err(Error::step("privileges"))?;

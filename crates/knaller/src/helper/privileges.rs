@@ -15,7 +15,7 @@ pub(super) fn die_with_parent() -> io::Result<()> {
 }
 
 /// Drops every capability for good. Neither VMM needs one: the TAP has no owner and /dev/kvm is opened by the file's mode.
-pub(super) fn give_up() -> io::Result<()> {
+pub(crate) fn give_up() -> io::Result<()> {
     for capability in CapabilitySet::all().iter() {
         match remove_capability_from_bounding_set(capability) {
             // A capability this kernel does not know.

@@ -72,7 +72,7 @@ const OPENING: &[(c_long, u8)] = &[
 
 /// Refuses them from here on, to this process and all that it becomes or starts. Needs no privilege, but that none can be
 /// gained any more.
-pub(super) fn refuse() -> Result<(), Error> {
+pub(crate) fn refuse() -> Result<(), Error> {
     install().map_err(Error::Calls)
 }
 

@@ -34,6 +34,7 @@ mod namespaces;
 mod root;
 mod rules;
 
+pub(crate) use calls::refuse as refuse_calls;
 pub(crate) use hand::{can_make_devices, can_show, hand, others_may};
 pub(crate) use limits::fail_instead_of_ending;
 pub(crate) use loads::of as loads;

@@ -2,6 +2,7 @@
 
 mod adopt;
 mod events;
+mod forwards;
 mod pause;
 mod rename;
 mod stats;

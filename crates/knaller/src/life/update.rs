@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use firecracker_api::Client;
 
+use super::forwards::{self, Moved};
 use crate::claim::Claim;
 use crate::knaller::Inner;
 use crate::layout::{self, Files};
@@ -60,7 +61,7 @@ pub struct Update {
     pub cpus: Option<u8>,
     /// From the next start.
     pub memory_mib: Option<u32>,
-    /// All of them anew, from the next start.
+    /// All of them anew.
     pub forwards: Option<Vec<Forward>>,
 }
 
@@ -109,23 +110,36 @@ pub(crate) async fn update(inner: &Arc<Inner>, name: &Name, update: Update) -> R
     let spec = update.applied(&record.spec);
     spec.validate()?;
     let mut updated = Updated::default();
-    let running = heal::lives(&files)?;
-    let client = running.then(|| Client::new(files.api_socket()).with_timeout(PATIENCE));
-    for kind in Kind::ALL {
-        if !kind.differs(&record.spec, &spec) {
-            continue;
-        }
-        let done = match &client {
-            None => kind == Kind::Labels,
-            Some(client) => kind.change(client, &record, &spec).await?,
+    if heal::lives(&files)? {
+        // Refused more often than all the rest, and taken back if that is.
+        let moved = match record.spec.forwards == spec.forwards {
+            true => None,
+            false => Some(Moved::to(inner, &files, &mut record, &spec).await?),
         };
-        if done {
-            updated.now.push(kind.name());
-        } else {
-            updated.next_start.push(kind.name());
+        let client = Client::new(files.api_socket()).with_timeout(PATIENCE);
+        if let Err(error) = change(&client, &record, &spec, &mut updated).await {
+            if let Some(moved) = moved {
+                moved.back(inner, &files, &mut record).await;
+            }
+            return Err(error);
         }
-    }
-    if !running {
+        if let Some(moved) = moved {
+            moved.tell(&mut updated);
+            moved.stay(&mut record);
+        }
+    } else {
+        for kind in Kind::ALL
+            .into_iter()
+            .filter(|kind| kind.differs(&record.spec, &spec))
+        {
+            match kind {
+                Kind::Labels => updated.now.push(kind.name()),
+                _ => updated.next_start.push(kind.name()),
+            }
+        }
+        if record.spec.forwards != spec.forwards {
+            updated.next_start.push(forwards::NAME);
+        }
         record.forwards.clone_from(&spec.forwards);
     }
     record.spec = spec;
@@ -134,7 +148,22 @@ pub(crate) async fn update(inner: &Arc<Inner>, name: &Name, update: Update) -> R
     Ok(updated)
 }
 
-async fn save(files: Files, record: Record) -> Result<()> {
+/// Changes what the VMM and the kernel keep of a machine that runs.
+async fn change(client: &Client, record: &Record, spec: &MachineSpec, updated: &mut Updated) -> Result<()> {
+    for kind in Kind::ALL
+        .into_iter()
+        .filter(|kind| kind.differs(&record.spec, spec))
+    {
+        if kind.change(client, record, spec).await? {
+            updated.now.push(kind.name());
+        } else {
+            updated.next_start.push(kind.name());
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn save(files: Files, record: Record) -> Result<()> {
     task::blocking(move |_| record.save(&files.record())).await
 }
 
@@ -148,12 +177,11 @@ enum Kind {
     Labels,
     Cpus,
     Memory,
-    Forwards,
 }
 
 impl Kind {
     /// What can be refused first, so that little is done by then.
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 7] = [
         Self::Processes,
         Self::Balloon,
         Self::Disks,
@@ -161,7 +189,6 @@ impl Kind {
         Self::Labels,
         Self::Cpus,
         Self::Memory,
-        Self::Forwards,
     ];
 
     fn name(self) -> &'static str {
@@ -173,7 +200,6 @@ impl Kind {
             Self::Labels => "labels",
             Self::Cpus => "CPUs",
             Self::Memory => "memory",
-            Self::Forwards => "port forwards",
         }
     }
 
@@ -187,7 +213,6 @@ impl Kind {
             Self::Labels => old.labels != new.labels,
             Self::Cpus => old.cpus != new.cpus,
             Self::Memory => old.memory_mib != new.memory_mib,
-            Self::Forwards => old.forwards != new.forwards,
         }
     }
 
@@ -214,7 +239,7 @@ impl Kind {
                     .map_err(refused)?;
             }
             Self::Labels => {}
-            Self::Cpus | Self::Memory | Self::Forwards => return Ok(false),
+            Self::Cpus | Self::Memory => return Ok(false),
         }
         Ok(true)
     }

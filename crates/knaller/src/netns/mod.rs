@@ -69,6 +69,17 @@ pub struct Port {
     pub guest_port: u16,
 }
 
+/// Which ports lead to the guest of a machine that runs, from now on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Doors {
+    pub(crate) ports: Vec<Port>,
+    /// Whether the namespace has IPv6.
+    pub(crate) ipv6: bool,
+    /// The `nft` program.
+    pub(crate) nft: PathBuf,
+}
+
 /// Which step failed.
 #[derive(Debug, thiserror::Error)]
 #[error("{step}: {reason}")]
@@ -84,6 +95,14 @@ impl Error {
             reason: reason.to_string(),
         }
     }
+}
+
+/// Puts the rules for these ports in the place of those before, all at once.
+///
+/// # Errors
+/// The kernel refuses them; they are as before then.
+pub(crate) fn renew(doors: &Doors) -> Result<(), Error> {
+    nat::renew(doors)
 }
 
 /// Sets the namespace up. Nothing needs undoing, since it goes with its last process.

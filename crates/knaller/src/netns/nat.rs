@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde_json::{Value, json};
 
-use super::{Egress, Error, Hole, Plan, Port};
+use super::{Doors, Egress, Error, Hole, Plan, Port};
 use crate::network::addresses::{GUEST_V4, GUEST_V6, PREFIX_V4, PREFIX_V6, TAP};
 use crate::network::egress::refused;
 use crate::network::nft::{
@@ -14,6 +14,14 @@ use crate::network::nft::{
 };
 
 const TABLE: Table = Table("knaller");
+
+/// Chains that end what was let in by a port that is closed since, by where packets are met: on their way through, from
+/// connections that pasta makes in here, and back to those. They come with the first change.
+const CLOSING: [(&str, &str); 3] = [
+    ("closing", "forward"),
+    ("closing-local", "output"),
+    ("closing-back", "input"),
+];
 
 /// The port of name servers (RFC 1035, 4.2).
 const DNS: u16 = 53;
@@ -33,21 +41,8 @@ pub(super) fn ruleset(plan: &Plan) -> Vec<Value> {
         TABLE.chain("passing", "filter", "forward", 0),
         TABLE.chain("asked", "filter", "input", 0),
     ];
+    commands.extend(ways_in(&plan.ports, plan.ipv6));
     for family in Family::all(plan.ipv6) {
-        for port in &plan.ports {
-            // From outside, and from the host's own other addresses.
-            let outside = interface("iifname", "!=", TAP);
-            commands.push(TABLE.rule(
-                "arriving",
-                &[outside, family.is(), is_port(*port), family.to_guest(*port)],
-            ));
-            // From the host's loopback: old pasta makes such connections on the loopback in here.
-            let loopback = interface("oifname", "==", "lo");
-            commands.push(TABLE.rule(
-                "local",
-                &[loopback, family.is(), is_port(*port), family.to_guest(*port)],
-            ));
-        }
         // A guest cannot answer to its own loopback.
         let into_guest = interface("oifname", "==", TAP);
         commands.push(TABLE.rule(
@@ -62,6 +57,61 @@ pub(super) fn ruleset(plan: &Plan) -> Vec<Value> {
         Some(egress) => policy(plan, egress),
     });
     commands.extend(nothing_here_for_the_guest());
+    commands
+}
+
+/// The rules for these ports in place of those before. What came in by another one, or went to another of the guest's, ends.
+pub(super) fn renew(doors: &Doors) -> Result<(), Error> {
+    nft::apply(&doors.nft, &renewal(doors)).map_err(|e| Error::new("packet rules")(&e))
+}
+
+fn renewal(doors: &Doors) -> Vec<Value> {
+    let mut commands = vec![TABLE.flush("arriving"), TABLE.flush("local")];
+    commands.extend(ways_in(&doors.ports, doors.ipv6));
+    for (chain, hook) in CLOSING {
+        commands.extend([TABLE.chain(chain, "filter", hook, -1), TABLE.flush(chain)]);
+        for port in &doors.ports {
+            commands.push(TABLE.rule(chain, &[&was_let_in(*port)[..], &[accept()]].concat()));
+        }
+        let let_in = matches("in", &json!({"ct": {"key": "status"}}), &json!("dnat"));
+        let reset = json!({"reject": {"type": "tcp reset"}});
+        commands.push(TABLE.rule(chain, &[let_in.clone(), protocol("tcp"), reset]));
+        commands.push(TABLE.rule(chain, &[let_in, reject()]));
+    }
+    commands
+}
+
+/// Packets of what came in by this port, of either direction.
+fn was_let_in(port: Port) -> [Value; 3] {
+    let of = |key: &str, direction: &str, port: u16| {
+        matches("==", &json!({"ct": {"key": key, "dir": direction}}), &json!(port))
+    };
+    [
+        protocol(&port.protocol.to_string()),
+        of("proto-dst", "original", port.port),
+        of("proto-src", "reply", port.guest_port),
+    ]
+}
+
+/// What leads from the ports to the guest.
+fn ways_in(ports: &[Port], ipv6: bool) -> Vec<Value> {
+    let mut commands = Vec::new();
+    for family in Family::all(ipv6) {
+        for port in ports {
+            // From outside, and from the host's own other addresses.
+            let outside = interface("iifname", "!=", TAP);
+            commands.push(TABLE.rule(
+                "arriving",
+                &[outside, family.is(), is_port(*port), family.to_guest(*port)],
+            ));
+            // From the host's loopback: old pasta makes such connections on the loopback in here.
+            let loopback = interface("oifname", "==", "lo");
+            commands.push(TABLE.rule(
+                "local",
+                &[loopback, family.is(), is_port(*port), family.to_guest(*port)],
+            ));
+        }
+    }
     commands
 }
 

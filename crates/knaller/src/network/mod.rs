@@ -11,6 +11,7 @@ pub(crate) mod direct;
 pub(crate) mod dns;
 pub(crate) mod egress;
 pub(crate) mod lean;
+pub(crate) mod live;
 pub(crate) mod nft;
 pub(crate) mod own;
 pub(crate) mod pasta;
@@ -73,11 +74,6 @@ impl Wire {
 
 /// What a machine's namespace is to have.
 fn plan(forwards: &[Forward], ipv6: bool, nft: &Path, egress: Option<Egress>) -> Plan {
-    let port = |forward: &Forward| Port {
-        protocol: forward.protocol,
-        port: forward.host_port,
-        guest_port: forward.guest_port,
-    };
     let mut host = own::of_host();
     host.retain(|address| ipv6 || address.is_ipv4());
     if egress.is_none() {
@@ -91,5 +87,14 @@ fn plan(forwards: &[Forward], ipv6: bool, nft: &Path, egress: Option<Egress>) ->
         host,
         nft: nft.to_owned(),
         egress,
+    }
+}
+
+/// Where a forward comes into the namespace.
+fn port(forward: &Forward) -> Port {
+    Port {
+        protocol: forward.protocol,
+        port: forward.host_port,
+        guest_port: forward.guest_port,
     }
 }

@@ -9,9 +9,9 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::net::netdevice::name_to_index;
 use rustix::net::{
@@ -20,7 +20,7 @@ use rustix::net::{
 };
 
 use super::direct;
-use crate::{Error, Forward, Protocol, Result};
+use crate::{Error, Forward, Paths, Protocol, Result};
 
 /// How often another free port is looked for.
 const ATTEMPTS: usize = 64;
@@ -30,14 +30,21 @@ const ATTEMPTS: usize = 64;
 pub(crate) struct Reserved {
     /// With the host ports chosen.
     pub(crate) forwards: Vec<Forward>,
-    sockets: Vec<OwnedFd>,
+    /// Each with the forward that it is for.
+    sockets: Vec<(Forward, OwnedFd)>,
     _lock: File,
 }
 
 impl Reserved {
+    /// The sockets that have the port of one of [`Self::forwards`], which listen where that is TCP.
+    pub(crate) fn sockets(&self, forward: Forward) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let own = self.sockets.iter().filter(move |(of, _)| *of == forward);
+        own.map(|(_, socket)| socket.as_fd())
+    }
+
     /// Closes the sockets that keep the ports from others, so that pasta can bind them.
     pub(crate) fn let_go(&mut self) {
-        for socket in &self.sockets {
+        for (_, socket) in &self.sockets {
             // Closing alone is not enough: a child that was forked meanwhile has the same socket until it becomes its
             // program. One that does not listen any more keeps nobody from the port who reuses addresses, as pasta
             // does.
@@ -45,6 +52,11 @@ impl Reserved {
         }
         self.sockets.clear();
     }
+}
+
+/// The file by which all knallers of this user keep out of each other's way.
+pub(crate) fn lock_of(paths: &Paths) -> PathBuf {
+    paths.runtime.join("ports.lock")
 }
 
 /// Reserves the host ports of `forwards`, choosing those that are 0. `lock` is a file of all knallers of this user.
@@ -93,7 +105,8 @@ impl Reserved {
         lock_port(&self._lock, forward, true).map_err(Error::system("lock a port"))?;
         for address in addresses(forward, ipv6) {
             let socket = try_bind(address, forward.host_port, forward.protocol);
-            self.sockets.push(socket.map_err(|e| refused(e, forward))?);
+            self.sockets
+                .push((forward, socket.map_err(|e| refused(e, forward))?));
         }
         Ok(())
     }
@@ -125,7 +138,8 @@ impl Reserved {
                 && lock_port(&self._lock, candidate, false).is_ok()
             {
                 *forward = candidate;
-                self.sockets.append(&mut sockets);
+                self.sockets
+                    .extend(sockets.into_iter().map(|socket| (candidate, socket)));
                 return Ok(());
             }
         }
@@ -292,7 +306,11 @@ mod tests {
         let mut reserved = reserve(&[forward("0:80")], true, &temp.path().join("ports.lock")).unwrap();
         let port = reserved.forwards[0].host_port;
         // As a child has them between fork(2) and execve(2).
-        let shared: Vec<_> = reserved.sockets.iter().map(|s| s.try_clone().unwrap()).collect();
+        let shared: Vec<_> = reserved
+            .sockets
+            .iter()
+            .map(|(_, s)| s.try_clone().unwrap())
+            .collect();
         assert!(TcpListener::bind(("0.0.0.0", port)).is_err());
         reserved.let_go();
         TcpListener::bind(("0.0.0.0", port)).unwrap();

@@ -261,7 +261,7 @@ impl Start<'_> {
             return Ok(None);
         };
         let ipv6 = connection.ipv6();
-        let lock = self.inner.options.paths.runtime.join("ports.lock");
+        let lock = ports::lock_of(&self.inner.options.paths);
         task::blocking(move |_| ports::reserve(&forwards, ipv6, &lock))
             .await
             .map(Some)

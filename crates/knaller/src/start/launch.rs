@@ -4,12 +4,10 @@
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
-use std::os::fd::AsFd as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tokio::process::{Child, Command};
 
 use super::first::First;
@@ -20,7 +18,7 @@ use crate::network::Wire;
 use crate::network::lean::Lean;
 use crate::user::Switch;
 use crate::vmm::{Chosen, SPARKLER};
-use crate::{Error, Options, Result, inherit, keep, leash};
+use crate::{Error, Options, Result, detach, keep, leash};
 
 /// All that a boot's processes are made from.
 pub(super) struct Launch<'a> {
@@ -81,7 +79,7 @@ impl Launch<'_> {
         let lean = pasta.then(|| Lean::within(&mut command)).flatten();
         let (group, network, user) = (self.group, self.network, self.user);
         let prepare = move || {
-            detach(group.as_ref(), network.as_ref())?;
+            detach::from_caller(group.as_ref(), network.as_ref())?;
             lean.as_ref().map_or(Ok(()), Lean::keep_open)?;
             user.map_or(Ok(()), Switch::take)
         };
@@ -145,19 +143,4 @@ impl Launch<'_> {
         let emptied = file.and_then(|file| file.set_len(0).map(|()| file));
         emptied.map_err(Error::io("open", &path))
     }
-}
-
-/// Leaves all that is the caller's: its control group for the machine's, its network for the one that was made, its
-/// session, so that neither its terminal's end nor a Ctrl-C there reaches the machine, and its open files, for a pipe that a
-/// machine holds open never comes to its end.
-fn detach(group: Option<&File>, network: Option<&File>) -> std::io::Result<()> {
-    if let Some(procs) = group {
-        // The number 0 is whoever writes it (cgroup-v2: `cgroup.procs`).
-        rustix::io::write(procs, b"0")?;
-    }
-    if let Some(namespace) = network {
-        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
-    }
-    rustix::process::setsid()?;
-    inherit::standard_files_only()
 }

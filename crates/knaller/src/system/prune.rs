@@ -42,6 +42,10 @@ pub enum Healed {
     Resumed {
         name: Name,
     },
+    /// Whoever changed its forwards was killed, or what carried one: they lead to it again.
+    Forwards {
+        name: Name,
+    },
     /// It has ended, and nobody was there to take its sockets away.
     Ended {
         name: Name,
@@ -98,6 +102,12 @@ impl fmt::Display for Healed {
             }
             Self::Resumed { name } => {
                 write!(f, "whoever made {name} stand still was killed: it goes on")
+            }
+            Self::Forwards { name } => {
+                write!(
+                    f,
+                    "port forwards of {name} were broken off: they lead to it again"
+                )
             }
             Self::Ended { name } => write!(f, "{name} has ended: its sockets are removed"),
             Self::Removed { name } => write!(f, "{name} has ended and was to go then: it is removed"),

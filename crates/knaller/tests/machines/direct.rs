@@ -1,14 +1,17 @@
 //! Network mode `direct` through the whole life of a machine, on a host of the test's own: a thread in another network
 //! namespace, with all that it starts.
 
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, TcpListener, TcpStream};
 use std::process::Command;
 
-use knaller::{Network, RestoreSpec, StartOptions};
+use knaller::{Error, Forward, Machine, Network, RestoreSpec, StartOptions};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
-use crate::network::Outside;
-use crate::support::{Bed, end, said, small};
+use crate::forwards::{change, update};
+use crate::network::{Outside, ask};
+use crate::support::{Bed, PATIENCE, end, said, small};
 
 /// What the host's network has now.
 fn on_host(line: &str) -> String {
@@ -49,7 +52,7 @@ async fn live() {
         .egress("allow=fd00:6b6e::/64".parse().unwrap())
         .command(["nc", "-ll", "-p", "7001", "-e", "head", "-c", "1"]);
     let web = bed.start(spec).await;
-    let reaches = async |machine: &knaller::Machine| {
+    let reaches = async |machine: &Machine| {
         for outer in [v4.to_string(), v6.to_string()] {
             let line = format!("nc -w 60 {outer} 7000 </dev/null");
             assert_eq!(said(machine, &line).await, "outside", "{outer}");
@@ -62,6 +65,7 @@ async fn live() {
         forward.host_port
     };
     let port = reaches(&web).await;
+    ports_come_and_go(&web, &outside).await;
     let adopted = bed.knaller.adopt("web").await.unwrap();
     drop(adopted);
 
@@ -85,4 +89,60 @@ async fn live() {
     assert_eq!(reaches(&web).await, port);
     end(&web).await;
     assert_eq!(on_host(STATE), before);
+}
+
+/// While it runs. Afterwards they are as before.
+async fn ports_come_and_go(web: &Machine, outside: &Outside) {
+    let before = web.info().await.unwrap();
+    let first = before.forwards[0];
+    let wishes: Vec<Forward> = ["0:7001", "127.0.0.1:0:7001"]
+        .map(|text| text.parse().unwrap())
+        .into();
+    let (updated, forwards) = change(web, &[&wishes[..], &[first]].concat()).await;
+    assert!(updated.next_start.is_empty(), "{updated:?}");
+    let [second, bound, same] = forwards[..] else {
+        panic!("{forwards:?}")
+    };
+    assert_eq!(same, first);
+    let loopback = IpAddr::from([127, 0, 0, 1]);
+    for forward in [first, second] {
+        assert_eq!(outside.ask("tcp", "198.51.100.1", forward), "x");
+        assert_eq!(outside.ask("tcp", "fd00:6b6e::1", forward), "x");
+        assert_eq!(ask(loopback, forward).as_deref(), Some("x"));
+    }
+    assert_eq!(ask(loopback, bound).as_deref(), Some("x"));
+    let claims = on_host("ip link");
+    assert!(
+        claims.contains(&format!("kn-tcp-{}", second.host_port)),
+        "{claims}"
+    );
+
+    let taken = TcpListener::bind("0.0.0.0:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let wish = format!("{port}:7001").parse().unwrap();
+    let error = web.update(update(&[second, wish])).await.unwrap_err();
+    assert!(matches!(error, Error::PortTaken { .. }), "{error}");
+    assert_eq!(web.info().await.unwrap().forwards, forwards);
+    assert_eq!(on_host("ip link"), claims);
+    assert_eq!(ask(loopback, first).as_deref(), Some("x"));
+
+    // What is open ends too.
+    let mut open = TcpStream::connect((loopback, second.host_port)).unwrap();
+    open.set_read_timeout(Some(PATIENCE)).unwrap();
+    let (updated, forwards) = change(web, &[first]).await;
+    assert!(updated.next_start.is_empty(), "{updated:?}");
+    assert_eq!(forwards, [first]);
+    assert_eq!(ask(loopback, second), None);
+    assert_eq!(ask(loopback, bound), None);
+    let cut = open.write_all(b"x").and_then(|()| open.read(&mut [0]));
+    assert!(!matches!(cut, Ok(1)), "{cut:?}");
+    let claims = on_host("ip link");
+    assert!(
+        !claims.contains(&format!("kn-tcp-{}", second.host_port)),
+        "{claims}"
+    );
+    let table = on_host("nft list table inet knaller");
+    assert!(!table.contains(&format!(". {} ", second.host_port)), "{table}");
+    drop(TcpListener::bind(("0.0.0.0", second.host_port)).unwrap());
+    assert_eq!(outside.ask("tcp", "198.51.100.1", first), "x");
 }

@@ -9,6 +9,7 @@ mod direct;
 mod doctor;
 mod embed;
 mod failures;
+mod forwards;
 mod jail;
 mod life;
 mod limits;

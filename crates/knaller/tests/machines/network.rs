@@ -14,7 +14,7 @@ use crate::support::{Bed, bare, end, run, said};
 /// How long a connection may take, and how long one that cannot come about is tried.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-fn debian(name: &str) -> MachineSpec {
+pub(crate) fn debian(name: &str) -> MachineSpec {
     bare(name)
         .root(Root::File(testkit::debian(Debian::Minimal)))
         .memory_mib(256)
@@ -91,7 +91,7 @@ fn field(pid: u32, file: &str, name: &str) -> u32 {
     rest.split_whitespace().next().unwrap().parse().unwrap()
 }
 
-async fn serve(machine: &Machine) -> Session {
+pub(crate) async fn serve(machine: &Machine) -> Session {
     let script = "
 import socket, threading
 tcp = socket.create_server(('::', 7001), family=socket.AF_INET6, dualstack_ipv6=True)
@@ -102,13 +102,15 @@ def datagrams():
     while True:
         _, peer = udp.recvfrom(100)
         udp.sendto(b'udp', peer)
+def answer(stream):
+    with stream:
+        if stream.recv(1):
+            stream.sendall(b'tcp')
 threading.Thread(target=datagrams, daemon=True).start()
 print('ready', flush=True)
 while True:
     stream, _ = tcp.accept()
-    stream.recv(1)
-    stream.sendall(b'tcp')
-    stream.close()
+    threading.Thread(target=answer, args=[stream], daemon=True).start()
 ";
     let mut session = machine
         .exec(ExecRequest::argv(["python3", "-c", script]))
@@ -122,7 +124,7 @@ while True:
     session
 }
 
-fn ask(address: IpAddr, forward: Forward) -> Option<String> {
+pub(crate) fn ask(address: IpAddr, forward: Forward) -> Option<String> {
     let mut stream =
         TcpStream::connect_timeout(&SocketAddr::new(address, forward.host_port), PATIENCE).ok()?;
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -132,7 +134,7 @@ fn ask(address: IpAddr, forward: Forward) -> Option<String> {
     Some(text)
 }
 
-fn ask_udp(address: IpAddr, forward: Forward) -> Option<String> {
+pub(crate) fn ask_udp(address: IpAddr, forward: Forward) -> Option<String> {
     let any: SocketAddr = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }
         .parse()
         .unwrap();
@@ -314,7 +316,7 @@ fn sure(command: &mut Command) {
 }
 
 /// The host's gateway and its own address towards it.
-fn default_route() -> Option<(Ipv4Addr, Ipv4Addr)> {
+pub(crate) fn default_route() -> Option<(Ipv4Addr, Ipv4Addr)> {
     let ask = |arguments: &[&str], field: &str| -> Option<Ipv4Addr> {
         let output = Command::new("ip")
             .args(["-4", "-json", "route"])

@@ -40,6 +40,8 @@ pub(crate) struct Link {
     pub(crate) interface: String,
     /// The machine's boot.
     pub(crate) instance: String,
+    /// Its other names, by which ports are claimed.
+    pub(super) claims: Vec<String>,
 }
 
 /// What the host's network has.
@@ -169,7 +171,47 @@ fn ours(link: &LinkMessage, name: &str) -> Option<Link> {
         index: link.header.index,
         interface: name.to_owned(),
         instance: instance.to_owned(),
+        claims: link.attributes.iter().flat_map(other_names).cloned().collect(),
     })
+}
+
+/// The place of a link of ours.
+pub(super) async fn slot(handle: Handle, link: &Link) -> Result<Slot, rtnetlink::Error> {
+    let own = handle.address().get().set_link_index_filter(link.index);
+    let mut addresses = own.execute();
+    while let Some(message) = addresses.try_next().await? {
+        let found = message.attributes.iter().find_map(|attribute| match attribute {
+            AddressAttribute::Address(IpAddr::V4(address)) => Slot::of(&link.interface, *address),
+            _ => None,
+        });
+        if let Some(slot) = found {
+            return Ok(slot);
+        }
+    }
+    Err(rtnetlink::Error::RequestFailed)
+}
+
+/// Claims a port for a machine.
+pub(super) async fn add_claim(handle: Handle, link: &Link, name: &str) -> Result<(), rtnetlink::Error> {
+    let claimed = handle.link().property_add(link.index).alt_ifname(&[name]);
+    claimed.execute().await
+}
+
+/// Gives them back.
+pub(super) async fn drop_claims(
+    handle: Handle,
+    link: &Link,
+    names: &[String],
+) -> Result<(), rtnetlink::Error> {
+    for name in names {
+        handle
+            .link()
+            .property_del(link.index)
+            .alt_ifname(&[name.as_str()])
+            .execute()
+            .await?;
+    }
+    Ok(())
 }
 
 /// Makes a link whose other end is in `namespace`. Whoever is killed on the way leaves nothing: an end goes with its

@@ -24,12 +24,14 @@ use crate::flocked::Flocked;
 use crate::netns::{self, Egress};
 use crate::{Error, Forward, Name, Options, Result};
 
+mod change;
 mod forwarding;
 mod links;
 mod namespace;
 mod slot;
 mod table;
 
+pub(crate) use change::{change, claimed};
 pub(crate) use links::claim;
 pub use slot::Pool;
 

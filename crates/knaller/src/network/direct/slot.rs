@@ -69,6 +69,12 @@ impl Slot {
     /// Both addresses of IPv6: RFC 6164.
     pub(crate) const LENGTH_V6: u8 = 127;
 
+    /// The one of an interface and the host's address on it.
+    pub(crate) fn of(interface: &str, host: Ipv4Addr) -> Option<Self> {
+        let number = interface.strip_prefix(INTERFACE)?.parse().ok()?;
+        Some(Self { number, v4: host })
+    }
+
     pub(crate) fn number(self) -> u32 {
         self.number
     }

@@ -92,11 +92,17 @@ impl Held {
 
     /// Takes away what boots that have ended left.
     pub(super) fn sweep(&self, live: &[&str]) -> Vec<Value> {
-        let stale = self
-            .forwards
-            .iter()
-            .filter(|(_, boot, _)| !live.contains(&boot.as_str()));
-        stale
+        self.delete(|boot| !live.contains(&boot))
+    }
+
+    /// Takes away what this boot has.
+    pub(super) fn forget(&self, instance: &str) -> Vec<Value> {
+        self.delete(|boot| boot == instance)
+    }
+
+    fn delete(&self, which: impl Fn(&str) -> bool) -> Vec<Value> {
+        let those = self.forwards.iter().filter(|(_, boot, _)| which(boot));
+        those
             .map(|(map, _, element)| elements("delete", map, element))
             .collect()
     }

@@ -1,0 +1,91 @@
+//! The processes that carry ports into a machine. The invariant: there is one for each forward, and its command line says
+//! which, behind the machine's instance id; nothing else knows of them.
+
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use super::{Scene, errand};
+use crate::helper::{ERRAND, Errand};
+use crate::network::ports::Reserved;
+use crate::process::{self, Process};
+use crate::relay::Port;
+use crate::{Error, Forward, Result};
+
+/// How long a killed one may take to be gone.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// One that runs.
+#[derive(Debug)]
+pub(super) struct Relay {
+    pub(super) forward: Forward,
+    process: Process,
+}
+
+/// Those of a boot.
+pub(super) fn of(instance: &str) -> Result<Vec<Relay>> {
+    let failed = |error| Error::system("look for a machine's processes")(error);
+    let mut found = Vec::new();
+    for process in process::of(instance).map_err(failed)? {
+        let words = process.words().map_err(failed)?;
+        if let Some(forward) = carried(&words, instance) {
+            found.push(Relay { forward, process });
+        }
+    }
+    Ok(found)
+}
+
+/// What the process with this command line carries, if it does.
+fn carried(words: &[String], instance: &str) -> Option<Forward> {
+    match words {
+        [_, errand, id, forward, ..] if errand == ERRAND && id == instance => forward.parse().ok(),
+        _ => None,
+    }
+}
+
+/// Starts one, which takes the forward's sockets over.
+pub(super) fn start(scene: &Scene<'_>, forward: Forward, reserved: &Reserved) -> Result<()> {
+    let port = Port {
+        forward,
+        ipv6: scene.record.ipv6,
+    };
+    let handed: Vec<BorrowedFd<'_>> = [scene.vmm.handle()]
+        .into_iter()
+        .chain(reserved.sockets(forward))
+        .collect();
+    errand::run(scene, &Errand::Carry(port), Some(forward), &handed)
+}
+
+/// Ends them, and what they carry. Returns when their ports are free.
+pub(super) fn end(relays: &[Relay]) -> Result<()> {
+    for relay in relays {
+        let ended = relay.process.kill(PATIENCE);
+        if !ended.map_err(Error::system("end a process"))? {
+            return Err(Error::Timeout {
+                what: format!("the process that carries {}", relay.forward),
+                after: PATIENCE,
+            });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_process_carries() {
+        let id = uuid::Uuid::new_v4().to_string();
+        let words = |line: &[&str]| -> Vec<String> { line.iter().map(|word| (*word).to_owned()).collect() };
+        let udp = words(&["/lib/knaller-netns", "errand", &id, "[::1]:5353:53/udp", ""]);
+        assert_eq!(carried(&udp, &id), Some("[::1]:5353:53/udp".parse().unwrap()));
+        for other in [
+            &["/lib/knaller-netns", "errand", &id, ""][..],
+            &["/lib/knaller-netns", "errand", "another", "80:80", ""],
+            &["vmm", "--id", &id, "80:80"],
+            &[],
+        ] {
+            assert_eq!(carried(&words(other), &id), None);
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! Ports that come and go while their machine runs.
+
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::Path;
+
+use knaller::{Error, Forward, Machine, Update, Updated};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::network::{ask, ask_udp, debian, default_route, serve};
+use crate::support::{Bed, PATIENCE};
+
+const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
+
+pub(crate) fn update(forwards: &[Forward]) -> Update {
+    let mut update = Update::default();
+    update.forwards = Some(forwards.to_vec());
+    update
+}
+
+pub(crate) async fn change(machine: &Machine, forwards: &[Forward]) -> (Updated, Vec<Forward>) {
+    let updated = machine.update(update(forwards)).await.unwrap();
+    assert_eq!(updated.now, ["port forwards"]);
+    (updated, machine.info().await.unwrap().forwards)
+}
+
+fn forward(text: &str) -> Forward {
+    text.parse().unwrap()
+}
+
+/// The processes that carry a machine's ports.
+fn relays(instance: &str) -> Vec<Pid> {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    numbers
+        .filter(|number| {
+            let line = std::fs::read(format!("/proc/{number}/cmdline")).unwrap_or_default();
+            let words: Vec<_> = line.split(|byte| *byte == 0).collect();
+            words.get(1) == Some(&&b"errand"[..]) && words.get(2) == Some(&instance.as_bytes())
+        })
+        .filter_map(Pid::from_raw)
+        .collect()
+}
+
+/// A connection that the guest has accepted, which waits to be asked.
+fn open(forward: Forward) -> TcpStream {
+    let stream = TcpStream::connect((V4, forward.host_port)).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// What the guest answers to one that was opened.
+fn answer(mut stream: TcpStream) -> Option<String> {
+    let mut text = String::new();
+    stream.write_all(b"x").ok()?;
+    stream.read_to_string(&mut text).ok()?;
+    (!text.is_empty()).then_some(text)
+}
+
+fn leads(address: IpAddr, forward: Forward) -> bool {
+    ask(address, forward).is_some_and(|text| text == "tcp")
+}
+
+#[tokio::test]
+async fn ports_come_and_go_while_a_machine_runs() {
+    let bed = Bed::new();
+    let machine = bed.start(debian("web").forward(forward("0:7001"))).await;
+    let _server = serve(&machine).await;
+    let info = machine.info().await.unwrap();
+    let instance = info.instance;
+    let first = info.forwards[0];
+
+    let wishes = ["0:7001", "127.0.0.1:0:7001", "[::1]:0:7001", "0:7002/udp"].map(forward);
+    let (updated, forwards) = change(&machine, &wishes).await;
+    assert!(updated.next_start.is_empty(), "{updated:?}");
+    let [same, v4, v6, udp] = forwards[..] else {
+        panic!("{forwards:?}")
+    };
+    assert_eq!(same, first, "what was chosen stays");
+    assert!(leads(V4, first) && leads(V4, v4) && leads(V6, v6));
+    for address in [V4, V6]
+        .into_iter()
+        .chain(default_route().map(|(_, own)| own.into()))
+    {
+        // The answer comes from where it was asked for.
+        let peer = UdpSocket::bind(SocketAddr::new(if address.is_ipv4() { V4 } else { V6 }, 0));
+        let peer = peer.unwrap();
+        if address.is_loopback() {
+            peer.connect((address, udp.host_port)).unwrap();
+            peer.set_read_timeout(Some(PATIENCE)).unwrap();
+            peer.send(b"x").unwrap();
+            peer.recv(&mut [0; 3]).unwrap();
+        }
+        assert_eq!(ask_udp(address, udp), Some("udp".to_owned()), "{address}");
+    }
+    let started = relays(&instance);
+    assert_eq!(started.len(), 3);
+    for pid in &started {
+        let pid = pid.as_raw_nonzero();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        for line in [
+            "CapEff:\t0000000000000000",
+            "NoNewPrivs:\t1",
+            "Seccomp:\t2",
+            "CapBnd:\t0000000000000000",
+        ] {
+            assert!(status.contains(line), "{line}\n{status}");
+        }
+        let names = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+        for file in names.filter_map(|entry| std::fs::read_link(entry.path()).ok()) {
+            assert!(
+                file == Path::new("/dev/null") || !file.is_absolute(),
+                "{}",
+                file.display()
+            );
+        }
+    }
+
+    // A port that is taken changes nothing.
+    let taken = TcpListener::bind("0.0.0.0:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let mut refused = update(&[forwards[0], forward(&format!("{port}:7001")), forward("0:7003")]);
+    refused.labels.insert("a".to_owned(), Some("b".to_owned()));
+    let error = machine.update(refused).await.unwrap_err();
+    assert!(
+        matches!(error, Error::PortTaken { port: of, .. } if of == port),
+        "{error}"
+    );
+    let info = machine.info().await.unwrap();
+    assert_eq!(
+        (&info.forwards, &info.spec.forwards[..]),
+        (&forwards, &wishes[..])
+    );
+    assert!(info.spec.labels.is_empty());
+    assert!(leads(V4, first) && leads(V4, v4));
+
+    // One goes, and only that.
+    let (kept, cut) = (open(v4), open(first));
+    let (updated, forwards) = change(&machine, &[first, v4, udp]).await;
+    assert!(updated.next_start.is_empty());
+    assert_eq!(forwards, [first, v4, udp]);
+    assert_eq!(ask(V6, v6), None);
+    drop(TcpListener::bind((V6, v6.host_port)).unwrap());
+    assert_eq!(answer(kept).as_deref(), Some("tcp"));
+
+    // pasta keeps its port, which leads nowhere, for what was open too.
+    let (updated, forwards) = change(&machine, &[v4, udp]).await;
+    assert_eq!(updated.next_start, ["release of host ports that lead nowhere"]);
+    assert_eq!(forwards, [v4, udp]);
+    assert!(!leads(V4, first) && leads(V4, v4));
+    assert_eq!(answer(cut), None);
+    // To another port, on which nobody listens, and back again.
+    let other = Forward {
+        guest_port: 7009,
+        ..first
+    };
+    let (updated, forwards) = change(&machine, &[v4, other]).await;
+    assert!(updated.next_start.is_empty());
+    assert_eq!(forwards, [v4, other]);
+    assert!(!leads(V4, first));
+    let (_, forwards) = change(&machine, &[first, v4, udp]).await;
+    assert_eq!(forwards, [first, v4, udp]);
+    assert!(leads(V4, first) && leads(V4, v4));
+    assert_eq!(ask_udp(V4, udp), Some("udp".to_owned()));
+
+    // Who carries one is killed: nothing claims that it leads there, and the next command has it so again.
+    for pid in relays(&instance) {
+        kill_process(pid, Signal::KILL).unwrap();
+    }
+    while !relays(&instance).is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(machine.info().await.unwrap().forwards, [first]);
+    let healed = bed.knaller.prune(false).await.unwrap();
+    let healed: Vec<String> = healed.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        healed,
+        ["port forwards of web were broken off: they lead to it again"]
+    );
+    assert_eq!(machine.info().await.unwrap().forwards, [first, v4, udp]);
+    assert!(leads(V4, v4));
+
+    // Whoever adds one is killed before it is written down.
+    let path = bed.sandbox.data().join("knaller/vms/web/vm.json");
+    let mut record: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    record["forwards"].as_array_mut().unwrap().truncate(2);
+    record["changed"]["under_way"] = true.into();
+    std::fs::write(&path, record.to_string()).unwrap();
+    let _ = bed.knaller.list().await.unwrap();
+    assert_eq!(machine.info().await.unwrap().forwards, [first, v4]);
+    assert_eq!(relays(&instance).len(), 1);
+    drop(UdpSocket::bind((V4, udp.host_port)).unwrap());
+    assert!(leads(V4, first) && leads(V4, v4));
+
+    // Nothing outlives the VMM, whoever ends it.
+    let vmm = machine.info().await.unwrap().pid.unwrap();
+    let vmm = Pid::from_raw(vmm.try_into().unwrap()).unwrap();
+    kill_process(vmm, Signal::KILL).unwrap();
+    let _ = machine.wait().await.unwrap();
+    assert!(relays(&instance).is_empty());
+    drop(TcpListener::bind((V4, v4.host_port)).unwrap());
+    machine.remove().await.unwrap();
+}
