@@ -1,8 +1,11 @@
 //! Copying files that are mostly holes.
+//!
+//! A file system that does not know its holes (9p, many in user space) says that all is data, as one does that has written
+//! every block. What tells them apart is the room that the file takes.
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt as _, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{SeekFrom, copy_file_range, ioctl_ficlone, seek};
@@ -44,6 +47,9 @@ enum Unfinished {
 const STEP: u64 = 32 << 20;
 const BUFFER: usize = 1 << 20;
 
+/// How much is a hole if it is zero, where no holes are told: what file systems and guests have for a block.
+const BLOCK: usize = 4 << 10;
+
 /// Copies `from` to the new file `path`, or leaves no file there: by sharing its blocks where the file system can, else
 /// its data without its holes.
 ///
@@ -83,19 +89,24 @@ fn copy_sparse(from: &File, to: &File, task: &Task) -> Result<Copied, Unfinished
     }
     let size = from.metadata()?.len();
     to.set_len(size)?;
+    let copy = if hides_holes(from)? {
+        copy_blocks
+    } else {
+        copy_range
+    };
     let mut written = 0;
     let mut at = 0;
     while let Some((start, end)) = next_data(from, at, size)? {
         at = start;
         while at < end {
             task.at("copying the disk", at, Some(size))?;
-            let count = copy_range(from, to, at, STEP.min(end - at))?;
-            if count == 0 {
+            let step = copy(from, to, at, STEP.min(end - at))?;
+            if step.read == 0 {
                 let text = "the file became shorter while it was copied";
                 return Err(io::Error::new(io::ErrorKind::UnexpectedEof, text).into());
             }
-            at += count;
-            written += count;
+            at += step.read;
+            written += step.written;
         }
     }
     Ok(Copied::Written(written))
@@ -112,17 +123,62 @@ fn next_data(file: &File, at: u64, size: u64) -> io::Result<Option<(u64, u64)>> 
     }
 }
 
-/// Copies at most `length` bytes at `at` to the same place; gives how many.
-fn copy_range(from: &File, to: &File, at: u64, length: u64) -> io::Result<u64> {
+/// Whether there are holes that the file system does not tell of: the file takes less room than one without them would, and
+/// yet all of it is said to be data. One that is compressed looks the same, and only costs a look at its zeros.
+fn hides_holes(file: &File) -> io::Result<bool> {
+    let metadata = file.metadata()?;
+    let whole = matches!(next_data(file, 0, metadata.len())?, Some((0, end)) if end >= metadata.len());
+    // Of 512 bytes (stat(2)).
+    Ok(whole && metadata.blocks().saturating_mul(512) < metadata.len())
+}
+
+/// How far one step of a copy came.
+#[derive(Clone, Copy)]
+struct Step {
+    read: u64,
+    written: u64,
+}
+
+impl Step {
+    /// All of it was written.
+    fn of(count: usize) -> Self {
+        let count = count as u64;
+        Self {
+            read: count,
+            written: count,
+        }
+    }
+}
+
+/// Copies at most `length` bytes at `at` to the same place, of an empty file, but for blocks of zeros.
+fn copy_blocks(from: &File, to: &File, at: u64, length: u64) -> io::Result<Step> {
+    let mut buffer = vec![0; usize::try_from(length).map_or(BUFFER, |length| length.min(BUFFER))];
+    let read = from.read_at(&mut buffer, at)?;
+    buffer.truncate(read);
+    let mut written = 0;
+    for (block, at) in buffer.chunks(BLOCK).zip((at..).step_by(BLOCK)) {
+        if block.iter().any(|byte| *byte != 0) {
+            to.write_all_at(block, at)?;
+            written += block.len();
+        }
+    }
+    Ok(Step {
+        read: read as u64,
+        written: written as u64,
+    })
+}
+
+/// Copies at most `length` bytes at `at` to the same place.
+fn copy_range(from: &File, to: &File, at: u64, length: u64) -> io::Result<Step> {
     let (mut read_at, mut write_at) = (at, at);
     let length = usize::try_from(length).unwrap_or(BUFFER);
     match copy_file_range(from, Some(&mut read_at), to, Some(&mut write_at), length) {
-        Ok(count) => Ok(count as u64),
+        Ok(count) => Ok(Step::of(count)),
         Err(Errno::XDEV | Errno::NOSYS | Errno::INVAL | Errno::OPNOTSUPP | Errno::PERM) => {
             let mut buffer = vec![0; length.min(BUFFER)];
             let count = from.read_at(&mut buffer, at)?;
             to.write_all_at(buffer.get(..count).unwrap_or_default(), at)?;
-            Ok(count as u64)
+            Ok(Step::of(count))
         }
         Err(error) => Err(error.into()),
     }
@@ -130,7 +186,8 @@ fn copy_range(from: &File, to: &File, at: u64, length: u64) -> io::Result<u64> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::MetadataExt;
+    use std::io::{BufRead as _, BufReader};
+    use std::process::{Child, Command, Stdio};
 
     use proptest::prelude::*;
 
@@ -183,6 +240,61 @@ mod tests {
         ));
         assert_eq!(to.metadata().unwrap().len(), 1 << 40);
         assert_eq!(to.metadata().unwrap().blocks(), 0);
+    }
+
+    /// A file on a file system that does not know its holes, until the process ends that has mounted it.
+    fn without_holes(folder: &Path, size: u64) -> (Child, File) {
+        let script = "mount -t ramfs none \"$0\" && : > \"$0/file\" && echo mounted && read line";
+        let mut holder = Command::new("unshare")
+            .args(["--user", "--map-root-user", "--mount", "sh", "-c", script])
+            .arg(folder)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(holder.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        assert_eq!(line, "mounted\n");
+        let inside = PathBuf::from(format!("/proc/{}/root", holder.id()));
+        let path = inside.join(folder.join("file").strip_prefix("/").unwrap());
+        let file = File::options().read(true).write(true).open(path).unwrap();
+        file.set_len(size).unwrap();
+        (holder, file)
+    }
+
+    #[test]
+    fn holes_that_are_not_told_are_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let size = 40 << 20;
+        let (mut holder, from) = without_holes(folder.path(), size);
+        let data = [(0, 1), (5 << 20, 10_000), ((33 << 20) + 7, 5), (size - 1, 1)];
+        for (at, length) in data {
+            from.write_all_at(&vec![7; length], at).unwrap();
+        }
+        assert_eq!(next_data(&from, 0, size).unwrap(), Some((0, size)));
+        let to = tempfile::tempfile().unwrap();
+        let copied = copy_sparse(&from, &to, &Task::new()).unwrap();
+        assert_eq!(copied, Copied::Written(6 * BLOCK as u64));
+        let mut bytes = [vec![1; 40 << 20], vec![2; 40 << 20]];
+        from.read_exact_at(&mut bytes[0], 0).unwrap();
+        to.read_exact_at(&mut bytes[1], 0).unwrap();
+        assert!(bytes[0] == bytes[1] && to.metadata().unwrap().len() == size);
+        drop(holder.stdin.take());
+        let _ = holder.wait().unwrap();
+    }
+
+    #[test]
+    fn a_file_without_holes_hides_none() {
+        let file = tempfile::tempfile().unwrap();
+        file.write_all_at(&vec![0; 1 << 20], 0).unwrap();
+        // Whoever puts off the choice of blocks has chosen now.
+        file.sync_all().unwrap();
+        assert!(!hides_holes(&file).unwrap());
+        file.set_len(2 << 20).unwrap();
+        assert!(!hides_holes(&file).unwrap());
+        assert!(!hides_holes(&tempfile::tempfile().unwrap()).unwrap());
     }
 
     #[test]
