@@ -132,6 +132,14 @@ fn disk_space_is_counted_and_freed() {
         "{told}"
     );
 
+    // Nothing lies where it is not counted.
+    let folders = std::fs::read_dir(world.sandbox.data().join("knaller")).unwrap();
+    for folder in folders {
+        let counted = ["vms", "images", "kernels", "templates", "snapshots", "volumes"];
+        let folder = folder.unwrap().file_name();
+        assert!(counted.iter().any(|name| folder == *name), "{folder:?}");
+    }
+
     let about = json(&world.ok(&["system", "info", "-o", "json"]));
     assert_eq!(
         about["data"].as_str(),

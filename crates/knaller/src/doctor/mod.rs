@@ -18,6 +18,8 @@ pub(crate) mod orphans;
 mod programs;
 mod users;
 
+pub(crate) use network::try_direct;
+
 /// How a check ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -46,8 +46,7 @@ pub(super) fn direct(options: &Options) -> Option<Check> {
         return None;
     }
     let id = "network-direct";
-    let tried = Direct::find(options).and_then(|direct| direct.trial().map(|()| direct));
-    Some(match tried.map(|direct| direct.obstacle()) {
+    Some(match try_direct(options) {
         Ok(None) => Check::ok(id, "root's machines can have --network direct"),
         Ok(Some(obstacle)) => {
             let remedy = "let it accept what has knaller+ as its interface, or take --network pasta";
@@ -58,6 +57,13 @@ pub(super) fn direct(options: &Options) -> Option<Check> {
             Check::bad(id, Verdict::Warning, error.headline(), remedy)
         }
     })
+}
+
+/// Tries what root's own network mode is made of, and leaves nothing: what of others' rules stands in its way, if it can be had.
+pub(crate) fn try_direct(options: &Options) -> Result<Option<String>> {
+    let direct = Direct::find(options)?;
+    direct.trial()?;
+    Ok(direct.obstacle())
 }
 
 /// Makes a namespace with everything that a machine's has, and runs nothing in it.

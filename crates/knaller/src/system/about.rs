@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::knaller::Inner;
 use crate::vmm::{self, kvm};
-use crate::{Result, Vmm, cgroup, memory, task};
+use crate::{Options, Result, Vmm, cgroup, doctor, memory, task};
 
 /// The most bytes of what a program says of its version.
 const MAX_VERSION: usize = 200;
@@ -47,6 +47,9 @@ pub struct About {
     pub memory_available_mib: Option<u64>,
     /// The control group below which machines can be limited, or why they cannot.
     pub limits: std::result::Result<PathBuf, String>,
+    /// Whether machines can have the network mode `direct` here, or why they cannot: who must start them, what is missing, or
+    /// which rules of this host's stand in the way.
+    pub direct: std::result::Result<(), String>,
     /// How many files this process may have open. None: as many as it likes.
     pub open_files: Option<u64>,
     /// What an image may have, as `KNALLER_IMAGE_LIMITS` takes it.
@@ -98,11 +101,23 @@ pub(crate) async fn about(inner: &Arc<Inner>) -> Result<About> {
             cpus: std::thread::available_parallelism().map_or(1, usize::from),
             memory_available_mib: memory::available_mib(),
             limits: cgroup::for_all_limits(options).map_err(|error| error.to_string()),
+            direct: direct(options),
             open_files: getrlimit(Resource::Nofile).current,
             image_limits: options.image_limits.to_string(),
         })
     })
     .await
+}
+
+fn direct(options: &Options) -> std::result::Result<(), String> {
+    match doctor::try_direct(options) {
+        Ok(None) => Ok(()),
+        Ok(Some(obstacle)) => Err(obstacle),
+        Err(error) => Err(match error.hint() {
+            Some(hint) => format!("{}: {hint}", error.headline()),
+            None => error.headline(),
+        }),
+    }
 }
 
 /// The first line of what a program says of its version, on whichever stream.
@@ -150,6 +165,14 @@ mod tests {
             about.cpus > 0 && about.image_limits.contains("total="),
             "{about:?}"
         );
+        // Without the programs it needs there is none, for root neither.
+        let without = about.direct.unwrap_err();
+        let lacks = if rustix::process::geteuid().is_root() {
+            "was not found"
+        } else {
+            "only root"
+        };
+        assert!(without.contains(lacks), "{without}");
         assert_eq!(about.accelerator == "tcg", about.emulated_because.is_some());
     }
 }

@@ -25,7 +25,7 @@ use crate::{Knaller, Result, State, heal, list, task};
 pub struct Disk {
     /// How many there are.
     pub count: usize,
-    /// How many of them a machine has, or how many machines run.
+    /// How many of them a machine has, on how many snapshots others build, or how many machines run.
     pub used: usize,
     /// Bytes of the disk.
     pub size: u64,
@@ -112,6 +112,14 @@ pub(crate) async fn disk_usage(inner: &Arc<Inner>, all: bool) -> Result<DiskUsag
             },
             snapshots: Disk {
                 count: snapshots.len(),
+                used: snapshots
+                    .iter()
+                    .filter(|one| {
+                        snapshots
+                            .iter()
+                            .any(|other| other.parent.as_ref() == Some(&one.name))
+                    })
+                    .count(),
                 size: taken("snapshots"),
                 reclaimable: snapshots.iter().map(|snapshot| snapshot.cached).sum(),
                 ..Disk::default()

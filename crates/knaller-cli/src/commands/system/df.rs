@@ -14,8 +14,8 @@ use crate::ui::{Listed, OutputArgs, human};
 #[command(after_help = "\
 SIZE is what is on the disk: sparse files by what is in them, files with several names once. SHARED is what several images have \
 in common. RECLAIMABLE is what `knaller system prune` frees, with --all what it frees with that, and for volumes what it frees with \
---volumes. IN USE are machines that run, images, kernels and volumes of machines, and templates that still serve. A file system with \
-reflinks may share more than this shows.")]
+--volumes. IN USE are machines that run, images, kernels and volumes of machines, snapshots that others build on, and templates that \
+still serve. All of the data folder is in one of the lines. A file system with reflinks may share more than this shows.")]
 pub(crate) struct DfArgs {
     /// Count what `system prune --all` frees
     #[arg(short, long)]

@@ -9,7 +9,7 @@ use crate::error::CommandError;
 use crate::ui::table::{Cell, Tone};
 use crate::ui::{Inspected, OutputArgs, human};
 
-/// Show what this host has for machines: versions, folders, accelerator, limits
+/// Show what this host has for machines: versions, folders, accelerator, limits, network
 #[derive(Args, Debug)]
 #[command(after_help = "`knaller doctor` says whether that is enough, and what to do where it is not.")]
 pub(crate) struct InfoArgs {
@@ -44,6 +44,10 @@ impl Inspected for AboutView {
             Ok(group) => format!("below {}", group.display()),
             Err(why) => format!("not possible: {why}"),
         };
+        let direct = match &about.direct {
+            Ok(()) => "possible".to_owned(),
+            Err(why) => format!("not possible: {why}"),
+        };
         let mut facts = vec![
             ("knaller", Cell::new(&about.version, Tone::Strong)),
             ("guest protocol", about.guest_protocol.to_string().into()),
@@ -64,6 +68,7 @@ impl Inspected for AboutView {
             ("cpus", about.cpus.to_string().into()),
             ("memory", memory.into()),
             ("limits", limits.into()),
+            ("network direct", direct.into()),
             ("open files", open_files.into()),
             ("image limits", about.image_limits.replace(',', ", ").into()),
         ]);
