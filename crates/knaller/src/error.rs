@@ -86,12 +86,6 @@ pub enum Error {
     SnapshotBusy(PathBuf),
     #[error("the snapshot {name} is damaged: {reason}")]
     SnapshotDamaged { name: Name, reason: String },
-    #[error("{0} has no snapshot that a difference could build on")]
-    NoParent(Name),
-    #[error(
-        "{machine} was started anew since its snapshot {parent} was taken, on which a difference would build"
-    )]
-    OtherBoot { machine: Name, parent: Name },
     #[error("the snapshot {name}, on which {child} builds, is gone")]
     ParentMissing { child: Name, name: Name },
     #[error("the snapshot {name} is another one than that on which {child} builds")]

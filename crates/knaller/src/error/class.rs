@@ -121,8 +121,6 @@ impl Error {
             | Self::ManyTemplates(_)
             | Self::SnapshotExists(_)
             | Self::SnapshotBusy(_)
-            | Self::NoParent(_)
-            | Self::OtherBoot { .. }
             | Self::ChainTooLong { .. }
             | Self::SnapshotNeeded { .. }
             | Self::SnapshotUnfit { .. }

@@ -46,10 +46,9 @@ impl Error {
             Self::SnapshotExists(name) => format!("take another name, or remove it: knaller snapshot rm {name}"),
             Self::SnapshotUnfit { .. } => "--cold-fallback boots its disks instead".to_owned(),
             Self::SnapshotDamaged { .. } => "take it anew".to_owned(),
-            Self::NoParent(machine) | Self::OtherBoot { machine, .. } => {
-                format!("take a whole one first: knaller snapshot create {machine}")
+            Self::ParentMissing { .. } | Self::ParentChanged { .. } => {
+                "bring that one back, or take one anew that builds on none".to_owned()
             }
-            Self::ParentMissing { .. } | Self::ParentChanged { .. } => "take a whole one, without --diff".to_owned(),
             Self::ChainTooLong { name, .. } => format!("make that one whole: knaller snapshot merge {name}"),
             Self::SnapshotNeeded { name, children } => format!(
                 "make them whole first, with `knaller snapshot merge {}`, or remove all of them: knaller snapshot rm --recursive {name}",

@@ -43,16 +43,18 @@ impl Baseline {
         Ok(())
     }
 
-    /// That of the machine's present boot.
-    pub(super) fn of(files: &Files, record: &Record) -> Result<Self> {
-        let machine = || record.name.clone();
-        let baseline = Self::load(files)?.ok_or_else(|| Error::NoParent(machine()))?;
-        if baseline.instance == record.instance {
-            return Ok(baseline);
-        }
-        Err(Error::OtherBoot {
-            machine: machine(),
-            parent: baseline.parent.name,
+    /// That of the machine's present boot, or why it has none: a sentence.
+    pub(super) fn of(files: &Files, record: &Record) -> Result<std::result::Result<Self, String>> {
+        let machine = &record.name;
+        Ok(match Self::load(files)? {
+            Some(baseline) if baseline.instance == record.instance => Ok(baseline),
+            Some(Self { parent, .. }) => Err(format!(
+                "{machine} was started anew since its snapshot {} was taken, on which a difference would build",
+                parent.name
+            )),
+            None => Err(format!(
+                "{machine} has no snapshot that a difference could build on"
+            )),
         })
     }
 

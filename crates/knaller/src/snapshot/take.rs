@@ -41,7 +41,7 @@ pub struct SnapshotOptions {
     /// The machine's name and a number, if none.
     pub name: Option<Name>,
     /// Whether it is to have no more than what changed since the machine's last snapshot of this boot, or the one that
-    /// it was made of, on which it builds then.
+    /// it was made of, on which it builds then. Where there is none any more it is a whole one, which is told.
     pub diff: bool,
     /// Whether the machine is stopped afterwards.
     pub stop: bool,
@@ -54,7 +54,8 @@ pub struct Taken {
     pub info: SnapshotInfo,
     /// How long the machine stood still.
     pub paused: Duration,
-    /// What of the guest could not be made to stand still: a sentence each.
+    /// What of the guest could not be made to stand still, and why all of it is kept where a difference was asked for: a
+    /// sentence each.
     pub warnings: Vec<String>,
 }
 
@@ -68,8 +69,11 @@ pub(crate) async fn take(inner: &Arc<Inner>, machine: &Name, options: SnapshotOp
     let baseline = options.diff.then(|| Baseline::of(&files, &record)).transpose()?;
     let (name, fresh, below) = task::blocking(move |_| {
         let snapshots = Snapshots::open(&paths)?;
-        let below = baseline.map(|baseline| Below::find(&snapshots, &of, &baseline));
-        let below = below.transpose()?;
+        let below = match baseline {
+            Some(Ok(baseline)) => Some(Below::find(&snapshots, &of, &baseline)?),
+            Some(Err(why)) => Some(Err(why)),
+            None => None,
+        };
         let name = match wanted {
             Some(name) => name,
             None => snapshots.unused(&of)?,
@@ -78,13 +82,19 @@ pub(crate) async fn take(inner: &Arc<Inner>, machine: &Name, options: SnapshotOp
         Ok((name, fresh, below))
     })
     .await?;
+    let (below, groundless) = match below {
+        Some(Ok(below)) => (Some(below), None),
+        Some(Err(why)) => (None, Some(why)),
+        None => (None, None),
+    };
     let captured = capture(inner, &files, &record, &fresh, name, below).await?;
     let Captured {
         mut description,
         paused,
-        warnings,
+        mut warnings,
         below,
     } = captured;
+    warnings.extend(groundless.map(|why| format!("{why}: all of it is kept")));
     let info = task::blocking(move |_| {
         description.measure(fresh.folder(), fresh.files()?)?;
         let info = fresh.finish(&description)?;
@@ -146,11 +156,22 @@ pub(super) struct Below {
 }
 
 impl Below {
-    fn find(snapshots: &Snapshots, machine: &Name, baseline: &Baseline) -> Result<Self> {
-        Ok(Self {
-            held: Arc::new(snapshots.to_build_on(machine, &baseline.parent)?),
-            tracked: baseline.tracked,
-        })
+    /// Or why there is nothing: a sentence.
+    fn find(
+        snapshots: &Snapshots,
+        machine: &Name,
+        baseline: &Baseline,
+    ) -> Result<std::result::Result<Self, String>> {
+        match snapshots.to_build_on(machine, &baseline.parent) {
+            Ok(held) => Ok(Ok(Self {
+                held: Arc::new(held),
+                tracked: baseline.tracked,
+            })),
+            Err(gone @ (Error::ParentMissing { .. } | Error::ParentChanged { .. })) => {
+                Ok(Err(gone.to_string()))
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -69,18 +69,33 @@ fn inode(path: &Path) -> u64 {
     path.metadata().unwrap().ino()
 }
 
+/// A difference to nothing is a whole snapshot, and that is told. It goes again.
+async fn whole(bed: &Bed, machine: &Machine, why: &str) {
+    let taken = machine
+        .snapshot(SnapshotOptions {
+            diff: true,
+            ..SnapshotOptions::default()
+        })
+        .await
+        .unwrap();
+    assert_eq!(taken.info.parent, None);
+    assert!(
+        matches!(taken.warnings.as_slice(), [told] if told.contains(why) && told.ends_with("all of it is kept")),
+        "{taken:?}"
+    );
+    bed.knaller
+        .remove_snapshot(&taken.info.name, false)
+        .await
+        .unwrap();
+}
+
 #[tokio::test]
 async fn differences_hold_what_changed_and_are_made_whole() {
     let bed = Bed::new();
     let machine = bed.start(small("db").track_dirty(true)).await;
     said(&machine, COUNT).await;
-    let early = machine
-        .snapshot(SnapshotOptions {
-            diff: true,
-            ..SnapshotOptions::default()
-        })
-        .await;
-    assert!(matches!(early, Err(Error::NoParent(_))), "{early:?}");
+    whole(&bed, &machine, "db has no snapshot").await;
+    whole(&bed, &machine, "on which db builds, is gone").await;
     mark(&machine, "one").await;
     let base = take(&machine, "base", false).await;
     mark(&machine, "two").await;
@@ -158,14 +173,7 @@ async fn a_machine_of_a_snapshot_has_differences_to_it_and_forks_between_do_no_h
         .await
         .unwrap();
     holds(&forks[0].0, "two").await;
-    let none = forks[0]
-        .0
-        .snapshot(SnapshotOptions {
-            diff: true,
-            ..SnapshotOptions::default()
-        })
-        .await;
-    assert!(matches!(none, Err(Error::NoParent(_))), "{none:?}");
+    whole(&bed, &forks[0].0, "has no snapshot").await;
     end(&forks[0].0).await;
     said(&machine, "echo three > /root/word; sync").await;
     let diff = take(&machine, "diff", true).await;
@@ -179,16 +187,7 @@ async fn a_machine_of_a_snapshot_has_differences_to_it_and_forks_between_do_no_h
     machine.resume().await.unwrap();
     machine.stop(knaller::StopOptions::default()).await.unwrap();
     machine.start(StartOptions::default(), &mut |_| {}).await.unwrap();
-    let late = machine
-        .snapshot(SnapshotOptions {
-            diff: true,
-            ..SnapshotOptions::default()
-        })
-        .await;
-    assert!(
-        matches!(&late, Err(Error::OtherBoot { parent, .. }) if *parent == name("pieces")),
-        "{late:?}"
-    );
+    whole(&bed, &machine, "started anew since its snapshot pieces").await;
     end(&clone).await;
     end(&machine).await;
     // What a difference builds on is looked at before it is loaded.

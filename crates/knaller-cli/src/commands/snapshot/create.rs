@@ -16,7 +16,8 @@ use crate::ui::{Progress, ReportArgs, human};
 The machine stands still while its memory and disks are copied; how long is said at the end. Whatever fails, it goes on.
 
 With --diff only what changed is kept, and the snapshot builds on the last one: less is written, and the machine stands still for a \
-shorter time, on Firecracker if it was started with --track-dirty. `knaller snapshot merge` makes it need no other.
+shorter time, on Firecracker if it was started with --track-dirty. `knaller snapshot merge` makes it need no other. \
+Where there is none to build on, since it was removed or the machine was started anew, all of it is kept, and that is said.
 
 Examples:
   knaller snapshot create db --name db-ready
