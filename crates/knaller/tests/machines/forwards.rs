@@ -96,9 +96,18 @@ async fn ports_come_and_go_while_a_machine_runs() {
     }
     let started = relays(&instance);
     assert_eq!(started.len(), 3);
+    let info = machine.info().await.unwrap();
+    let own = rustix::process::geteuid().as_raw();
+    let user = info.jail.and_then(|jail| jail.user).unwrap_or(own);
     for pid in &started {
         let pid = pid.as_raw_nonzero();
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        assert!(
+            status.contains(&format!("Uid:\t{user}\t{user}\t{user}\t")),
+            "{user}\n{status}"
+        );
+        let session = rustix::process::getsid(Pid::from_raw(pid.get())).unwrap();
+        assert_ne!(session, rustix::process::getsid(None).unwrap());
         for line in [
             "CapEff:\t0000000000000000",
             "NoNewPrivs:\t1",

@@ -217,6 +217,18 @@ async fn a_control_group_limits_and_goes_with_the_machine() {
     assert_eq!(said("cpu.weight"), "50");
     let all = std::fs::read_to_string(group.folder().join("cpuset.cpus.effective")).unwrap();
     assert_eq!(said("cpuset.cpus.effective"), all.trim());
+    // What carries a port that comes later is one of its processes.
+    let of_group = || {
+        let members = said("cgroup.procs");
+        let lines = members
+            .lines()
+            .map(|pid| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap());
+        lines.filter(|line| line.contains("\0errand\0")).count()
+    };
+    let mut update = Update::default();
+    update.forwards = Some(vec!["127.0.0.1:0:80".parse().unwrap()]);
+    machine.update(update).await.unwrap();
+    assert_eq!(of_group(), 1);
     machine.stop(StopOptions::default()).await.unwrap();
     assert!(!own.exists());
     machine.remove().await.unwrap();

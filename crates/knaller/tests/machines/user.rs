@@ -1,6 +1,6 @@
 //! As an ordinary user, by the command.
 
-use std::process::Output;
+use std::process::{Command, Output};
 
 use testkit::{Sandbox, ordinary_user};
 
@@ -41,27 +41,37 @@ fn everything_without_root() {
     );
     assert_eq!(name, "mine");
     assert_eq!(sure(&sandbox, &["exec", "mine", "--", "id", "-u"]), "0");
-    let listed = sure(&sandbox, &["list", "-o", "json"]);
-    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
-    assert_eq!(listed[0]["state"], "running");
-    let port = listed[0]["forwards"][0]["host_port"].as_u64().unwrap();
-    let answer = std::process::Command::new("curl")
-        .args([
-            "--silent",
-            "--retry",
-            "20",
-            "--retry-delay",
-            "1",
-            "--retry-all-errors",
-        ])
-        .arg(format!("http://127.0.0.1:{port}/"))
-        .output()
-        .unwrap();
-    assert!(
-        answer.status.success(),
-        "{}",
-        String::from_utf8_lossy(&answer.stderr)
-    );
+    let first = port(&sandbox, 0);
+    assert!(answers(first));
+    // While it runs.
+    let kept = format!("127.0.0.1:{first}:80");
+    let more = ["update", "mine", "-p", &kept, "-p", "127.0.0.1:0:80"];
+    sure(&sandbox, &more);
+    let second = port(&sandbox, 1);
+    assert_eq!(port(&sandbox, 0), first);
+    assert!(answers(first) && answers(second));
+    sure(&sandbox, &["update", "mine", "--no-publish"]);
+    assert!(!answers(first) && !answers(second));
+    sure(&sandbox, &more);
+    assert!(answers(first));
     sure(&sandbox, &["stop", "mine"]);
     sure(&sandbox, &["rm", "mine"]);
+}
+
+/// The port of the host that is forwarded at this place of the list.
+fn port(sandbox: &Sandbox, at: usize) -> u64 {
+    let listed = sure(sandbox, &["list", "-o", "json"]);
+    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    assert_eq!(listed[0]["state"], "running");
+    listed[0]["forwards"][at]["host_port"].as_u64().unwrap()
+}
+
+/// Whether the guest's server does, soon if it is only just starting.
+fn answers(port: u64) -> bool {
+    let mut curl = Command::new("curl");
+    let words = "--silent --show-error --max-time 60 --retry 5 --retry-delay 1 --retry-all-errors";
+    curl.args(words.split(' '));
+    let answer = curl.arg(format!("http://127.0.0.1:{port}/")).output().unwrap();
+    // Of an empty folder it says that there is nothing.
+    answer.status.success() && !answer.stdout.is_empty()
 }

@@ -1,8 +1,10 @@
 //! The commands of a machine's life, each with every fault.
 
-use std::net::TcpListener;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -154,6 +156,86 @@ impl Scenario for Again {
 #[test]
 fn a_later_start() {
     sweep("start again", &mut Again::default());
+}
+
+/// A port that comes in place of another while the machine runs.
+struct Ports {
+    was: u16,
+    is: u16,
+    forwards: [String; 2],
+    known: bool,
+}
+
+impl Ports {
+    fn new() -> Self {
+        // Both at once, so that they differ.
+        let free = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let [was, is] = free.map(|socket| socket.local_addr().unwrap().port());
+        Self {
+            was,
+            is,
+            // Where powerunit listens for SSH.
+            forwards: [was, is].map(|port| format!("127.0.0.1:{port}:22")),
+            known: false,
+        }
+    }
+}
+
+/// pasta, which has the forwards of a start until the machine ends, accepts connections that lead nowhere.
+fn leads_to_ssh(port: u16) -> bool {
+    let ask = || -> std::io::Result<[u8; 4]> {
+        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+        stream.write_all(b"SSH-2.0-nobody\r\n")?;
+        let mut banner = [0; 4];
+        stream.read_exact(&mut banner)?;
+        Ok(banner)
+    };
+    ask().is_ok_and(|banner| &banner == b"SSH-")
+}
+
+impl Scenario for Ports {
+    fn words(&self) -> Vec<&str> {
+        vec!["update", "x", "--publish", &self.forwards[1]]
+    }
+
+    fn ready(&mut self, world: &World) -> Result<(), Broken> {
+        running(world, &mut self.known)?;
+        // In a moment: as for a start.
+        in_time(|| done(world, &["update", "x", "--publish", &self.forwards[0]]).map(drop))
+    }
+
+    fn judge(&mut self, after: &After<'_>) -> Result<(), Broken> {
+        goes_on(after)?;
+        let x = find(&after.machines, "x").ok_or("x is gone")?;
+        if is(x, "stopped") {
+            return Ok(());
+        }
+        let forwards = x["forwards"].as_array().ok_or("it has no forwards")?;
+        let shown: Vec<u64> = forwards
+            .iter()
+            .filter_map(|forward| forward["host_port"].as_u64())
+            .collect();
+        let (was, is) = (vec![u64::from(self.was)], vec![u64::from(self.is)]);
+        let right = match after.ended {
+            Ended::Done => shown == is,
+            Ended::Refused => shown == was,
+            Ended::Killed => shown == was || shown == is,
+        };
+        if !right {
+            return Err(format!("of {was:?} and {is:?} there is {shown:?}"));
+        }
+        let wrong = |port: &u16| leads_to_ssh(*port) != shown.contains(&u64::from(*port));
+        match [self.was, self.is].into_iter().find(wrong) {
+            Some(port) => Err(format!("{port} is not as {shown:?} has it")),
+            None => Ok(()),
+        }
+    }
+}
+
+#[test]
+fn another_port() {
+    sweep("update --publish", &mut Ports::new());
 }
 
 /// An end, of whichever kind.

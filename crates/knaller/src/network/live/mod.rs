@@ -24,7 +24,6 @@ mod errand;
 mod relays;
 mod wishes;
 
-use relays::Relay;
 pub(crate) use wishes::{Wishes, of_pasta};
 
 /// A machine that runs.
@@ -83,26 +82,26 @@ pub(crate) fn apply(
 }
 
 fn by_pasta(scene: &Scene<'_>, wanted: &[Forward]) -> Result<Vec<Forward>> {
+    let instance = &scene.record.instance;
     let held = of_pasta(scene.record);
     let (own, carried): (Vec<Forward>, Vec<Forward>) =
         wanted.iter().partition(|forward| wishes::is_held(held, forward));
-    let relays = relays::of(&scene.record.instance)?;
-    let (kept, over): (Vec<Relay>, Vec<Relay>) = relays
-        .into_iter()
-        .partition(|relay| carried.contains(&relay.forward));
-    let missing: Vec<Forward> = carried
-        .into_iter()
-        .filter(|forward| !kept.iter().any(|relay| relay.forward == *forward))
-        .collect();
-    let in_the_way = |relay: &Relay| missing.iter().any(|new| wishes::same_port(new, &relay.forward));
-    let (first, last): (Vec<Relay>, Vec<Relay>) = over.into_iter().partition(in_the_way);
-    relays::end(&first)?;
+    let mut missing = carried.clone();
+    missing.retain({
+        let there = relays::forwards(instance)?;
+        move |forward| !there.contains(forward)
+    });
+    relays::end(instance, |there| {
+        missing.iter().any(|new| wishes::same_port(new, there))
+    })?;
     let reserved = scene.reserve(&missing)?;
     scene.doors(&own)?;
     for forward in &reserved.forwards {
         relays::start(scene, *forward, &reserved)?;
     }
-    relays::end(&last)?;
+    relays::end(instance, |there| {
+        !carried.contains(there) && !reserved.forwards.contains(there)
+    })?;
     Ok(wishes::chosen(wanted, &missing, &reserved.forwards))
 }
 
@@ -130,7 +129,7 @@ pub(crate) fn heal(options: &Options, files: &Files, record: &mut Record) -> Res
     let Some(changed) = &record.changed else {
         return Ok(false);
     };
-    if !changed.under_way && shown(record)? == record.forwards {
+    if !changed.under_way && is_so(record)? {
         return Ok(false);
     }
     // One port that another has by now is no reason to be without the rest.
@@ -167,13 +166,28 @@ pub(crate) fn heal(options: &Options, files: &Files, record: &mut Record) -> Res
 pub(crate) fn shown(record: &Record) -> Result<Vec<Forward>> {
     let mut forwards = record.forwards.clone();
     if record.changed.is_some() && record.spec.network == Network::Pasta {
-        let relays = relays::of(&record.instance)?;
+        let carried = relays::forwards(&record.instance)?;
         let held = of_pasta(record);
-        forwards.retain(|forward| {
-            wishes::is_held(held, forward) || relays.iter().any(|relay| relay.forward == *forward)
-        });
+        forwards.retain(|forward| wishes::is_held(held, forward) || carried.contains(forward));
     }
     Ok(forwards)
+}
+
+/// Whether what carries ports is what the record asks for.
+fn is_so(record: &Record) -> Result<bool> {
+    if record.spec.network != Network::Pasta {
+        return Ok(true);
+    }
+    let there = relays::forwards(&record.instance)?;
+    let held = of_pasta(record);
+    let wanted = record
+        .forwards
+        .iter()
+        .filter(|forward| !wishes::is_held(held, forward));
+    Ok(wanted.clone().all(|forward| there.contains(forward))
+        && there
+            .iter()
+            .all(|forward| wanted.clone().any(|wanted| wanted == forward)))
 }
 
 /// Ends what carries ports of a boot that is over, if it has not noticed yet. Blocks.
@@ -181,8 +195,7 @@ pub(crate) fn over(record: &Record) {
     if record.changed.is_none() {
         return;
     }
-    let ended = relays::of(&record.instance).and_then(|relays| relays::end(&relays));
-    if let Err(error) = ended {
+    if let Err(error) = relays::end(&record.instance, |_| true) {
         tracing::warn!(name = %record.name, %error, "a port of the host may still be taken");
     }
 }

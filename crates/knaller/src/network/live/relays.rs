@@ -14,21 +14,18 @@ use crate::{Error, Forward, Result};
 /// How long a killed one may take to be gone.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// One that runs.
-#[derive(Debug)]
-pub(super) struct Relay {
-    pub(super) forward: Forward,
-    process: Process,
+/// What those of a boot carry.
+pub(super) fn forwards(instance: &str) -> Result<Vec<Forward>> {
+    Ok(of(instance)?.into_iter().map(|(forward, _)| forward).collect())
 }
 
-/// Those of a boot.
-pub(super) fn of(instance: &str) -> Result<Vec<Relay>> {
+fn of(instance: &str) -> Result<Vec<(Forward, Process)>> {
     let failed = |error| Error::system("look for a machine's processes")(error);
     let mut found = Vec::new();
     for process in process::of(instance).map_err(failed)? {
         let words = process.words().map_err(failed)?;
         if let Some(forward) = carried(&words, instance) {
-            found.push(Relay { forward, process });
+            found.push((forward, process));
         }
     }
     Ok(found)
@@ -55,18 +52,24 @@ pub(super) fn start(scene: &Scene<'_>, forward: Forward, reserved: &Reserved) ->
     errand::run(scene, &Errand::Carry(port), Some(forward), &handed)
 }
 
-/// Ends them, and what they carry. Returns when their ports are free.
-pub(super) fn end(relays: &[Relay]) -> Result<()> {
-    for relay in relays {
-        let ended = relay.process.kill(PATIENCE);
-        if !ended.map_err(Error::system("end a process"))? {
-            return Err(Error::Timeout {
-                what: format!("the process that carries {}", relay.forward),
-                after: PATIENCE,
-            });
+/// Ends those of a boot that carry one of `which`. Returns when their ports are free.
+pub(super) fn end(instance: &str, which: impl Fn(&Forward) -> bool) -> Result<()> {
+    loop {
+        let mut ended = of(instance)?;
+        ended.retain(|(forward, _)| which(forward));
+        // Again, since one that is only just starting has a child, which was not there to be found.
+        if ended.is_empty() {
+            return Ok(());
+        }
+        for (forward, process) in ended {
+            if !process.kill(PATIENCE).map_err(Error::system("end a process"))? {
+                return Err(Error::Timeout {
+                    what: format!("the process that carries {forward}"),
+                    after: PATIENCE,
+                });
+            }
         }
     }
-    Ok(())
 }
 
 #[cfg(test)]
