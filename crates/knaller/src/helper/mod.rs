@@ -21,6 +21,7 @@ use std::process::Command;
 use images::raw_disk;
 use serde::{Deserialize, Serialize};
 
+use crate::network::lean;
 use crate::{inherit, jail, netns};
 
 mod errand;
@@ -132,6 +133,7 @@ pub fn run(orders: &Orders, program: &Path, arguments: &[OsString]) -> Result<In
         Network::Pasta(network) => {
             // The VMM is of no use without pasta, so it ends with it.
             privileges::die_with_parent().map_err(Error::step("parent-death signal"))?;
+            lean::huge_pages_again();
             netns::set_up(network)?;
         }
         // Says its process's number to whoever holds the other end of its standard input.

@@ -62,7 +62,6 @@ impl Start<'_> {
                 "{} runs without a jail: a guest that breaks out of its VMM has all of this user's rights",
                 record.name
             );
-            tracing::warn!("{message}");
             self.clock.tell(StartEvent::Exposed { message });
         }
         let mut way = if let Some((held, memory)) = &self.from {
@@ -248,7 +247,6 @@ impl Start<'_> {
             record.name,
             jail.without.join("; without ")
         );
-        tracing::warn!("{message}");
         self.clock.tell(StartEvent::Exposed { message });
         record.save(&files.record())
     }
@@ -283,7 +281,6 @@ impl Start<'_> {
         let made = task::blocking(move |_| Ok((direct.connect(&owner, &forwards)?, direct.obstacle())));
         let (namespace, obstacle) = made.await?;
         if let Some(message) = obstacle {
-            tracing::warn!("{message}");
             self.clock.tell(StartEvent::Hindered { message });
         }
         self.clock.host("network", since);

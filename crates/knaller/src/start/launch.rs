@@ -76,11 +76,11 @@ impl Launch<'_> {
             .stdout(self.console()?)
             .stderr(leash);
         let pasta = matches!(self.wire, Some(Wire::Pasta(_)));
-        let lean = pasta.then(|| Lean::within(&mut command)).flatten();
+        let lean = pasta.then(|| Lean::within(&mut command));
         let (group, network, user) = (self.group, self.network, self.user);
         let prepare = move || {
             detach::from_caller(group.as_ref(), network.as_ref())?;
-            lean.as_ref().map_or(Ok(()), Lean::keep_open)?;
+            lean.as_ref().map_or(Ok(()), Lean::apply)?;
             user.map_or(Ok(()), Switch::take)
         };
         // SAFETY: all of it makes system calls and nothing else, as is right between fork and exec.

@@ -10,7 +10,7 @@ use super::{Supervised, SupervisedKind};
 use crate::error::with_causes;
 use crate::knaller::Inner;
 use crate::record::Record;
-use crate::{Adopted, Error, Exit, Name, Restart, Result, StartOptions, life, list, start, stop};
+use crate::{Adopted, Error, Exit, Name, Restart, Result, StartEvent, StartOptions, life, list, start, stop};
 
 pub(super) struct Keeper {
     pub(super) inner: Arc<Inner>,
@@ -121,7 +121,17 @@ impl Keeper {
 
     async fn start(&self, restarts: u32) -> Result<()> {
         let options = StartOptions::default();
-        let started = start::again(&self.inner, &self.name, restarts, options, &mut |_| {}).await;
+        // Nobody listens to this start but the log.
+        let mut observer = |event| match event {
+            StartEvent::Slower { message }
+            | StartEvent::Exposed { message }
+            | StartEvent::Hindered { message } => tracing::warn!(name = %self.name, "{message}"),
+            StartEvent::Warning { step, message } => {
+                tracing::warn!(name = %self.name, step, "the guest went on without it: {message}");
+            }
+            StartEvent::Claimed { .. } | StartEvent::Step(_) => {}
+        };
+        let started = start::again(&self.inner, &self.name, restarts, options, &mut observer).await;
         started.map(drop)
     }
 

@@ -59,6 +59,14 @@ async fn ports_into_the_guest() {
         let mib = field(pasta, "smaps_rollup", "Pss:") >> 10;
         assert!(mib < 16, "pasta takes {mib} MiB");
     }
+    // Huge pages would be for a few bytes each in pasta; the guest's memory may have them.
+    let has_huge_pages = |pid: u32| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        // A line of Linux 5.0 and later.
+        status.contains("THP_enabled:\t1")
+    };
+    assert!(!has_huge_pages(pasta_of(&machine).await));
+    assert!(has_huge_pages(machine.info().await.unwrap().pid.unwrap()));
     // What is bound to one address is at that address only.
     assert_eq!(ask(loopback[1], v4), None);
     assert_eq!(ask(loopback[0], v6), None);
