@@ -1,7 +1,8 @@
 //! Machines that are there for whoever started them, and go with them.
 //!
-//! The invariant: from before such a machine is there until its last handle is gone, the process that started it holds a
-//! flock(2) on a file of the machine. The kernel gives it back when the process dies, and the next command takes the machine away.
+//! The invariant: from before such a machine is there until its last handle is gone, the process that started it holds
+//! a flock(2) on a file of the machine. The kernel gives it back when the process dies, and the next command takes the
+//! machine away.
 
 use std::fs::File;
 use std::io;

@@ -1,5 +1,6 @@
-//! What a process of a machine's leaves behind on its way, between fork and exec. The invariant: nothing of the caller's reaches
-//! it afterwards, and it keeps nothing of the caller's from ending. Makes system calls and nothing else.
+//! What a process of a machine's leaves behind on its way, between fork and exec. The invariant: nothing of the
+//! caller's reaches it afterwards, and it keeps nothing of the caller's from ending. Makes system calls and nothing
+//! else.
 
 use std::fs::File;
 use std::io;

@@ -1,10 +1,10 @@
-//! The one folder of a machine in which its VMM writes files: those that are put there empty for it, when there is something to be
-//! written, and taken away by a rename.
+//! The one folder of a machine in which its VMM writes files: those that are put there empty for it, when there is
+//! something to be written, and taken away by a rename.
 //!
-//! The invariant: the VMM sees no other folder in which it can write, but for the sockets in that of its sockets; and in this
-//! one it makes nothing, where the kernel has landlock. So a VMM that its guest has taken over can put nothing in the place of what
-//! this program reads, nor files without number on its disk. And what is taken out is a plain file: nothing is opened by a name that
-//! such a VMM may have given to a link.
+//! The invariant: the VMM sees no other folder in which it can write, but for the sockets in that of its sockets; and
+//! in this one it makes nothing, where the kernel has landlock. So a VMM that its guest has taken over can put nothing
+//! in the place of what this program reads, nor files without number on its disk. And what is taken out is a plain
+//! file: nothing is opened by a name that such a VMM may have given to a link.
 
 use std::fs;
 use std::io;

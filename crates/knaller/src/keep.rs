@@ -1,7 +1,7 @@
-//! How much is kept of what a machine writes. The invariant: the end of a log stays, and every byte of it at its offset or a
-//! whole number of [`STEP`]s before it; what is older becomes a hole, which takes no room on the disk (fallocate(2)) and which readers
-//! step over (lseek(2), SEEK_DATA). A log that has become long loses its beginning altogether, so that it does not come to
-//! [`LONGEST`], where the kernel lets no more be written.
+//! How much is kept of what a machine writes. The invariant: the end of a log stays, and every byte of it at its offset
+//! or a whole number of [`STEP`]s before it; what is older becomes a hole, which takes no room on the disk
+//! (fallocate(2)) and which readers step over (lseek(2), SEEK_DATA). A log that has become long loses its beginning
+//! altogether, so that it does not come to [`LONGEST`], where the kernel lets no more be written.
 //!
 //! sparkler does so by itself while it writes (`--keep-output`). Firecracker does not, and no process of ours stays with it:
 //! its logs are trimmed at the beginning of every command.
@@ -46,8 +46,8 @@ pub(crate) fn trim(log: &Path, limit: u64) -> io::Result<()> {
     }
 }
 
-/// Takes whole [`STEP`]s away from the beginning of a log of more than two; whether it did. Not where the file system cannot, nor
-/// where another does just now.
+/// Takes whole [`STEP`]s away from the beginning of a log of more than two; whether it did. Not where the file system
+/// cannot, nor where another does just now.
 pub(crate) fn shorten(log: &Path) -> io::Result<bool> {
     if log.symlink_metadata()?.len() <= 2 * STEP {
         return Ok(false);

@@ -58,7 +58,8 @@ for target in sys.argv[1:]:
     threading.Thread(target=ask, args=(target,)).start()
 ";
 
-/// A host with a world around it that serves on one port of all its addresses, which is given too: each client is told who it is.
+/// A host with a world around it that serves on one port of all its addresses, which is given too: each client is told
+/// who it is.
 fn world_around() -> (Lan, u16) {
     let lan = Lan::new();
     lan.world_has(&MORE);

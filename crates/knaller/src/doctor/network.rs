@@ -59,7 +59,8 @@ pub(super) fn direct(options: &Options) -> Option<Check> {
     })
 }
 
-/// Tries what root's own network mode is made of, and leaves nothing: what of others' rules stands in its way, if it can be had.
+/// Tries what root's own network mode is made of, and leaves nothing: what of others' rules stands in its way, if it
+/// can be had.
 pub(crate) fn try_direct(options: &Options) -> Result<Option<String>> {
     let direct = Direct::find(options)?;
     direct.trial()?;

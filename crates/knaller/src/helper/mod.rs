@@ -1,5 +1,6 @@
-//! What `knaller-netns` does before it becomes a machine's VMM (and, in `errand`, for one that runs): the network, the jail, and then nothing that could be taken
-//! back. The invariant: nothing of it stays but the VMM, and a step that fails ends it.
+//! What `knaller-netns` does before it becomes a machine's VMM (and, in `errand`, for one that runs): the network, the
+//! jail, and then nothing that could be taken back. The invariant: nothing of it stays but the VMM, and a step that
+//! fails ends it.
 //!
 //! ```text
 //! pasta:    pasta ─ its namespaces: this ─ TAP, addresses, rules ─┐

@@ -1,5 +1,6 @@
-//! Changing the forwards of a machine that runs, as one part of an update. The invariant: the record says that a change is under
-//! way from before it begins until it is whole or taken back; whoever is killed meanwhile leaves it to be taken back.
+//! Changing the forwards of a machine that runs, as one part of an update. The invariant: the record says that a change
+//! is under way from before it begins until it is whole or taken back; whoever is killed meanwhile leaves it to be
+//! taken back.
 
 use std::sync::Arc;
 

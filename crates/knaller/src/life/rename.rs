@@ -1,7 +1,7 @@
 //! Giving a machine another name, running or not.
 //!
-//! The invariant: the folder of its data has the name that counts. It is moved first, in one step; the folder of its sockets and
-//! its record follow, and where a kill comes between, the next command lets them follow.
+//! The invariant: the folder of its data has the name that counts. It is moved first, in one step; the folder of its
+//! sockets and its record follow, and where a kill comes between, the next command lets them follow.
 
 use std::io;
 use std::path::Path;

@@ -1,9 +1,9 @@
 //! A guest's memory put in its place page by page, by userfaultfd(2), while the guest is started.
 //!
-//! The invariant: a start that has succeeded leaves nobody behind who serves. The guest gets a page when it touches it, or before
-//! that, where an earlier start has noted what it will touch; all the rest follows behind; and when everything is in its place,
-//! the kernel is told that no more is to come. So a killed knaller takes with it only machines whose start it had not finished,
-//! which the next command removes anyway.
+//! The invariant: a start that has succeeded leaves nobody behind who serves. The guest gets a page when it touches it,
+//! or before that, where an earlier start has noted what it will touch; all the rest follows behind; and when
+//! everything is in its place, the kernel is told that no more is to come. So a killed knaller takes with it only
+//! machines whose start it had not finished, which the next command removes anyway.
 //!
 //! ```text
 //! VMM ── connects: regions, userfaultfd ─> [ what is known to be touched ][ faults, at once ][ the rest ] ── unregistered
@@ -58,8 +58,8 @@ impl Pager {
         &self.socket
     }
 
-    /// Serves while `start` goes on, and until all is in its place when that has succeeded. The VMM has until `deadline` to ask,
-    /// which is `after` the beginning.
+    /// Serves while `start` goes on, and until all is in its place when that has succeeded. The VMM has until
+    /// `deadline` to ask, which is `after` the beginning.
     pub(crate) async fn beside<E: From<Error>>(
         self,
         (deadline, after): (Instant, Duration),

@@ -1,7 +1,7 @@
 //! A snapshot as one file, to be taken to another host.
 //!
-//! The invariant: what comes in is looked at as if a stranger had made it. It has the files that a snapshot has, with the checksums
-//! that it says, and a machine of it has no file of this host that its user did not name.
+//! The invariant: what comes in is looked at as if a stranger had made it. It has the files that a snapshot has, with
+//! the checksums that it says, and a machine of it has no file of this host that its user did not name.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -150,8 +150,8 @@ fn in_memory(bytes: &[u8]) -> Result<File> {
 }
 
 impl Description {
-    /// Whether `path` is the root file system that the guest knows: the very file, or one with the same in it. Says in the first
-    /// case that it is for good.
+    /// Whether `path` is the root file system that the guest knows: the very file, or one with the same in it. Says in
+    /// the first case that it is for good.
     pub(super) fn settle_base(&mut self, path: &Path) -> Result<bool> {
         let Some(base) = &mut self.base else {
             return Ok(true);

@@ -1,8 +1,9 @@
-//! Snapshots whose files are the caller's: the guest's state and memory where the caller wants them, and its disks copied by the
-//! caller itself, in the moment in which the machine stands still.
+//! Snapshots whose files are the caller's: the guest's state and memory where the caller wants them, and its disks
+//! copied by the caller itself, in the moment in which the machine stands still.
 //!
-//! The invariant: the machine goes on whatever becomes of the caller's part (an error, a panic, a dropped future, a killed process),
-//! and nothing of the snapshot is in this program's folders: what is to be kept of it is in [`RawSnapshot`] and in the two files.
+//! The invariant: the machine goes on whatever becomes of the caller's part (an error, a panic, a dropped future, a
+//! killed process), and nothing of the snapshot is in this program's folders: what is to be kept of it is in
+//! [`RawSnapshot`] and in the two files.
 //!
 //! ```text
 //! guest: freeze ─ VMM: pause ─ state, memory ─ the caller: its disks ─ VMM: resume ─ guest: thaw
@@ -41,8 +42,8 @@ pub struct Paused {
     pub memory: PathBuf,
 }
 
-/// A snapshot whose files are its owner's. It can be serialized, to be kept with them; it has the machine's whole spec in it, with the
-/// environment's secrets.
+/// A snapshot whose files are its owner's. It can be serialized, to be kept with them; it has the machine's whole spec
+/// in it, with the environment's secrets.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RawSnapshot {
     /// The VMM's state. To be changed where the file is moved.

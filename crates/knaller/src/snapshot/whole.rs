@@ -1,7 +1,7 @@
 //! The memory of a snapshot that is a difference, put together once for all machines of it, which share its pages.
 //!
-//! The invariant: nothing depends on it. It is made under a lock and appears whole, its checksum beside it is looked at as those of the
-//! snapshot's own files are, and where it is missing or not as it was, it is made anew.
+//! The invariant: nothing depends on it. It is made under a lock and appears whole, its checksum beside it is looked at
+//! as those of the snapshot's own files are, and where it is missing or not as it was, it is made anew.
 //!
 //! ```text
 //! NAME/memory       put together: a VMM maps it

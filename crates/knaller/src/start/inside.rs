@@ -87,7 +87,8 @@ fn access(disk: &Disk) -> Access {
     }
 }
 
-/// How long a file of the VMM's may become: its largest disk, its guest's memory in a snapshot, its logs. No device has a length.
+/// How long a file of the VMM's may become: its largest disk, its guest's memory in a snapshot, its logs. No device has
+/// a length.
 fn longest(entries: &[Entry], memory_mib: u32) -> u64 {
     let memory = (u64::from(memory_mib) + BESIDE_MEMORY_MIB) << 20;
     let disks = entries.iter().filter(|entry| entry.access == Access::Write);

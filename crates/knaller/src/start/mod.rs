@@ -5,8 +5,8 @@
 //!                               └─ disks ─ jail ─ keys ────────────────┼─ drives ─ start ─ hello ─ config ─ … ready
 //! ```
 //!
-//! A warm start loads a kept guest where a cold one says what the machine is, and exchanges the drives; one of a snapshot has its
-//! disks first, loads, and renews the guest instead of giving it a config ([`way`]).
+//! A warm start loads a kept guest where a cold one says what the machine is, and exchanges the drives; one of a
+//! snapshot has its disks first, loads, and renews the guest instead of giving it a config ([`way`]).
 //!
 //! The invariant: until the last step the start owns everything it made ([`undo`]), after it nobody does.
 

@@ -152,7 +152,8 @@ impl Start<'_> {
         }
     }
 
-    /// From a VMM that knows its machine, and material that is there, to the guest's last word. `load` is what it is loaded from.
+    /// From a VMM that knows its machine, and material that is there, to the guest's last word. `load` is what it is
+    /// loaded from.
     async fn bring_up(&self, up: Up<'_>, load: Option<(&Held, MemorySource)>) -> Attempt<()> {
         let Up {
             place,

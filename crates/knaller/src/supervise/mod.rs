@@ -1,8 +1,8 @@
 //! Keeping machines as their restart policies say, by whatever process embeds this library.
 //!
-//! The invariant: a supervisor owns nothing. The policies and how often each machine was restarted are in the machines' records,
-//! how a machine ended is on its console, and that somebody wanted its end is in its folder; so a supervisor that is killed
-//! and started again goes on where it was, and any number of them do together what one would do.
+//! The invariant: a supervisor owns nothing. The policies and how often each machine was restarted are in the machines'
+//! records, how a machine ended is on its console, and that somebody wanted its end is in its folder; so a supervisor
+//! that is killed and started again goes on where it was, and any number of them do together what one would do.
 //!
 //! ```text
 //! Supervisor::next ── a machine appears ──> keeper: adopt ─ its end ─ wait ─ start ─ adopt …

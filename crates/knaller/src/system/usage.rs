@@ -1,7 +1,7 @@
 //! What takes how much of the disk.
 //!
-//! The invariant: every byte is counted once, and as the file system has it: a sparse file by what is in it, a file with several
-//! names as one.
+//! The invariant: every byte is counted once, and as the file system has it: a sparse file by what is in it, a file
+//! with several names as one.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;

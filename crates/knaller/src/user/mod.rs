@@ -1,9 +1,10 @@
 //! A user of its own for the processes of each of root's machines: pasta's and the VMM's.
 //!
-//! The invariant: for as long as one of its processes lives, its number is nobody else's: no account's, in no share of numbers
-//! that an account has (subuid(5)), no other process's. What is taken is asked of the kernel and of the accounts at each boot and
-//! written nowhere; from the look to the first process of the boot a lock is held that all of root's knallers wait for.
-//! So nothing on a disk may belong to such a user: what is its machine's is shown to it as its own ([`crate::jail::hand`]).
+//! The invariant: for as long as one of its processes lives, its number is nobody else's: no account's, in no share of
+//! numbers that an account has (subuid(5)), no other process's. What is taken is asked of the kernel and of the
+//! accounts at each boot and written nowhere; from the look to the first process of the boot a lock is held that all of
+//! root's knallers wait for. So nothing on a disk may belong to such a user: what is its machine's is shown to it as
+//! its own ([`crate::jail::hand`]).
 
 use std::num::ParseIntError;
 use std::path::Path;

@@ -1,8 +1,8 @@
 //! Volumes: disks with a name that outlive the machines they are mounted in.
 //!
-//! The invariant: a disk that somebody writes to is in one running machine, and one that several machines read nobody writes to.
-//! Whether a machine runs is seen from its processes; who starts one looks under a lock (`DATA/volumes`, flock(2)), and what he
-//! found holds until his machine's record says what it has.
+//! The invariant: a disk that somebody writes to is in one running machine, and one that several machines read nobody
+//! writes to. Whether a machine runs is seen from its processes; who starts one looks under a lock (`DATA/volumes`,
+//! flock(2)), and what he found holds until his machine's record says what it has.
 
 mod users;
 

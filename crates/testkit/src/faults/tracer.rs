@@ -35,8 +35,8 @@ pub struct Traced {
     pub hung: bool,
 }
 
-/// Runs a command of a sandbox, without input, and asks at each of its steps what is to happen. The thread that takes the step waits
-/// for the answer, its other threads do not.
+/// Runs a command of a sandbox, without input, and asks at each of its steps what is to happen. The thread that takes
+/// the step waits for the answer, its other threads do not.
 ///
 /// # Panics
 /// When it cannot be started or followed.

@@ -33,7 +33,8 @@ impl Deref for Ground {
 
 impl Ground {
     pub(super) fn new(vmm: Vmm) -> Result<Self> {
-        // Of its own for each: where Firecracker is measured, what others have made here is read through a file system without holes.
+        // Of its own for each: where Firecracker is measured, what others have made here is read through a file system
+        // without holes.
         let stage = Stage::new(match vmm {
             Vmm::Sparkler => "bench",
             Vmm::Firecracker => "bench-firecracker",

@@ -93,8 +93,8 @@ pub(crate) struct StartArgs {
     #[arg(long, value_name = "SIZE", value_parser = size::mebibytes, requires = "rootfs", help_heading = "Machine")]
     rootfs_size: Option<u32>,
 
-    /// A block device or raw ext4 file of your own to start from: used as it is, never copied, resized or deleted. With --read-only
-    /// several machines may share it
+    /// A block device or raw ext4 file of your own to start from: used as it is, never copied, resized or deleted. With
+    /// --read-only several machines may share it
     #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath, conflicts_with_all = ["image", "rootfs", "disk"], help_heading = "Machine")]
     raw_disk: Option<PathBuf>,
 
@@ -259,8 +259,8 @@ pub(in crate::commands) struct NetworkOptions {
     #[arg(short = 'P', long)]
     publish_all: bool,
 
-    /// What it may reach: deny, allow=CIDR or allow=CIDR:PORT, dns=NAME or dns=NAME:PORT; public addresses beside, unless deny is one of
-    /// the rules
+    /// What it may reach: deny, allow=CIDR or allow=CIDR:PORT, dns=NAME or dns=NAME:PORT; public addresses beside,
+    /// unless deny is one of the rules
     #[arg(long, value_name = "RULE")]
     egress: Vec<EgressRule>,
 }

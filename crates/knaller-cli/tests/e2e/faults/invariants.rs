@@ -18,9 +18,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The codes of docs/exit-codes.md that knaller's own failures have.
 const CODES: std::ops::RangeInclusive<i32> = 1..=14;
 
-/// All of them, soon after the next command: the machines there are then. Soon, since the kernel takes its time for processes that were
-/// killed; and since a child that was forked and is not its program yet shares its parent's claim, and the machine counts as
-/// one that is being started for that moment.
+/// All of them, soon after the next command: the machines there are then. Soon, since the kernel takes its time for
+/// processes that were killed; and since a child that was forked and is not its program yet shares its parent's claim,
+/// and the machine counts as one that is being started for that moment.
 pub(super) fn hold(world: &World) -> Result<Vec<Value>, Broken> {
     in_time(|| {
         let machines = next_command(world)?;

@@ -1,6 +1,6 @@
-//! Processes that are killed, many starts at once, a host without disk space: the next command puts right what was left,
-//! and a guest is told what befell it. Every fault at every step is in [`matrix`], many processes at once in [`interleavings`] and
-//! [`crowd`]; what holds after all of it in [`invariants`].
+//! Processes that are killed, many starts at once, a host without disk space: the next command puts right what was
+//! left, and a guest is told what befell it. Every fault at every step is in [`matrix`], many processes at once in
+//! [`interleavings`] and [`crowd`]; what holds after all of it in [`invariants`].
 
 #[cfg(target_arch = "x86_64")]
 mod crowd;

@@ -1,5 +1,5 @@
-//! Other forwards for a machine that runs. The invariant: a port is claimed before it leads anywhere and until it leads nowhere,
-//! and the host's part of a change is one transaction of the kernel's.
+//! Other forwards for a machine that runs. The invariant: a port is claimed before it leads anywhere and until it leads
+//! nowhere, and the host's part of a change is one transaction of the kernel's.
 
 use std::path::Path;
 

@@ -10,10 +10,10 @@
 //! guest     eth0 <- VMM <- knaller0 (TAP)
 //! ```
 //!
-//! The invariant: the machine's processes are what holds its namespace. When the last of them ends, however it does, the kernel
-//! removes the namespace with its rules, the veth pair, and so the addresses and the claims of ports. All that can be left on the
-//! host is elements in maps of our table, which name a boot that is no more: whoever comes next takes them away, and with the last
-//! machine the table goes and what was switched on for it is switched off.
+//! The invariant: the machine's processes are what holds its namespace. When the last of them ends, however it does,
+//! the kernel removes the namespace with its rules, the veth pair, and so the addresses and the claims of ports. All
+//! that can be left on the host is elements in maps of our table, which name a boot that is no more: whoever comes next
+//! takes them away, and with the last machine the table goes and what was switched on for it is switched off.
 
 use std::fs::File;
 use std::io;
