@@ -242,6 +242,7 @@ fn is_port(port: Port) -> Value {
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
+    use std::path::Path;
     use std::process::{Command, Stdio};
 
     use super::*;
@@ -249,11 +250,15 @@ mod tests {
 
     /// What `nft` makes of the rules, in a network namespace that goes with the command.
     fn as_nft_lists_them(plan: &Plan) -> Option<String> {
+        listed(&plan.nft, &ruleset(plan))
+    }
+
+    fn listed(nft: &Path, commands: &[Value]) -> Option<String> {
         let mut unshare = Command::new("unshare");
         if !rustix::process::geteuid().is_root() {
             unshare.args(["--user", "--map-root-user"]);
         }
-        let script = format!("{0} -j -f - && exec {0} list ruleset", plan.nft.display());
+        let script = format!("{0} -j -f - && exec {0} list ruleset", nft.display());
         let mut child = unshare
             .args(["--net", "sh", "-c", &script])
             .stdin(Stdio::piped())
@@ -264,7 +269,7 @@ mod tests {
         child
             .stdin
             .take()?
-            .write_all(json!({ "nftables": ruleset(plan) }).to_string().as_bytes())
+            .write_all(json!({ "nftables": commands }).to_string().as_bytes())
             .ok()?;
         let output = child.wait_with_output().ok()?;
         assert!(
@@ -312,6 +317,45 @@ mod tests {
         }
         let v4 = as_nft_lists_them(&Plan { ipv6: false, ..plan }).unwrap();
         assert!(!v4.contains("ip6 "), "{v4}");
+    }
+
+    #[test]
+    fn other_ports_come_in_place_of_those_before() {
+        let port = |port, guest_port| Port {
+            protocol: Protocol::Tcp,
+            port,
+            guest_port,
+        };
+        let plan = Plan {
+            ports: vec![port(8080, 80)],
+            ipv6: true,
+            host: Vec::new(),
+            nft: "/usr/sbin/nft".into(),
+            egress: None,
+        };
+        let doors = |ports| Doors {
+            ports,
+            ipv6: true,
+            nft: plan.nft.clone(),
+        };
+        let changes = [
+            doors(vec![port(8080, 80), port(8443, 443)]),
+            doors(vec![port(9090, 90)]),
+        ];
+        let all: Vec<Value> = changes.iter().flat_map(renewal).collect();
+        let rules = listed(&plan.nft, &[ruleset(&plan), all].concat()).unwrap();
+        for (rule, times) in [
+            ("meta nfproto ipv4 tcp dport 9090 dnat ip to 10.255.255.254:90", 2),
+            ("ct original proto-dst 9090 ct reply proto-src 90 accept", 3),
+            ("ct status dnat", 6),
+            ("reject with tcp reset", 3),
+            ("8080", 0),
+            ("443", 0),
+            // The others are as they were.
+            ("iifname \"knaller0\" ip daddr 169.254.0.0/16 drop", 1),
+        ] {
+            assert_eq!(rules.matches(rule).count(), times, "{rule}\n{rules}");
+        }
     }
 
     /// The rules for what the guest sends on, without the interface that all of them name.

@@ -138,6 +138,8 @@ pub(crate) fn heal(options: &Options, files: &Files, record: &mut Record) -> Res
     loop {
         match apply(options, files, record, &wanted) {
             Ok(_) => break,
+            // It is about to end.
+            Err(Error::NotRunning(_)) => return Ok(false),
             Err(Error::PortTaken {
                 port,
                 protocol,
