@@ -54,6 +54,19 @@ fn everything_without_root() {
     assert!(!answers(first) && !answers(second));
     sure(&sandbox, &more);
     assert!(answers(first));
+    let carried = || {
+        let processes = sandbox.processes();
+        processes
+            .iter()
+            .filter(|process| process.line.contains(" errand "))
+            .count()
+    };
+    assert_eq!(carried(), 1);
+    // From the next start on all are pasta's.
+    sure(&sandbox, &["restart", "mine"]);
+    assert_eq!(carried(), 0);
+    assert_eq!(port(&sandbox, 0), first);
+    assert!(answers(first) && answers(port(&sandbox, 1)));
     sure(&sandbox, &["stop", "mine"]);
     sure(&sandbox, &["rm", "mine"]);
 }
