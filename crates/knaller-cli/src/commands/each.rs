@@ -1,4 +1,4 @@
-//! The same to several machines at once.
+//! The same to several machines at once, or to several things in turn.
 
 use futures_util::future::join_all;
 use knaller::Name;
@@ -9,7 +9,7 @@ use crate::error::CommandError;
 use crate::ui::table::{Cell, Column, Tone};
 use crate::ui::{Format, Listed, Progress, plain};
 
-/// What was done to a machine.
+/// What was done to a machine, or another thing.
 #[derive(Debug, Serialize)]
 pub(crate) struct Done<T = ()> {
     /// A word for programs, as `stopped`.
@@ -46,41 +46,52 @@ pub(crate) async fn each<T: Serialize>(
 ) -> Result<u8, CommandError> {
     let all = names.iter().map(Name::as_str).collect::<Vec<_>>().join(", ");
     let progress = Progress::start(context.ui, &format!("{doing} {all}"));
-    let outcomes = join_all(names.into_iter().map(async |name| {
-        let came = match act(&name).await {
-            Ok(None) => return None,
-            Ok(Some(done)) => {
-                if output.is_none() {
-                    progress.line(&done.sentence);
-                }
-                Came::Done(done)
-            }
-            Err(error) => {
-                let error = error.about(name.as_str());
-                Came::Failed {
-                    exit_code: progress.error(&error),
-                    error: error.sentence(),
-                }
-            }
-        };
-        Some(Outcome { name, came })
+    let outcomes = join_all(names.iter().map(async |name| {
+        let came = act(name).await;
+        Outcome::tell(name.as_str(), came, &progress, output)
     }));
-    let mut outcomes: Vec<_> = outcomes.await.into_iter().flatten().collect();
+    let outcomes = outcomes.await.into_iter().flatten().collect();
     drop(progress);
+    write(context, outcomes, output, "No machine is meant.")
+}
+
+/// As [`each`] to things that are no machines, one after the other: one may need another to have gone before.
+pub(crate) async fn in_turn<N: ToString, T: Serialize>(
+    context: &Context,
+    names: Vec<N>,
+    output: Option<Format>,
+    act: impl AsyncFn(&N) -> Result<Option<Done<T>>, CommandError>,
+) -> Result<u8, CommandError> {
+    let progress = Progress::plain(context.ui);
+    let mut outcomes = Vec::new();
+    for name in names {
+        let came = act(&name).await;
+        outcomes.extend(Outcome::tell(&name.to_string(), came, &progress, output));
+    }
+    write(context, outcomes, output, "")
+}
+
+/// Writes what came of all of them where that is asked for, and gives the exit code.
+fn write<T: Serialize>(
+    context: &Context,
+    mut outcomes: Vec<Outcome<T>>,
+    output: Option<Format>,
+    nothing: &str,
+) -> Result<u8, CommandError> {
     let code = outcomes.iter().find_map(Outcome::failure).unwrap_or(0);
     if let Some(format) = output {
         if format == Format::Name {
             outcomes.retain(|outcome| outcome.failure().is_none());
         }
-        context.ui.list(&outcomes, format, "No machine is meant.")?;
+        context.ui.list(&outcomes, format, nothing)?;
     }
     Ok(code)
 }
 
-/// What came of it for one machine. Programs rely on its field names.
+/// What came of it for one thing. Programs rely on its field names.
 #[derive(Debug, Serialize)]
 struct Outcome<T> {
-    name: Name,
+    name: String,
     #[serde(flatten)]
     came: Came<T>,
 }
@@ -93,6 +104,33 @@ enum Came<T> {
 }
 
 impl<T> Outcome<T> {
+    /// Tells people what came of it: at once where it failed, or where nothing is written at the end.
+    fn tell(
+        name: &str,
+        came: Result<Option<Done<T>>, CommandError>,
+        progress: &Progress,
+        output: Option<Format>,
+    ) -> Option<Self> {
+        let came = match came {
+            Ok(None) => return None,
+            Ok(Some(done)) => {
+                if output.is_none() {
+                    progress.line(&done.sentence);
+                }
+                Came::Done(done)
+            }
+            Err(error) => {
+                let error = error.about(name);
+                Came::Failed {
+                    exit_code: progress.error(&error),
+                    error: error.sentence(),
+                }
+            }
+        };
+        let name = name.to_owned();
+        Some(Self { name, came })
+    }
+
     /// The exit code for it, if it failed.
     fn failure(&self) -> Option<u8> {
         match &self.came {
@@ -106,7 +144,7 @@ impl<T: Serialize> Listed for Outcome<T> {
     const COLUMNS: &'static [Column] = &[Column::new("NAME", 0), Column::wrapping("OUTCOME", 0)];
 
     fn name(&self) -> &str {
-        self.name.as_str()
+        &self.name
     }
 
     fn cells(&self) -> Vec<Cell> {
@@ -114,7 +152,7 @@ impl<T: Serialize> Listed for Outcome<T> {
             Came::Done(done) => plain(&done.sentence),
             Came::Failed { error, .. } => format!("error: {error}"),
         };
-        vec![Cell::new(self.name.as_str(), Tone::Strong), outcome.into()]
+        vec![Cell::new(&self.name, Tone::Strong), outcome.into()]
     }
 }
 
@@ -131,11 +169,11 @@ mod tests {
         let (error, exit_code) = ("there is no machine db".to_owned(), 3);
         vec![
             Outcome {
-                name: "web".parse().unwrap(),
+                name: "web".to_owned(),
                 came: Came::Done(done),
             },
             Outcome {
-                name: "db".parse().unwrap(),
+                name: "db".to_owned(),
                 came: Came::Failed { error, exit_code },
             },
         ]
@@ -159,7 +197,7 @@ mod tests {
     #[test]
     fn what_has_nothing_more_to_say_has_no_more_fields() {
         let outcome = Outcome {
-            name: "web".parse().unwrap(),
+            name: "web".to_owned(),
             came: Came::Done(Done::new("paused", "web is paused".to_owned())),
         };
         let expected = json!({ "name": "web", "done": "paused" });

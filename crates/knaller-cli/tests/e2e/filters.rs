@@ -135,6 +135,29 @@ fn what_was_done_to_several_is_told_to_programs() {
         "b
 "
     );
-    let _ = world.ok(&["snapshot", "rm", "s"]);
+    // Of what is no machine too, one after the other.
+    let removed = json!([{ "name": "s", "done": "removed", "snapshots": ["s"] }]);
+    assert_eq!(told(&["snapshot", "rm", "s"]), removed);
+    let _ = world.ok(&["volume", "create", "v", "--size", "64M"]);
+    let run = world.run(&["volume", "rm", "nothing", "v", "-o", "json"]);
+    let outcomes: Value = serde_json::from_str(&run.stdout).unwrap();
+    run.fails(3, &["there is no volume named nothing"]);
+    assert_eq!(outcomes[0]["exit_code"], 3);
+    assert_eq!(outcomes[1], json!({ "name": "v", "done": "removed" }));
+    let template = world.ok(&["template", "ls", "-o", "name"]);
+    let removed = told(&["template", "rm", &template[..8]]);
+    assert_eq!(removed[0]["key"], template.trim());
+    world.import_base();
+    let removed = told(&["image", "rm", "base"]);
+    assert_eq!(
+        (
+            &removed[0]["names"],
+            removed[0]["images"].as_array().unwrap().len()
+        ),
+        (&json!(["base:latest"]), 1)
+    );
+    let kernel = world.ok(&["kernel", "ls", "-o", "name"]);
+    let removed = told(&["kernel", "rm", kernel.trim()]);
+    assert_eq!(removed[0]["id"], kernel.trim());
     world.sandbox.assert_clean();
 }

@@ -3,14 +3,16 @@
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use clap_complete::engine::ArgValueCandidates;
-use images::oci::Reference;
+use images::oci::{Digest, Reference};
 use images::store::{Removed, StoreError};
 use knaller::Error;
+use serde::Serialize;
 
+use crate::commands::each::{Done, in_turn};
 use crate::complete;
 use crate::context::Context;
 use crate::error::CommandError;
-use crate::ui::human;
+use crate::ui::{ReportArgs, human};
 
 /// Remove names of images, and images with their last name
 #[derive(Args, Debug)]
@@ -25,41 +27,57 @@ pub(crate) struct RmArgs {
     /// All names of an image that is called by its id, and do not mind images that are gone
     #[arg(short, long)]
     force: bool,
+
+    #[command(flatten)]
+    report: ReportArgs,
 }
 
 impl RmArgs {
     pub(crate) async fn run(self, context: Context) -> Result<u8, CommandError> {
-        let mut code = 0;
-        for what in &self.images {
-            // One that fails holds up no other.
-            if let Err(error) = self.remove(&context, what).await {
-                let failed = context.ui.error(&CommandError::from(error).about(what));
-                code = if code == 0 { failed } else { code };
-            }
-        }
-        Ok(code)
+        in_turn(&context, self.images.clone(), self.report.output, async |what| {
+            let removed = self.remove(&context, what).await?;
+            let sentences: Vec<_> = removed.iter().map(told).collect();
+            let gone = Gone {
+                names: removed
+                    .iter()
+                    .flat_map(|removed| &removed.names)
+                    .map(Reference::familiar)
+                    .collect(),
+                images: removed
+                    .iter()
+                    .filter_map(|removed| removed.image.as_ref())
+                    .map(Digest::to_string)
+                    .collect(),
+            };
+            let done = Done::with("removed", sentences.join("; "), gone);
+            Ok((!removed.is_empty()).then_some(done))
+        })
+        .await
     }
 
-    async fn remove(&self, context: &Context, what: &str) -> knaller::Result<()> {
-        let removed = context.knaller.remove_image(what).await;
-        let names = match removed {
-            Ok(removed) => {
-                context.ui.note(told(&removed));
-                return Ok(());
-            }
+    async fn remove(&self, context: &Context, what: &str) -> knaller::Result<Vec<Removed>> {
+        let names = match context.knaller.remove_image(what).await {
+            Ok(removed) => return Ok(vec![removed]),
             Err(Error::Store(error)) if self.force => match *error {
-                StoreError::Unknown(_) => return Ok(()),
+                StoreError::Unknown(_) => return Ok(Vec::new()),
                 StoreError::SeveralNames { names, .. } => names,
                 error => return Err(error.into()),
             },
             Err(error) => return Err(error),
         };
+        let mut removed = Vec::new();
         for name in names {
-            let removed = context.knaller.remove_image(&name).await?;
-            context.ui.note(told(&removed));
+            removed.push(context.knaller.remove_image(&name).await?);
         }
-        Ok(())
+        Ok(removed)
     }
+}
+
+#[derive(Serialize)]
+struct Gone {
+    names: Vec<String>,
+    /// The ids of those that had no other name.
+    images: Vec<String>,
 }
 
 /// What a removal came to.

@@ -4,11 +4,14 @@ use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use clap_complete::engine::ArgValueCandidates;
 use knaller::Class;
+use serde::Serialize;
 
 use super::with_store;
+use crate::commands::each::{Done, in_turn};
 use crate::complete;
 use crate::context::Context;
 use crate::error::CommandError;
+use crate::ui::ReportArgs;
 
 /// Remove kernels
 #[derive(Args, Debug)]
@@ -20,19 +23,24 @@ pub(crate) struct RmArgs {
     /// Even those that a machine needs for its next start
     #[arg(short, long)]
     force: bool,
+
+    #[command(flatten)]
+    report: ReportArgs,
 }
 
 impl RmArgs {
-    pub(crate) async fn run(self, context: Context) -> Result<(), CommandError> {
+    pub(crate) async fn run(self, context: Context) -> Result<u8, CommandError> {
         let machines = if self.force {
             Vec::new()
         } else {
             context.knaller.list().await?
         };
-        for kernel in self.kernels {
+        in_turn(&context, self.kernels, self.report.output, async |kernel| {
+            let kernel = kernel.clone();
             let bundle = with_store(&context, move |store| store.get(&kernel)).await?;
             let version = bundle.manifest().version.clone();
-            if let Some(machine) = machines.iter().find(|machine| machine.kernel == bundle.id()) {
+            let id = bundle.id().to_owned();
+            if let Some(machine) = machines.iter().find(|machine| machine.kernel == id) {
                 let message = format!(
                     "machine {} needs kernel {version} for its next start",
                     machine.name
@@ -42,8 +50,15 @@ impl RmArgs {
                 );
             }
             with_store(&context, move |store| store.remove(&bundle)).await?;
-            context.ui.note(format_args!("kernel {version} is removed"));
-        }
-        Ok(())
+            let sentence = format!("kernel {version} is removed");
+            Ok(Some(Done::with("removed", sentence, Removed { id, version })))
+        })
+        .await
     }
+}
+
+#[derive(Serialize)]
+struct Removed {
+    id: String,
+    version: String,
 }

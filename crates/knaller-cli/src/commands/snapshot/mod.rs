@@ -37,14 +37,14 @@ enum SnapshotCommand {
 }
 
 impl SnapshotArgs {
-    pub(crate) async fn run(self, context: Context) -> Result<(), CommandError> {
+    pub(crate) async fn run(self, context: Context) -> Result<u8, CommandError> {
         match self.command {
-            SnapshotCommand::Create(command) => command.run(context).await,
-            SnapshotCommand::List(command) => command.run(context).await,
-            SnapshotCommand::Inspect(command) => command.run(context).await,
-            SnapshotCommand::Export(command) => command.run(context).await,
-            SnapshotCommand::Import(command) => command.run(context).await,
-            SnapshotCommand::Merge(command) => command.run(context).await,
+            SnapshotCommand::Create(command) => command.run(context).await.map(|()| 0),
+            SnapshotCommand::List(command) => command.run(context).await.map(|()| 0),
+            SnapshotCommand::Inspect(command) => command.run(context).await.map(|()| 0),
+            SnapshotCommand::Export(command) => command.run(context).await.map(|()| 0),
+            SnapshotCommand::Import(command) => command.run(context).await.map(|()| 0),
+            SnapshotCommand::Merge(command) => command.run(context).await.map(|()| 0),
             SnapshotCommand::Rm(command) => command.run(context).await,
         }
     }

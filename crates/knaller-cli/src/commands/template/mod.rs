@@ -32,12 +32,12 @@ enum TemplateCommand {
 }
 
 impl TemplateArgs {
-    pub(crate) async fn run(self, context: Context) -> Result<(), CommandError> {
+    pub(crate) async fn run(self, context: Context) -> Result<u8, CommandError> {
         match self.command {
-            TemplateCommand::List(command) => command.run(context).await,
-            TemplateCommand::Make(command) => Box::pin(command.run(context)).await,
+            TemplateCommand::List(command) => command.run(context).await.map(|()| 0),
+            TemplateCommand::Make(command) => Box::pin(command.run(context)).await.map(|()| 0),
             TemplateCommand::Rm(command) => command.run(context).await,
-            TemplateCommand::Prune(command) => command.run(context).await,
+            TemplateCommand::Prune(command) => command.run(context).await.map(|()| 0),
         }
     }
 }
