@@ -30,9 +30,7 @@ pub(crate) enum Errand {
 /// What failed; nothing is left of it then.
 pub fn run() -> Result<(), super::Error> {
     let step = super::Error::step;
-    let Some(mut ready) = child().map_err(step("start a child"))? else {
-        return Ok(());
-    };
+    let mut ready = child().map_err(step("start a child"))?;
     let (errand, handed): (Errand, _) = incoming::received().map_err(step("what to do"))?;
     let mut handed = handed.into_iter();
     let network = wanted(handed.next()).map_err(step("what to do"))?;
@@ -63,14 +61,14 @@ fn wanted(handed: Option<OwnedFd>) -> io::Result<OwnedFd> {
     handed.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
 }
 
-/// Goes on in a child, which has the end of a pipe to say that it is ready. The parent waits for that: `None`, and an error if
-/// the child ends without a word, which has said why by then. So it is nobody's child who would have to wait for it.
-fn child() -> io::Result<Option<File>> {
+/// Goes on in a child, which has the end of a pipe to say that it is ready. The parent waits for that and ends, with a code
+/// of failure if the child ends without a word, which has said why by then. So nobody has to wait for one that stays.
+fn child() -> io::Result<File> {
     let (mut hears, ready) = io::pipe()?;
     // SAFETY: there is one thread.
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
-        0 => Ok(Some(OwnedFd::from(ready).into())),
+        0 => Ok(OwnedFd::from(ready).into()),
         _ => {
             drop(ready);
             let heard = hears.read_exact(&mut [0]).is_ok();

@@ -9,7 +9,7 @@ use knaller::{Error, Forward, Machine, Network, RestoreSpec, StartOptions};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
-use crate::forwards::{change, update};
+use crate::forwards::{broken_off, change, update};
 use crate::network::{Outside, ask};
 use crate::support::{Bed, PATIENCE, end, said, small};
 
@@ -65,7 +65,7 @@ async fn live() {
         forward.host_port
     };
     let port = reaches(&web).await;
-    ports_come_and_go(&web, &outside).await;
+    ports_come_and_go(&bed, &web, &outside).await;
     let adopted = bed.knaller.adopt("web").await.unwrap();
     drop(adopted);
 
@@ -92,7 +92,7 @@ async fn live() {
 }
 
 /// While it runs. Afterwards they are as before.
-async fn ports_come_and_go(web: &Machine, outside: &Outside) {
+async fn ports_come_and_go(bed: &Bed, web: &Machine, outside: &Outside) {
     let before = web.info().await.unwrap();
     let first = before.forwards[0];
     let wishes: Vec<Forward> = ["0:7001", "127.0.0.1:0:7001"]
@@ -145,4 +145,14 @@ async fn ports_come_and_go(web: &Machine, outside: &Outside) {
     assert!(!table.contains(&format!(". {} ", second.host_port)), "{table}");
     drop(TcpListener::bind(("0.0.0.0", second.host_port)).unwrap());
     assert_eq!(outside.ask("tcp", "198.51.100.1", first), "x");
+
+    let _ = change(web, &[first, second]).await;
+    assert_eq!(ask(loopback, second).as_deref(), Some("x"));
+    broken_off(bed, "web", 1).await;
+    assert_eq!(web.info().await.unwrap().forwards, [first]);
+    assert_eq!(on_host("ip link"), claims);
+    assert_eq!(on_host("nft list table inet knaller"), table);
+    assert_eq!(ask(loopback, second), None);
+    let _ = change(web, &[second, first]).await;
+    let _ = change(web, &[first]).await;
 }

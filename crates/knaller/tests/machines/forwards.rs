@@ -43,6 +43,17 @@ fn relays(instance: &str) -> Vec<Pid> {
         .collect()
 }
 
+/// Has it look as if whoever added all forwards but the first ones was killed before that was written down, and the next command
+/// come by.
+pub(crate) async fn broken_off(bed: &Bed, name: &str, before: usize) {
+    let path = bed.sandbox.data().join(format!("knaller/vms/{name}/vm.json"));
+    let mut record: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    record["forwards"].as_array_mut().unwrap().truncate(before);
+    record["changed"]["under_way"] = true.into();
+    std::fs::write(&path, record.to_string()).unwrap();
+    let _ = bed.knaller.list().await.unwrap();
+}
+
 /// The sixth field of proc_pid_stat(5); the name in the second may hold anything.
 fn session(process: &str) -> String {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
@@ -196,13 +207,7 @@ async fn ports_come_and_go_while_a_machine_runs() {
     assert_eq!(machine.info().await.unwrap().forwards, [first, v4, udp]);
     assert!(leads(V4, v4));
 
-    // Whoever adds one is killed before it is written down.
-    let path = bed.sandbox.data().join("knaller/vms/web/vm.json");
-    let mut record: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-    record["forwards"].as_array_mut().unwrap().truncate(2);
-    record["changed"]["under_way"] = true.into();
-    std::fs::write(&path, record.to_string()).unwrap();
-    let _ = bed.knaller.list().await.unwrap();
+    broken_off(&bed, "web", 2).await;
     assert_eq!(machine.info().await.unwrap().forwards, [first, v4]);
     assert_eq!(relays(&instance).len(), 1);
     drop(UdpSocket::bind((V4, udp.host_port)).unwrap());

@@ -3,7 +3,7 @@
 //!
 //! | network | of a forward that is there from the start | of one that came later |
 //! |---|---|---|
-//! | `pasta` | pasta has the port until the machine ends; a rule in its namespace leads on, or none | a process carries it ([`relays`]) |
+//! | `pasta` | pasta has the port until the end; a rule in its namespace leads on or not | a process carries it ([`relays`]) |
 //! | `direct` | a name of the interface, elements in the host's maps, a rule | the same |
 //!
 //! What is carried is seen from the processes, as all that runs is: the record tells what there should be.
