@@ -4,6 +4,7 @@
 //! is taken. Network interfaces need root, since Firecracker makes the TAP devices.
 
 use std::error::Error;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -143,7 +144,15 @@ async fn a_real_firecracker_keeps_the_contract() {
         );
     }
     let only = std::env::var("CONTRACT_ONLY").unwrap_or_default();
-    let report = contract::run(&server, |case| case.name.contains(&only)).await;
+    let report = contract::run(&server, |case| {
+        let wanted = case.name.contains(&only);
+        if wanted {
+            // Not by `println`, which is kept until the end: all of them take minutes.
+            let _ = writeln!(std::io::stderr(), "contract: {}", case.name);
+        }
+        wanted
+    })
+    .await;
     println!("{report}");
     assert!(report.is_kept());
 }

@@ -1,6 +1,9 @@
 //! Takes the steps of cases, each case with a fresh server.
 
+use std::time::Duration;
+
 use hyper::Uri;
+use tokio::time::timeout;
 
 use super::case::{Step, patch, put};
 use super::cases::{boot_source, small_machine};
@@ -8,15 +11,19 @@ use super::check::difference;
 use super::{Capability, Case, Files, Fresh, Outcome, Phase, Report, Server, Verdict, all};
 use crate::Client;
 
+/// How long a case may take, guests started and all. A server that hangs is to be told from one that is slow.
+const PATIENCE: Duration = Duration::from_secs(180);
+
 /// Runs the cases that `wanted` picks, one after the other.
 pub async fn run<S: Server>(server: &S, wanted: impl Fn(&Case) -> bool) -> Report {
     let mut report = Report::default();
     for case in all().into_iter().filter(|case| wanted(case)) {
         let verdict = match unfit(server, &case) {
             Some(why) => Verdict::Skipped(why),
-            None => match judge(server, &case).await {
-                Ok(()) => Verdict::Kept,
-                Err(how) => Verdict::Broken(how),
+            None => match timeout(PATIENCE, judge(server, &case)).await {
+                Ok(Ok(())) => Verdict::Kept,
+                Ok(Err(how)) => Verdict::Broken(how),
+                Err(_) => Verdict::Broken(format!("not over after {} s", PATIENCE.as_secs())),
             },
         };
         report.outcomes.push(Outcome {
