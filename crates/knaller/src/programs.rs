@@ -1,6 +1,7 @@
 //! Where programs are: as the options say, else where each one's rule looks (see [`crate::Programs`]).
 
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use rustix::fs::{Access, access};
 
@@ -11,6 +12,9 @@ const LIBRARY: [&str; 2] = ["../lib/knaller", "/usr/lib/knaller"];
 
 /// Where tools of the system are that an ordinary user's `PATH` may leave out.
 const SYSTEM: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
+
+/// The most bytes of what a program says of its version.
+const MAX_VERSION: usize = 200;
 
 /// Packages of Debian and its children that have the programs, for the remedy's text.
 const PACKAGES: [(&str, &str); 3] = [
@@ -98,6 +102,23 @@ impl Options {
             hint: remedy(name),
         })
     }
+}
+
+/// The first line of what a program says of its version, on whichever stream. Blocks.
+pub(crate) fn version(program: &Path) -> Option<String> {
+    let told = Command::new(program)
+        .arg("--version")
+        .stdin(Stdio::null())
+        .output()
+        .ok()?;
+    let text = if told.stdout.is_empty() {
+        told.stderr
+    } else {
+        told.stdout
+    };
+    let text = String::from_utf8_lossy(&text);
+    let line = text.lines().map(str::trim).find(|line| !line.is_empty())?;
+    Some(line.chars().take(MAX_VERSION).collect())
 }
 
 fn is_executable(path: &Path) -> bool {

@@ -12,7 +12,7 @@ use crate::knaller::Inner;
 use crate::layout::Files;
 use crate::pager;
 use crate::start::{self, StartEvent, StartOptions};
-use crate::vmm::SPARKLER;
+use crate::vmm::{self, SPARKLER};
 use crate::{
     Error, Forward, Mac, Machine, MachineSpec, Name, Restart, Result, Timeline, VolumeSource, heal, task,
     template,
@@ -177,15 +177,29 @@ async fn fit(inner: &Arc<Inner>, held: &Held) -> std::result::Result<(), String>
         return Err("the root file system of its image was made anew since".to_owned());
     }
     let (options, wish) = (inner.options.clone(), description.record.spec.vmm);
-    let vmm = task::blocking(move |_| crate::vmm::choose(wish, &options)).await;
-    let vmm = vmm.map_err(|error| error.to_string())?;
-    if vmm.name != description.record.vmm {
-        return Err(format!(
-            "it was taken with {}, and machines run on {} here",
-            description.record.vmm, vmm.name
-        ));
+    let was = description.record.vmm.clone();
+    let chosen = task::blocking(move |_| {
+        let vmm = vmm::choose(wish, &options)?;
+        // Asked where it matters: that is a process.
+        let version = (vmm.name == was).then(|| vmm.version()).flatten();
+        Ok((vmm.name, version))
+    });
+    let (vmm, version) = chosen.await.map_err(|error| error.to_string())?;
+    same_vmm(description, vmm, version.as_deref())
+}
+
+/// Refuses a VMM that may not understand what another has written. One that does not tell its version is tried.
+fn same_vmm(description: &Description, vmm: &str, version: Option<&str>) -> std::result::Result<(), String> {
+    let (was, had) = (&description.record.vmm, &description.vmm_version);
+    if vmm != was {
+        return Err(format!("it was taken with {was}, and machines run on {vmm} here"));
     }
-    Ok(())
+    match version {
+        Some(version) if version != had => Err(format!(
+            "it was taken with {was} {had}, and {vmm} is {version} here"
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// The name of the copy of a volume, in a snapshot and in a machine that was made of one.
@@ -219,4 +233,32 @@ pub(crate) fn copy_disks(held: &Held, files: &Files, spec: &mut MachineSpec, tas
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Record;
+
+    #[test]
+    fn another_vmm_or_version_is_refused_by_name() {
+        let mut record = Record::new("db".parse().unwrap(), "/run".into(), MachineSpec::new());
+        record.vmm = SPARKLER.to_owned();
+        let of = Description::new(
+            "ready".parse().unwrap(),
+            record,
+            "1.2.3".to_owned(),
+            "cpu".to_owned(),
+        );
+        assert_eq!(same_vmm(&of, SPARKLER, Some("1.2.3")), Ok(()));
+        assert_eq!(same_vmm(&of, SPARKLER, None), Ok(()));
+        assert_eq!(
+            same_vmm(&of, SPARKLER, Some("1.2.4")).unwrap_err(),
+            "it was taken with sparkler 1.2.3, and sparkler is 1.2.4 here"
+        );
+        assert_eq!(
+            same_vmm(&of, "firecracker", Some("1.2.3")).unwrap_err(),
+            "it was taken with sparkler, and machines run on firecracker here"
+        );
+    }
 }

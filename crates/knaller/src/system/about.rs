@@ -1,18 +1,15 @@
 //! What this host has for machines.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustix::process::{Resource, getrlimit};
 use serde::{Deserialize, Serialize};
 
 use crate::knaller::Inner;
+use crate::programs::version;
 use crate::vmm::{self, kvm};
 use crate::{Options, Result, Vmm, cgroup, doctor, memory, task};
-
-/// The most bytes of what a program says of its version.
-const MAX_VERSION: usize = 200;
 
 /// A program that machines need.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -118,23 +115,6 @@ fn direct(options: &Options) -> std::result::Result<(), String> {
             None => error.headline(),
         }),
     }
-}
-
-/// The first line of what a program says of its version, on whichever stream.
-fn version(program: &Path) -> Option<String> {
-    let told = Command::new(program)
-        .arg("--version")
-        .stdin(Stdio::null())
-        .output()
-        .ok()?;
-    let text = if told.stdout.is_empty() {
-        told.stderr
-    } else {
-        told.stdout
-    };
-    let text = String::from_utf8_lossy(&text);
-    let line = text.lines().map(str::trim).find(|line| !line.is_empty())?;
-    Some(line.chars().take(MAX_VERSION).collect())
 }
 
 #[cfg(test)]

@@ -3,10 +3,12 @@
 
 use std::path::PathBuf;
 
-use crate::{Error, Options, Result, Vmm};
+use crate::{Error, Options, Result, Vmm, programs};
 
 pub(crate) mod kvm;
 mod needs;
+
+pub(crate) const FIRECRACKER: &str = "firecracker";
 
 /// The name of our own VMM.
 pub(crate) const SPARKLER: &str = "sparkler";
@@ -25,6 +27,15 @@ pub(crate) struct Chosen {
     pub(crate) reason: String,
 }
 
+impl Chosen {
+    /// As the API says it too, in `vmm_version`; nothing if the program does not tell. Blocks.
+    pub(crate) fn version(&self) -> Option<String> {
+        // sparkler says it in the same words: it is taken for a Firecracker by those who ask.
+        let line = programs::version(&self.program)?;
+        line.strip_prefix("Firecracker v").map(str::to_owned)
+    }
+}
+
 /// Follows the spec's wish, else the host's means.
 pub(crate) fn choose(wish: Vmm, options: &Options) -> Result<Chosen> {
     match wish {
@@ -37,7 +48,7 @@ pub(crate) fn choose(wish: Vmm, options: &Options) -> Result<Chosen> {
                 });
             }
             Ok(Chosen {
-                name: "firecracker",
+                name: FIRECRACKER,
                 program: options.firecracker()?,
                 qemu: None,
                 kvm: true,
@@ -49,7 +60,7 @@ pub(crate) fn choose(wish: Vmm, options: &Options) -> Result<Chosen> {
             (Ok(()), Ok(program)) => {
                 let reason = "KVM is usable and firecracker was found".to_owned();
                 Ok(Chosen {
-                    name: "firecracker",
+                    name: FIRECRACKER,
                     program,
                     qemu: None,
                     kvm: true,
