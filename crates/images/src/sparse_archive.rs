@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use tar::Builder;
 use zstd::stream::{read::Decoder, write::Encoder};
 
+use crate::overlay;
 use crate::tar::{self as reader, Kind, Reader, TarError};
 use crate::task::{Cancelled, Task};
 use crate::watched::{Meter, Watched};
@@ -26,6 +27,9 @@ const MAX_FILES: usize = 256;
 /// The longest name of a file.
 const MAX_NAME: usize = 64;
 
+/// The largest file, holes included: a disk, the largest there is.
+const MAX_SIZE: u64 = overlay::MAX_SIZE;
+
 /// Pieces of one file: 64 MiB of memory for their map, and a file of 256 GiB that is in pieces of 64 KiB.
 const MAX_PIECES: usize = 4 << 20;
 
@@ -41,6 +45,8 @@ pub enum ArchiveError {
     },
     #[error("the archive cannot be written")]
     Write(#[source] io::Error),
+    #[error("it is empty")]
+    Empty,
     #[error("it is no archive packed with zstd")]
     NotPacked,
     #[error("the archive cannot be unpacked")]
@@ -49,8 +55,24 @@ pub enum ArchiveError {
     Tar(#[from] TarError),
     #[error("there is no {0} in the archive")]
     Lacks(&'static str),
+    #[error("{name} in the archive is none that this program reads")]
+    Garbled {
+        name: &'static str,
+        #[source]
+        source: serde_json::Error,
+    },
     #[error("{0:?} in the archive is not one of the plain files that belong there")]
     Unexpected(String),
+    #[error(
+        "{name} in the archive has {needed} bytes that are not holes, and {available} are free on the disk of {}",
+        folder.display()
+    )]
+    NoRoom {
+        name: String,
+        folder: PathBuf,
+        needed: u64,
+        available: u64,
+    },
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
 }
@@ -82,14 +104,17 @@ pub fn write(
 /// Makes the files of an archive in `folder`, readable by their owner alone. Gives their names.
 ///
 /// # Errors
-/// The archive is damaged or holds something else than plain files, the disk is full, or `task` is called off. What was made by
-/// then is left.
+/// The archive is damaged or holds something else than plain files, the disk has no room for what one of them says to have or
+/// is full by then, or `task` is called off. What was made by then is left.
 pub fn read(input: impl Read, folder: &Path, task: &Task) -> Result<Vec<String>, ArchiveError> {
     let meter = Meter::new("unpacking the archive", None, task);
     let mut input = Watched::new(input, &meter);
     let mut magic = Vec::new();
     let begun = input.by_ref().take(MAGIC.len() as u64).read_to_end(&mut magic);
     begun.map_err(|error| task.check().err().map_or(ArchiveError::Unpack(error), Into::into))?;
+    if magic.is_empty() {
+        return Err(ArchiveError::Empty);
+    }
     if magic != MAGIC {
         return Err(ArchiveError::NotPacked);
     }
@@ -97,6 +122,9 @@ pub fn read(input: impl Read, folder: &Path, task: &Task) -> Result<Vec<String>,
     let limits = reader::Limits {
         headers: 4 * MAX_FILES as u64,
         sparse: MAX_PIECES,
+        file: MAX_SIZE,
+        // Each file is held against the room on the disk.
+        total: u64::MAX,
         ..reader::Limits::default()
     };
     let mut tar = Reader::new(unpacked, &limits);
@@ -110,6 +138,7 @@ pub fn read(input: impl Read, folder: &Path, task: &Task) -> Result<Vec<String>,
         if !is_plain(&name) || names.len() == MAX_FILES {
             return Err(ArchiveError::Unexpected(name));
         }
+        check_room(&name, tar.stored(), folder)?;
         let path = folder.join(&name);
         let mut options = fs::OpenOptions::new();
         let options = options.write(true).create_new(true).mode(0o600);
@@ -122,6 +151,21 @@ pub fn read(input: impl Read, folder: &Path, task: &Task) -> Result<Vec<String>,
     }
     tar.finish().map_err(called_off)?;
     Ok(names)
+}
+
+/// Refuses a file that the disk has no room for, before any of it is there: a full disk is everybody's trouble.
+fn check_room(name: &str, needed: u64, folder: &Path) -> Result<(), ArchiveError> {
+    let figures = rustix::fs::statvfs(folder).map_err(|error| failed("look at", folder)(error.into()))?;
+    let available = figures.f_bavail.saturating_mul(figures.f_frsize);
+    if needed <= available {
+        return Ok(());
+    }
+    Err(ArchiveError::NoRoom {
+        name: name.to_owned(),
+        folder: folder.to_owned(),
+        needed,
+        available,
+    })
 }
 
 /// Whether a name is one of a file in the folder itself, whatever else there is.
@@ -277,6 +321,30 @@ mod tests {
     }
 
     #[test]
+    fn what_the_disk_has_no_room_for_is_refused_before_any_of_it_is_there() {
+        let temp = tempfile::tempdir().unwrap();
+        let claimed = 1 << 62;
+        let mut header = Header::new_gnu();
+        header.set_path("memory").unwrap();
+        header.set_size(claimed);
+        header.set_cksum();
+        let packed = zstd::encode_all(&header.as_bytes()[..], 1).unwrap();
+        let refused = read(&packed[..], temp.path(), &Task::new());
+        assert!(matches!(refused, Err(ArchiveError::Tar(_))), "{refused:?}");
+        // As large as a disk may be, and larger than this one.
+        header.set_size(MAX_SIZE);
+        header.set_cksum();
+        let packed = zstd::encode_all(&header.as_bytes()[..], 1).unwrap();
+        let refused = read(&packed[..], temp.path(), &Task::new()).unwrap_err();
+        assert!(
+            matches!(refused, ArchiveError::NoRoom { needed: MAX_SIZE, available, .. } if available < MAX_SIZE),
+            "{refused}"
+        );
+        assert!(refused.to_string().contains(&MAX_SIZE.to_string()), "{refused}");
+        assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 0);
+    }
+
+    #[test]
     fn the_same_name_twice_is_refused_and_so_is_noise() {
         let temp = tempfile::tempdir().unwrap();
         let twice = packed(&[("a", EntryType::Regular), ("a", EntryType::Regular)]);
@@ -284,6 +352,8 @@ mod tests {
         assert!(matches!(refused, Err(ArchiveError::File { .. })), "{refused:?}");
         let noise = read(&b"no archive at all"[..], temp.path(), &Task::new());
         assert!(matches!(noise, Err(ArchiveError::NotPacked)), "{noise:?}");
+        let nothing = read(io::empty(), temp.path(), &Task::new());
+        assert!(matches!(nothing, Err(ArchiveError::Empty)), "{nothing:?}");
         let mut cut = twice;
         cut.truncate(cut.len() / 2);
         assert!(read(&cut[..], tempfile::tempdir().unwrap().path(), &Task::new()).is_err());

@@ -29,6 +29,11 @@ impl Body {
         }
     }
 
+    /// How many bytes there are still to come.
+    pub(super) fn stored(&self) -> u64 {
+        self.stored
+    }
+
     /// The next bytes with their place in the file.
     pub(super) fn some<'a, R: Read>(
         &mut self,

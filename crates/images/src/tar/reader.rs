@@ -81,6 +81,12 @@ impl<R: Read> Reader<R> {
         self.guarded(Self::read_entry)
     }
 
+    /// How many bytes [`data`](Self::data) is still to give of the current entry: without holes, as its header says.
+    #[must_use]
+    pub fn stored(&self) -> u64 {
+        self.body.stored()
+    }
+
     /// The next bytes of the current entry, and where in the file they belong, in rising order: the parts of a sparse file
     /// that no bytes come for are holes. `None`: there is no more.
     ///

@@ -48,6 +48,17 @@ impl From<ArchiveError> for Error {
     fn from(error: ArchiveError) -> Self {
         match error {
             ArchiveError::File { action, path, source } => Self::Io { action, path, source },
+            ArchiveError::NoRoom {
+                folder,
+                needed,
+                available,
+                ..
+            } => Self::DiskFull {
+                action: "unpacking the archive",
+                path: folder,
+                needed,
+                available,
+            },
             other => Self::SnapshotArchive(Box::new(other)),
         }
     }

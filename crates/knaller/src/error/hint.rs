@@ -5,6 +5,7 @@ use images::commit::CommitError;
 use images::convert;
 use images::files::ReadError;
 use images::oci::Platform;
+use images::sparse_archive::ArchiveError;
 use images::{bundle, is_full_disk};
 
 use super::{Error, listed};
@@ -45,6 +46,18 @@ impl Error {
             Self::NoSnapshot(_) => "`knaller snapshot ls` shows what there is".to_owned(),
             Self::SnapshotExists(name) => format!("take another name, or remove it: knaller snapshot rm {name}"),
             Self::SnapshotUnfit { .. } => "--cold-fallback boots its disks instead".to_owned(),
+            Self::SnapshotArchive(error) => match **error {
+                ArchiveError::Tar(_) | ArchiveError::Unpack(_) => {
+                    "it is not whole, or nothing that `knaller snapshot export` has written: copy it again, or export it anew"
+                        .to_owned()
+                }
+                ArchiveError::Empty
+                | ArchiveError::NotPacked
+                | ArchiveError::Lacks(_)
+                | ArchiveError::Garbled { .. }
+                | ArchiveError::Unexpected(_) => "what `knaller snapshot export` writes can be imported".to_owned(),
+                _ => return None,
+            },
             Self::SnapshotDamaged { .. } => "take it anew".to_owned(),
             Self::ParentMissing { .. } | Self::ParentChanged { .. } => {
                 "bring that one back, or take one anew that builds on none".to_owned()
