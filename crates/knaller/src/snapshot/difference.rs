@@ -4,7 +4,7 @@
 //! so how a VMM finds changes decides how long a machine stands still, and never what is in a snapshot.
 
 use std::fs::{self, File};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use images::Task;
@@ -59,7 +59,7 @@ pub(super) fn of_disk(path: &Path, folder: &Path, name: &str, below: &Held, task
         return Ok(());
     };
     let [changes, map] = difference_at(folder, name);
-    let to = File::create_new(&changes).and_then(|to| to.set_len(size).map(|()| to));
+    let to = private(&changes).and_then(|to| to.set_len(size).map(|()| to));
     let to = to.map_err(Error::io("write", &changes))?;
     let write = |bytes: &[u8], at| to.write_all_at(bytes, at);
     let pages = layers.difference(&disk, Among::All, task, write);
@@ -67,9 +67,15 @@ pub(super) fn of_disk(path: &Path, folder: &Path, name: &str, below: &Held, task
     pages.save(&map).map_err(Error::io("write", &map))
 }
 
+/// A new file that its owner alone reads, whatever the umask says: what it is to hold may be secret.
+fn private(path: &Path) -> std::io::Result<File> {
+    let mut options = File::options();
+    options.write(true).create_new(true).mode(0o600).open(path)
+}
+
 /// Makes `to` of the very blocks of `from`; whether the file system can.
 fn shared(from: &File, to: &Path) -> std::io::Result<bool> {
-    let file = File::create_new(to)?;
+    let file = private(to)?;
     if ioctl_ficlone(&file, from).is_ok() {
         return Ok(true);
     }

@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -33,7 +34,9 @@ pub(super) struct Mark {
 impl Mark {
     pub(super) fn make(files: &Files) -> Result<Self> {
         let path = files.pausing();
-        let lock = File::create(&path).and_then(Flocked::alone);
+        let mut options = File::options();
+        let options = options.write(true).create(true).truncate(true).mode(0o600);
+        let lock = options.open(&path).and_then(Flocked::alone);
         let lock = lock.map_err(Error::io("write", &path))?;
         Ok(Self {
             path,
