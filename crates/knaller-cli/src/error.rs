@@ -59,9 +59,14 @@ impl CommandError {
         Self::new(Class::Usage, message.into())
     }
 
-    /// The host did not let us.
-    pub(crate) fn host(message: impl Into<String>, cause: &dyn std::error::Error) -> Self {
-        let mut error = Self::new(Class::Host, message.into());
+    /// The host did not let us, or its disk is full.
+    pub(crate) fn host(message: impl Into<String>, cause: &(dyn std::error::Error + 'static)) -> Self {
+        let class = if images::is_full_disk(cause) {
+            Class::Resources
+        } else {
+            Class::Host
+        };
+        let mut error = Self::new(class, message.into());
         if let Self::Failed(failure) = &mut error {
             failure.causes = chain(Some(cause));
         }

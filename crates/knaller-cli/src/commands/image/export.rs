@@ -11,7 +11,7 @@ use images::store::Store;
 use knaller::Class;
 
 use super::ImageArg;
-use crate::archive::Output;
+use crate::archive::{Output, Readers};
 use crate::context::Context;
 use crate::error::CommandError;
 
@@ -35,7 +35,7 @@ pub(crate) struct ExportArgs {
 
 impl ExportArgs {
     pub(crate) async fn run(self, context: Context) -> Result<(), CommandError> {
-        let output = Output::at(self.output)?;
+        let output = Output::at(self.output, Readers::AsUsual)?;
         let store = context.knaller.images()?;
         let what = self.image.image.clone();
         let write = move |out: &mut dyn Write, task: &Task| write(&store, &what, out, task);

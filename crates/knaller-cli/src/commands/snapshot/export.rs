@@ -8,7 +8,7 @@ use clap_complete::engine::ArgValueCandidates;
 use images::Task;
 use knaller::Name;
 
-use crate::archive::Output;
+use crate::archive::{Output, Readers};
 use crate::complete;
 use crate::context::Context;
 use crate::error::CommandError;
@@ -17,7 +17,8 @@ use crate::error::CommandError;
 #[derive(Args, Debug)]
 #[command(after_help = "\
 A tar packed with zstd, holes left out; `knaller snapshot import` reads it on another host that has the same VMM, processor and \
-image. It has all that was in the machine's memory, its keys and passwords too: keep it as you keep those.
+image. It has all that was in the machine's memory, its keys and passwords too: the file is made for you alone to read (mode 0600), \
+whatever was there before. Keep it as you keep those.
 
 Examples:
   knaller snapshot export db-ready -o db-ready.tar.zst
@@ -34,7 +35,7 @@ pub(crate) struct ExportArgs {
 
 impl ExportArgs {
     pub(crate) async fn run(self, context: Context) -> Result<(), CommandError> {
-        let output = Output::at(self.output)?;
+        let output = Output::at(self.output, Readers::Owner)?;
         let (knaller, name) = (context.knaller.clone(), self.name.clone());
         let write = move |out: &mut dyn Write, task: &Task| Ok(knaller.export_snapshot(&name, out, task)?);
         output
