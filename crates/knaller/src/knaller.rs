@@ -7,7 +7,7 @@ use std::sync::Arc;
 use images::Task;
 
 use crate::doctor::{self, Check};
-use crate::snapshot::{self, Held, Snapshots};
+use crate::snapshot::{self, Held, Imported, Snapshots};
 use crate::template::{self, Templates};
 use crate::{
     About, Adopted, Adoption, DiskUsage, Error, Events, Filter, Healed, Machine, MachineInfo, MachineSpec,
@@ -184,12 +184,13 @@ impl Knaller {
     }
 
     /// Keeps a snapshot of another host, under the name that it has there or another. What it was taken with and on must be
-    /// had here when it is loaded: the VMM, the processor, the image of its machine. Blocks.
+    /// had here when it is loaded: the VMM, the processor, the image of its machine. Whoever made the file is taken for a
+    /// stranger: what it says of a host, not of the guest, does not hold here ([`Imported::changed`]). Blocks.
     ///
     /// # Errors
     /// The input is damaged or none, there is one of this name, the disk is full, or `task` is called off. Nothing is
     /// kept then.
-    pub fn import_snapshot(&self, input: impl Read, name: Option<Name>, task: &Task) -> Result<SnapshotInfo> {
+    pub fn import_snapshot(&self, input: impl Read, name: Option<Name>, task: &Task) -> Result<Imported> {
         snapshot::import(self.options(), input, name, task)
     }
 

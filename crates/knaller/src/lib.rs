@@ -122,7 +122,7 @@ pub use name::{InvalidName, MAX_LEN as MAX_NAME_LEN, Name};
 pub use network::direct::Pool;
 pub use options::{Options, Paths, Programs};
 pub use snapshot::{
-    MemoryBackend, Paused, RawSnapshot, RawTaken, RestoreSpec, SnapshotInfo, SnapshotOptions, Taken,
+    Imported, MemoryBackend, Paused, RawSnapshot, RawTaken, RestoreSpec, SnapshotInfo, SnapshotOptions, Taken,
 };
 pub use spec::{
     CpuQuota, CpuSet, EgressRule, Forward, Init, InvalidCpus, InvalidEgress, InvalidForward, InvalidLimits,

@@ -19,7 +19,7 @@ const MAX_SIZE: u64 = 4 << 20;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Record {
-    form: u32,
+    pub(crate) form: u32,
     pub(crate) name: Name,
     /// New for each boot, and part of the command line of every process of that boot.
     pub(crate) instance: String,

@@ -45,6 +45,17 @@ const PRIVATE_V6: [Prefix; 9] = [
 /// Where NAT64 has the world's IPv4 (RFC 6052): 64:ff9b::/96.
 const NAT64: u128 = 0x0064_ff9b << 96;
 
+/// Where clouds serve a machine's credentials: 169.254.169.254 and others of its prefix; fd00:ec2::254 (AWS).
+const METADATA: [Prefix; 2] = [
+    Prefix::v4(169, 254, 0, 0, 16),
+    Prefix::v6(0xfd00_0ec2 << 96 | 0x254, 128),
+];
+
+/// Whether there is a metadata service of the host's in it.
+pub(crate) fn is_metadata(prefix: Prefix) -> bool {
+    METADATA.iter().any(|service| service.overlaps(prefix))
+}
+
 /// What a policy refuses unless it is told otherwise.
 pub(crate) fn refused() -> Vec<Prefix> {
     let through_nat64 = PRIVATE_V4.iter().filter_map(|range| match range.address {
@@ -108,8 +119,17 @@ fn look_up(name: &str, ipv6: bool) -> Result<Vec<IpAddr>> {
     let found = (name, 0)
         .to_socket_addrs()
         .map_err(|error| unknown(error.to_string()))?;
+    to_be_opened(found.map(|socket| socket.ip()).collect(), ipv6).map_err(|reason| unknown(reason.to_owned()))
+}
+
+/// Which of a name's addresses its rule opens.
+fn to_be_opened(found: Vec<IpAddr>, ipv6: bool) -> std::result::Result<Vec<IpAddr>, &'static str> {
+    // Whoever answers for a name says what it stands for; this host's credentials are not theirs to open.
+    if found.iter().any(|address| is_metadata(Prefix::host(*address))) {
+        return Err("none that a name may open: a metadata service is among them, and `allow=` opens that");
+    }
     let mut addresses = Vec::new();
-    for address in found.map(|socket| socket.ip()) {
+    for address in found {
         // What the guest has no way to, it is not to try.
         if (ipv6 || address.is_ipv4()) && !addresses.contains(&address) {
             addresses.push(address);
@@ -117,9 +137,7 @@ fn look_up(name: &str, ipv6: bool) -> Result<Vec<IpAddr>> {
     }
     addresses.truncate(MAX_ADDRESSES);
     if addresses.is_empty() {
-        return Err(unknown(
-            "it has no address that the machine could reach".to_owned(),
-        ));
+        return Err("it has no address that the machine could reach");
     }
     Ok(addresses)
 }
@@ -127,6 +145,24 @@ fn look_up(name: &str, ipv6: bool) -> Result<Vec<IpAddr>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_opens_what_it_stands_for_but_for_metadata_services() {
+        let open = |texts: &[&str], ipv6| {
+            to_be_opened(texts.iter().map(|text| text.parse().unwrap()).collect(), ipv6)
+        };
+        let public: IpAddr = "192.0.2.1".parse().unwrap();
+        assert_eq!(
+            open(&["192.0.2.1", "2001:db8::1", "192.0.2.1"], false),
+            Ok(vec![public])
+        );
+        assert!(open(&["2001:db8::1"], false).unwrap_err().contains("no address"));
+        for service in ["169.254.169.254", "169.254.170.2", "fd00:ec2::254"] {
+            let refused = open(&["192.0.2.1", service], true);
+            assert!(refused.unwrap_err().contains("metadata service"), "{service}");
+        }
+        assert!(open(&["fd00:ec2::253"], true).is_ok());
+    }
 
     #[test]
     fn what_is_private_is_refused_and_what_is_public_is_not() {

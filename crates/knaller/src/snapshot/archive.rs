@@ -1,23 +1,34 @@
 //! A snapshot as one file, to be taken to another host.
 //!
 //! The invariant: what comes in is looked at as if a stranger had made it. It has the files that a snapshot has, with
-//! the checksums that it says, and a machine of it has no file of this host that its user did not name.
+//! the checksums that it says, and what it says of a host is nothing here ([`super::foreign`]).
 
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
 
-use images::{Task, sparse_archive};
+use images::Task;
+use images::sparse_archive::{self, ArchiveError};
 use rustix::fs::MemfdFlags;
 
 use super::checksum;
 use super::description::{Description, FILE};
+use super::foreign::{Admitted, admit};
 use super::restore::volume_file;
 use super::store::{Held, SnapshotInfo, Snapshots};
 use crate::layout;
 use crate::template::Program;
-use crate::{Error, Kernel, Name, Options, Result, Root, image};
+use crate::{Error, Name, Options, Result, Root, image};
+
+/// A snapshot that came in from another host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Imported {
+    pub snapshot: SnapshotInfo,
+    /// What its file said that does not hold here, such as a machine without a jail, and what does: a sentence each.
+    pub changed: Vec<String>,
+}
 
 /// Writes a snapshot to `out`, its description first; one that builds on others as a whole one. Blocks.
 pub(crate) fn export(options: &Options, held: &Held, out: impl Write, task: &Task) -> Result<()> {
@@ -49,16 +60,22 @@ pub(crate) fn import(
     input: impl Read,
     name: Option<Name>,
     task: &Task,
-) -> Result<SnapshotInfo> {
+) -> Result<Imported> {
     let snapshots = Snapshots::open(&options.paths)?;
+    // Before all the work.
+    name.as_ref().map_or(Ok(()), |name| snapshots.vacant(name))?;
     let fresh = snapshots.nameless()?;
     let names: BTreeSet<String> = sparse_archive::read(input, fresh.folder(), task)?
         .into_iter()
         .collect();
     if !names.contains(FILE) {
-        return Err(sparse_archive::ArchiveError::Lacks(FILE).into());
+        return Err(ArchiveError::Lacks(FILE).into());
     }
-    let mut description = Description::load(fresh.folder())?;
+    let mut description = Description::load(fresh.folder()).map_err(|error| match error {
+        // Where it lies is gone in a moment.
+        Error::Record { source, .. } => ArchiveError::Garbled { name: FILE, source }.into(),
+        other => other,
+    })?;
     if let Some(name) = name {
         description.name = name;
     }
@@ -74,16 +91,20 @@ pub(crate) fn import(
     {
         return Err(damaged(format!("{other} does not belong there")));
     }
-    description.verify(fresh.folder(), |_| true)?;
     description.record.spec.validate()?;
-    // Where that kernel was on another host says nothing here.
-    if let Kernel::Path(_) = description.record.spec.kernel {
-        description.record.spec.kernel = Kernel::Id(description.record.kernel.clone());
-    }
+    let name = description.name.clone();
+    let admitted = admit(description, fresh.named(), &options.paths.runtime);
+    let Admitted {
+        mut description,
+        changed,
+    } = admitted.map_err(|reason| Error::SnapshotNotPortable { name, reason })?;
+    description.record.spec.validate()?;
+    description.verify(fresh.folder(), |_| true)?;
     if let Ok(path) = base_of(options, &description.record, task) {
         description.settle_base(&path)?;
     }
-    fresh.finish(&description)
+    let snapshot = fresh.finish(&description)?;
+    Ok(Imported { snapshot, changed })
 }
 
 /// Refuses a snapshot that needs a file of the host it was taken on, or has others than a snapshot has.
@@ -188,7 +209,9 @@ mod tests {
         });
         let name: Name = "ready".parse().unwrap();
         let spec = MachineSpec::new().root(Root::Initramfs);
-        let record = Record::new("db".parse().unwrap(), options.paths.runtime.clone(), spec);
+        let mut record = Record::new("db".parse().unwrap(), options.paths.runtime.clone(), spec);
+        record.vmm = "sparkler".to_owned();
+        record.kernel = "0".repeat(64);
         let mut description = Description::new(name.clone(), record, "1.0".to_owned(), "cpu".to_owned());
         let snapshots = Snapshots::open(&options.paths).unwrap();
         let fresh = snapshots.fresh(&name).unwrap();

@@ -25,7 +25,7 @@ pub(super) const FILE: &str = "snapshot.json";
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Description {
-    form: u32,
+    pub(super) form: u32,
     pub(crate) name: Name,
     /// What it is, whatever it is called: stays when it is made whole, or comes back from another host.
     #[serde(default)]

@@ -19,6 +19,7 @@ mod chain;
 mod checksum;
 mod description;
 mod difference;
+mod foreign;
 mod frozen;
 mod layers;
 mod merge;
@@ -29,6 +30,7 @@ mod store;
 mod take;
 mod whole;
 
+pub use archive::Imported;
 pub(crate) use archive::{export, import};
 pub(crate) use baseline::Baseline;
 pub(crate) use frozen::Frozen;

@@ -88,11 +88,16 @@ impl Snapshots {
 
     /// A place for a new snapshot of this name.
     pub(super) fn fresh(&self, name: &Name) -> Result<Fresh> {
-        let named = self.folder.join(name.as_str());
-        if named.exists() {
-            return Err(Error::SnapshotExists(name.clone()));
+        self.vacant(name)?;
+        self.place(self.folder.join(name.as_str()))
+    }
+
+    /// Refuses a name that a snapshot has.
+    pub(super) fn vacant(&self, name: &Name) -> Result<()> {
+        match self.folder.join(name.as_str()).exists() {
+            true => Err(Error::SnapshotExists(name.clone())),
+            false => Ok(()),
         }
-        self.place(named)
     }
 
     /// A place for what is to take the place of the one of this name.
@@ -107,11 +112,9 @@ impl Snapshots {
 
     /// Gives a place without a name one.
     pub(super) fn named(&self, fresh: Fresh, name: &Name) -> Result<Fresh> {
-        let named = self.folder.join(name.as_str());
-        if named.exists() {
-            return Err(Error::SnapshotExists(name.clone()));
-        }
-        Ok(Fresh { name: named, ..fresh })
+        self.vacant(name)?;
+        let name = self.folder.join(name.as_str());
+        Ok(Fresh { name, ..fresh })
     }
 
     fn place(&self, name: PathBuf) -> Result<Fresh> {
@@ -302,6 +305,11 @@ impl Held {
 impl Fresh {
     pub(super) fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// Where it is going to be.
+    pub(super) fn named(&self) -> &Path {
+        &self.name
     }
 
     /// Everything is in it: it gets its name, and is on the disk.

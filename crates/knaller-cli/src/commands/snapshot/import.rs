@@ -1,8 +1,8 @@
 //! `knaller snapshot import`.
 
 use std::fs::File;
-use std::io::Read;
-use std::path::PathBuf;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueHint};
 use images::Task;
@@ -12,7 +12,7 @@ use super::view::SnapshotView;
 use crate::archive::{CalledOff, Stdin, watched};
 use crate::context::Context;
 use crate::error::CommandError;
-use crate::ui::ReportArgs;
+use crate::ui::{ReportArgs, plain};
 
 /// Bring in a snapshot of another host
 #[derive(Args, Debug)]
@@ -42,14 +42,21 @@ impl ImportArgs {
             let (stdin, leash) = Stdin::new("knaller snapshot import - < db-ready.tar.zst")?;
             (Box::new(stdin), Some(leash))
         } else {
-            let what = format!("cannot open {}", self.file.display());
-            let file = File::open(&self.file).map_err(|error| CommandError::host(what, &error))?;
-            (Box::new(file), None)
+            (Box::new(open(&self.file)?), None)
+        };
+        let place = match leash {
+            Some(_) => "standard input".to_owned(),
+            None => self.file.display().to_string(),
         };
         let knaller = context.knaller.clone();
         let import = move |task: &Task| Ok(knaller.import_snapshot(input, self.name, task)?);
         let called_off = CalledOff::Ends(leash);
-        let info = watched(context.ui, "unpacking the snapshot", called_off, import).await?;
+        let imported = watched(context.ui, "unpacking the snapshot", called_off, import).await;
+        let imported = imported.map_err(|error| error.within(&format!("cannot import {place}")))?;
+        for sentence in &imported.changed {
+            context.ui.warning(plain(sentence));
+        }
+        let info = imported.snapshot;
         if let Some(format) = self.report.output {
             return context.ui.inspect(&[SnapshotView(info)], format);
         }
@@ -59,4 +66,25 @@ impl ImportArgs {
         ));
         Ok(())
     }
+}
+
+fn open(path: &Path) -> Result<File, CommandError> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(knaller::Error::NoFile(path.to_owned()).into());
+        }
+        opened => {
+            opened.map_err(|error| CommandError::host(format!("cannot open {}", path.display()), &error))?
+        }
+    };
+    if path.is_dir() {
+        let message = format!(
+            "{} is a folder, and a snapshot is imported from a file",
+            path.display()
+        );
+        return Err(
+            CommandError::usage(message).hint("name a file that `knaller snapshot export` has written")
+        );
+    }
+    Ok(file)
 }
