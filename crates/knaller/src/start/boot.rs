@@ -69,7 +69,7 @@ impl Start<'_> {
         } else if self.options.cold {
             Way::Cold
         } else {
-            Way::find(self.inner, &self.means, &record.spec).await
+            Way::find(self.inner, &self.means, &record.spec, &self.clock).await
         };
         let signs = Signs::default();
         if let Err(error) = self.try_boot(&files, &mut record, &mut undo, &way, &signs).await {

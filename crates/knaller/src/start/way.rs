@@ -13,6 +13,8 @@ use firecracker_api::models::{
 };
 use guest_protocol::Interface;
 
+use super::StartEvent;
+use super::clock::Clock;
 use super::configure::{BOOT_ARGS, DEVICES};
 use super::disks::{self, Disk};
 use super::guest;
@@ -41,13 +43,25 @@ pub(super) enum Way {
 impl Way {
     /// The shortest way that there is for this machine. Why there is none but a cold one is only told to the log: a start is
     /// none the worse for it.
-    pub(super) async fn find(inner: &Arc<Inner>, means: &Means, spec: &MachineSpec) -> Self {
+    pub(super) async fn find(
+        inner: &Arc<Inner>,
+        means: &Means,
+        spec: &MachineSpec,
+        clock: &Clock<'_>,
+    ) -> Self {
         let shape = shape(means, spec);
         let paths = inner.options.paths.clone();
         let found = task::blocking(move |_| Templates::open(&paths)?.find(&shape?)).await;
         match found {
             Ok(Found::Template(template)) => Self::Warm(template),
             Ok(Found::Absent(maker)) => Self::Making(maker),
+            Ok(Found::Spoilt(maker)) => {
+                let message =
+                    "somebody has written to the template of this shape since it was made; another is made"
+                        .to_owned();
+                clock.tell(StartEvent::Slower { message });
+                Self::Making(maker)
+            }
             Ok(Found::InTheMaking) => Self::Cold,
             Err(error) => {
                 tracing::warn!(%error, "templates cannot be used");

@@ -40,6 +40,13 @@ pub(crate) struct Shape {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Program {
     path: String,
+    #[serde(flatten)]
+    version: Version,
+}
+
+/// A file in the state it is in. Once it has been written to, or another is in its place, that is another version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Version {
     device: u64,
     inode: u64,
     size: u64,
@@ -56,9 +63,17 @@ pub(crate) struct Drive {
 
 impl Program {
     pub(crate) fn at(path: &Path) -> io::Result<Self> {
-        let metadata = path.metadata()?;
         Ok(Self {
             path: path.to_string_lossy().into_owned(),
+            version: Version::of(path)?,
+        })
+    }
+}
+
+impl Version {
+    pub(crate) fn of(path: &Path) -> io::Result<Self> {
+        let metadata = path.metadata()?;
+        Ok(Self {
             device: metadata.dev(),
             inode: metadata.ino(),
             size: metadata.size(),

@@ -8,13 +8,14 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use super::Shape;
+use super::shape::Version;
 use crate::folder::{self, Fresh, Locked};
 use crate::handover::{MEMORY, STATE};
 use crate::record::write_private;
 use crate::{Error, Filter, Paths, Result, holes};
 
-/// The form of `template.json`.
-const FORM: u32 = 1;
+/// The form of `template.json`. The first had the sizes of the files alone.
+const FORM: u32 = 2;
 
 /// How many templates are kept, and how much room they may take. Those used last stay.
 const MOST: usize = 16;
@@ -35,8 +36,18 @@ pub(crate) enum Found {
     Template(Template),
     /// None, and whoever asked is to make it.
     Absent(Maker),
+    /// As [`Self::Absent`], but there was one that somebody had written to. It is gone.
+    Spoilt(Maker),
     /// None yet: another start is making it.
     InTheMaking,
+}
+
+/// What is under a shape's key.
+enum Look {
+    Whole(Template),
+    /// Its files are not what they were when it was finished.
+    Spoilt(Template),
+    None,
 }
 
 /// A template that can be thawed, and that nobody removes for as long as this lives.
@@ -79,8 +90,11 @@ pub struct TemplateInfo {
 struct Description {
     form: u32,
     shape: Shape,
-    state_size: u64,
-    memory_size: u64,
+    /// The files as they were when the template was finished. Checksums would say the same of every program's writes, and
+    /// more of a disk's faults; reading the whole memory for them takes longer than a warm start may. A snapshot, which is
+    /// kept for years and goes to other hosts, has them; a template goes with its host's next boot.
+    state: Version,
+    memory: Version,
 }
 
 impl Templates {
@@ -96,41 +110,51 @@ impl Templates {
 
     pub(crate) fn find(&self, shape: &Shape) -> Result<Found> {
         let key = shape.key();
-        if let Some(template) = self.take(&key) {
-            return Ok(Found::Template(template));
-        }
+        let spoilt = match self.take(&key) {
+            Look::Whole(template) => return Ok(Found::Template(template)),
+            Look::Spoilt(template) => {
+                template.discard();
+                true
+            }
+            Look::None => false,
+        };
         let fresh = Fresh::make(&self.folder, &key).map_err(Error::io("make a folder in", &self.folder))?;
         let Some(fresh) = fresh else {
             return Ok(Found::InTheMaking);
         };
         // Made between the two looks.
-        if let Some(template) = self.take(&key) {
+        if let Look::Whole(template) = self.take(&key) {
             return Ok(Found::Template(template));
         }
-        Ok(Found::Absent(Maker {
+        let maker = Maker {
             templates: self.clone(),
             shape: Box::new(shape.clone()),
             fresh,
-        }))
+        };
+        Ok(if spoilt {
+            Found::Spoilt(maker)
+        } else {
+            Found::Absent(maker)
+        })
     }
 
-    fn take(&self, key: &str) -> Option<Template> {
-        let locked = Locked::shared(&self.folder.join(key)).ok()??;
-        let folder = locked.path();
-        let description = Description::load(folder).ok()?;
-        let whole = |name: &str, size: u64| {
-            folder
-                .join(name)
-                .metadata()
-                .is_ok_and(|metadata| metadata.is_file() && metadata.len() == size)
+    fn take(&self, key: &str) -> Look {
+        let Ok(Some(locked)) = Locked::shared(&self.folder.join(key)) else {
+            return Look::None;
         };
-        if !whole(STATE, description.state_size) || !whole(MEMORY, description.memory_size) {
-            return None;
+        let folder = locked.path();
+        let Ok(description) = Description::load(folder) else {
+            return Look::None;
+        };
+        let as_it_was =
+            |name: &str, was: &Version| Version::of(&folder.join(name)).is_ok_and(|now| now == *was);
+        if !as_it_was(STATE, &description.state) || !as_it_was(MEMORY, &description.memory) {
+            return Look::Spoilt(Template { folder: locked });
         }
         // Of use for the order of removal alone.
         let _ =
             File::open(folder.join("template.json")).and_then(|file| file.set_modified(SystemTime::now()));
-        Some(Template { folder: locked })
+        Look::Whole(Template { folder: locked })
     }
 
     /// All there are, those used last first.
@@ -263,8 +287,8 @@ impl Maker {
         let description = Description {
             form: FORM,
             shape: Shape::clone(&self.shape),
-            state_size: state.metadata().map_err(Error::io("finish", &state))?.len(),
-            memory_size: file.metadata().map_err(Error::io("finish", &memory))?.len(),
+            state: Version::of(&state).map_err(Error::io("finish", &state))?,
+            memory: Version::of(&memory).map_err(Error::io("finish", &memory))?,
         };
         let json = serde_json::to_vec_pretty(&description)
             .map_err(|error| Error::system("describe a template")(error.into()))?;

@@ -1,13 +1,15 @@
 //! Starts that thaw a guest instead of booting one.
 
 use std::collections::HashSet;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
 
-use knaller::{StartEvent, StartOptions};
+use knaller::{Machine, StartEvent, StartOptions};
 
 use crate::support::{Bed, end, said, small};
 
 /// What no two machines may share.
-async fn own(machine: &knaller::Machine) -> String {
+async fn own(machine: &Machine) -> String {
     said(machine, "cat /proc/sys/kernel/random/uuid").await
 }
 
@@ -63,31 +65,68 @@ async fn a_template_that_cannot_be_thawed_goes_and_the_machine_boots() {
     let bed = Bed::new();
     let first = bed.start(small("first")).await;
     end(&first).await;
+    let folder = spoil(&bed).await;
+    // As if it had been made so: only the VMM can tell.
+    let path = folder.join("template.json");
+    let mut description: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let state = folder.join("state").metadata().unwrap();
+    description["state"]["changed"] = serde_json::json!([state.ctime(), state.ctime_nsec()]);
+    std::fs::write(&path, description.to_string()).unwrap();
+    let (machine, slower) = start_told(&bed, "second").await;
+    assert!(!machine.info().await.unwrap().warm);
+    assert_eq!(slower.len(), 1, "{slower:?}");
+    assert_eq!(said(&machine, "hostname").await, "second");
+    end(&machine).await;
+    assert!(bed.knaller.templates().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_template_that_was_written_to_is_made_anew() {
+    let bed = Bed::new();
+    let first = bed.start(small("first")).await;
+    end(&first).await;
+    spoil(&bed).await;
+    let (machine, slower) = start_told(&bed, "second").await;
+    assert!(!machine.info().await.unwrap().warm);
+    assert!(
+        matches!(slower.as_slice(), [one] if one.contains("written to")),
+        "{slower:?}"
+    );
+    end(&machine).await;
+    let (machine, slower) = start_told(&bed, "third").await;
+    assert!(machine.info().await.unwrap().warm);
+    assert!(slower.is_empty(), "{slower:?}");
+    end(&machine).await;
+}
+
+/// Overwrites the VMM's state in the one template there is. Returns its folder.
+async fn spoil(bed: &Bed) -> PathBuf {
     let [template] = bed.knaller.templates().await.unwrap().try_into().unwrap();
-    let state = bed
+    let folder = bed
         .knaller
         .options()
         .paths
         .data
         .join("templates")
-        .join(&template.key)
-        .join("state");
-    let length = state.metadata().unwrap().len();
-    std::fs::write(&state, vec![7; usize::try_from(length).unwrap()]).unwrap();
+        .join(&template.key);
+    let state = folder.join("state");
+    let length = usize::try_from(state.metadata().unwrap().len()).unwrap();
+    std::fs::write(&state, vec![7; length]).unwrap();
+    folder
+}
+
+/// A machine, and what was said of its start's being slower than it might be.
+async fn start_told(bed: &Bed, name: &str) -> (Machine, Vec<String>) {
     let mut slower = Vec::new();
     let machine = bed
-        .watch(small("second"), &mut |event| {
+        .watch(small(name), &mut |event| {
             if let StartEvent::Slower { message } = event {
                 slower.push(message);
             }
         })
         .await
         .unwrap();
-    assert!(!machine.info().await.unwrap().warm);
-    assert_eq!(slower.len(), 1, "{slower:?}");
-    assert_eq!(said(&machine, "hostname").await, "second");
-    end(&machine).await;
-    assert!(bed.knaller.templates().await.unwrap().is_empty());
+    (machine, slower)
 }
 
 #[tokio::test]

@@ -97,21 +97,32 @@ fn what_a_killed_maker_left_is_made_anew_or_swept() {
 }
 
 #[test]
-fn a_broken_template_is_none() {
-    let place = place();
-    make(&place, &shape(64));
-    let memory = place.templates.folder.join(shape(64).key()).join("memory");
-    File::options()
-        .write(true)
-        .open(memory)
-        .unwrap()
-        .set_len(5)
-        .unwrap();
-    make(&place, &shape(64));
-    assert!(matches!(
-        place.templates.find(&shape(64)).unwrap(),
-        Found::Template(_)
-    ));
+fn a_template_that_was_written_to_is_none() {
+    use std::os::unix::fs::FileExt as _;
+
+    for part in ["state", "memory"] {
+        let place = place();
+        make(&place, &shape(64));
+        let file = place.templates.folder.join(shape(64).key()).join(part);
+        let modified = file.metadata().unwrap().modified().unwrap();
+        // The kernel's times are as coarse as its tick.
+        let made = Version::of(&file).unwrap();
+        let open = File::options().write(true).open(&file).unwrap();
+        while Version::of(&file).unwrap() == made {
+            open.write_all_at(b"x", 0).unwrap();
+        }
+        // As long as it was, and not newer than it was: no proof that it is the same.
+        open.set_modified(modified).unwrap();
+        let Found::Spoilt(maker) = place.templates.find(&shape(64)).unwrap() else {
+            panic!("{part} was written to");
+        };
+        drop(maker);
+        make(&place, &shape(64));
+        assert!(matches!(
+            place.templates.find(&shape(64)).unwrap(),
+            Found::Template(_)
+        ));
+    }
 }
 
 #[test]
