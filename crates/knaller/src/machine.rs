@@ -292,12 +292,17 @@ impl Machine {
 
     /// A raw stream to a vsock port of the guest.
     pub async fn connect_vsock(&self, port: u32) -> Result<UnixStream> {
-        let socket = self.running()?.vsock_socket();
-        vsock::connect(&socket, port).await.map_err(|error| Error::Vsock {
-            name: self.name.clone(),
-            port,
-            source: error,
-        })
+        let files = self.running()?;
+        let socket = files.vsock_socket();
+        let asking = async {
+            let stream = vsock::connect(&socket, port).await;
+            stream.map_err(|source| Error::Vsock {
+                name: self.name.clone(),
+                port,
+                source,
+            })
+        };
+        life::unless_paused(&files, &self.name, asking).await
     }
 
     /// What it uses, as the host sees it and as the guest says.

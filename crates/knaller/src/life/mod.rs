@@ -11,7 +11,7 @@ mod update;
 pub use adopt::{Adopted, Adoption};
 pub(crate) use adopt::{adopt, adopt_all};
 pub use events::{Event, EventKind, Events};
-pub(crate) use pause::{pause, resume};
+pub(crate) use pause::{pause, resume, unless_paused};
 pub(crate) use rename::{follow, is_anothers, is_unfinished, rename};
 pub(crate) use stats::stats;
 pub use stats::{Stats, Traffic, Usage};

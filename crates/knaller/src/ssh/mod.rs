@@ -11,7 +11,7 @@ use russh::keys::{PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
 use tokio::sync::watch;
 
 use crate::layout::Files;
-use crate::{Error, Name, Result, vsock};
+use crate::{Error, Name, Result, life, vsock};
 
 pub(crate) mod config;
 pub(crate) mod control;
@@ -62,8 +62,12 @@ impl client::Handler for Pinned {
     }
 }
 
-/// Connects to the machine and logs in as `user`.
+/// Connects to the machine and logs in as `user`. Fails soon if its user has paused it.
 pub(crate) async fn connect(files: &Files, name: &Name, user: &str) -> Result<Ssh> {
+    life::unless_paused(files, name, Box::pin(log_in(files, name, user))).await
+}
+
+async fn log_in(files: &Files, name: &Name, user: &str) -> Result<Ssh> {
     let failed = |reason: String| Error::Ssh {
         name: name.clone(),
         reason,

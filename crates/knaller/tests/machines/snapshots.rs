@@ -218,6 +218,21 @@ async fn a_machine_is_paused_renamed_and_goes_on() {
     machine.pause().await.unwrap();
     assert!(matches!(machine.pause().await, Err(Error::Paused(_))));
     assert_eq!(machine.info().await.unwrap().state, State::Paused);
+    // What only a guest that runs can do is refused for what it is, not for the time that it would take.
+    let request = knaller::ExecRequest::line("true");
+    assert!(matches!(machine.output(request).await, Err(Error::Paused(_))));
+    let copied = machine
+        .copy_out(
+            "/etc/hostname",
+            bed.sandbox.path(),
+            &knaller::CopyOptions::default(),
+            &mut |_| {},
+        )
+        .await;
+    assert!(matches!(copied, Err(Error::Paused(_))));
+    assert!(matches!(machine.connect_vsock(22).await, Err(Error::Paused(_))));
+    let forwarded = machine.forward("127.0.0.1:0".parse().unwrap(), 22).await;
+    assert!(matches!(forwarded, Err(Error::Paused(_))));
     machine.resume().await.unwrap();
     assert!(matches!(machine.resume().await, Err(Error::NotPaused(_))));
     let at = count(&machine).await;
