@@ -241,6 +241,7 @@ mod tests {
             started: 0,
             restarts: 0,
             spec,
+            next_start: None,
             forwards: Vec::new(),
             addresses: Vec::new(),
             kernel: String::new(),

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use guest_protocol::control::Health;
 use serde::{Deserialize, Serialize};
 
-use crate::{Forward, MachineSpec, Name};
+use crate::{Forward, Limits, MachineSpec, Name};
 
 /// Whether a machine runs. Never read from a file: asked from the VMM's API socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -44,6 +44,31 @@ pub struct JailInfo {
     pub user: Option<u32>,
 }
 
+/// What a machine that runs is to have from its next start on, where that is other than what it has.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct NextStart {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpus: Option<u8>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_mib: Option<u32>,
+    /// All of them, as they will be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
+}
+
+impl NextStart {
+    /// From what is to what is to be; none if that is the same.
+    pub(crate) fn between(is: &MachineSpec, to_be: &MachineSpec) -> Option<Self> {
+        let next = Self {
+            cpus: (is.cpus != to_be.cpus).then_some(to_be.cpus),
+            memory_mib: (is.memory_mib != to_be.memory_mib).then_some(to_be.memory_mib),
+            limits: (is.limits != to_be.limits).then(|| to_be.limits.clone()),
+        };
+        (next != Self::default()).then_some(next)
+    }
+}
+
 /// A machine as it is now.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MachineInfo {
@@ -67,8 +92,10 @@ pub struct MachineInfo {
     pub started: u64,
     /// How often a supervisor has started it since its user did.
     pub restarts: u32,
-    /// What was asked for.
+    /// What it has while it runs; what it is to have, where it does not.
     pub spec: MachineSpec,
+    /// What is other than that from its next start on: [`crate::Machine::update`] was asked for what cannot change while it runs.
+    pub next_start: Option<NextStart>,
     /// The forwards with the host ports they have.
     pub forwards: Vec<Forward>,
     /// The guest's addresses inside its own network namespace; none without a network.

@@ -16,7 +16,7 @@ use crate::layout::{self, Files};
 use crate::network::{addresses, live};
 use crate::record::Record;
 use crate::ssh::control;
-use crate::{Error, JailInfo, MachineInfo, Name, Network, Result, State, heal};
+use crate::{Error, JailInfo, MachineInfo, Name, Network, NextStart, Result, State, heal};
 
 /// How many machines are asked at once: each takes two files of the caller's.
 const AT_ONCE: usize = 128;
@@ -59,7 +59,13 @@ pub(crate) async fn one(inner: &Arc<Inner>, name: &Name) -> Result<MachineInfo> 
         Network::Pasta | Network::Direct => addresses::guest(record.ipv6),
         Network::None => Vec::new(),
     };
+    // What a boot had that is over is of no use to anybody.
+    let spec = match answer.state {
+        State::Stopped => record.spec.clone(),
+        _ => record.current().clone(),
+    };
     Ok(MachineInfo {
+        next_start: NextStart::between(&spec, &record.spec),
         name: record.name,
         state: answer.state,
         warm: record.warm,
@@ -74,7 +80,7 @@ pub(crate) async fn one(inner: &Arc<Inner>, name: &Name) -> Result<MachineInfo> 
         created: record.created,
         started: record.started,
         restarts: record.restarts,
-        spec: record.spec,
+        spec,
         forwards,
         addresses,
         kernel: record.kernel,

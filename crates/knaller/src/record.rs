@@ -62,7 +62,11 @@ pub(crate) struct Record {
     /// How often a supervisor has started the machine since its user did.
     #[serde(default)]
     pub(crate) restarts: u32,
+    /// What was last asked for: what the next start is of.
     pub(crate) spec: MachineSpec,
+    /// What this boot has instead, where it was updated and not all of that can be had while it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) boots: Option<Box<MachineSpec>>,
 }
 
 /// What a boot whose forwards were changed began with.
@@ -142,7 +146,13 @@ impl Record {
             restarts: 0,
             jail: None,
             spec,
+            boots: None,
         }
+    }
+
+    /// What this boot has.
+    pub(crate) fn current(&self) -> &MachineSpec {
+        self.boots.as_deref().unwrap_or(&self.spec)
     }
 
     /// What the guest is called.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use guest_protocol::Exit;
 use guest_protocol::control::{Check, CheckResult, Health, HealthState};
 use jiff::Timestamp;
-use knaller::{Forward, JailInfo, MachineInfo, MachineSpec, Network, Protocol, Restart, Root, State};
+use knaller::{Forward, JailInfo, MachineInfo, MachineSpec, Network, NextStart, Protocol, Restart, Root, State};
 use serde::Serialize;
 
 use crate::ui::human;
@@ -28,6 +28,9 @@ pub(crate) struct MachineView {
     image_id: Option<String>,
     cpus: u8,
     memory_mib: u32,
+    /// What it will have of that, and which limits, from its next start on, where that is other than now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_start: Option<NextStart>,
     forwards: Vec<ForwardView>,
     /// The guest's own, behind the network namespace.
     addresses: Vec<String>,
@@ -125,6 +128,7 @@ impl MachineView {
             image_id: info.image,
             cpus: info.spec.cpus,
             memory_mib: info.spec.memory_mib,
+            next_start: info.next_start,
             forwards: info.forwards.iter().map(ForwardView::new).collect(),
             addresses: info.addresses.iter().map(ToString::to_string).collect(),
             vmm: info.vmm,
@@ -179,6 +183,27 @@ impl MachineView {
                 format!("on, {}", parts.join("; ")).into()
             }
         }
+    }
+
+    /// What is other than now when it is started the next time; nothing where nothing is.
+    fn next_start(&self) -> String {
+        let Some(next) = &self.next_start else {
+            return String::new();
+        };
+        let limits = next.limits.as_ref().map(limits::text);
+        let parts = [
+            next.cpus.map(|cpus| match cpus {
+                1 => "1 CPU".to_owned(),
+                cpus => format!("{cpus} CPUs"),
+            }),
+            next.memory_mib
+                .map(|mib| format!("{} of memory", human::mebibytes(mib.into()))),
+            limits.map(|text| match text.is_empty() {
+                true => "no limits".to_owned(),
+                false => format!("limits: {text}"),
+            }),
+        ];
+        parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
     }
 
     fn last_check(&self) -> String {
@@ -250,6 +275,7 @@ impl Inspected for MachineView {
             ("image id", self.image_id.as_deref().unwrap_or_default().into()),
             ("cpus", self.cpus.to_string().into()),
             ("memory", human::mebibytes(self.memory_mib.into()).into()),
+            ("at next start", self.next_start().into()),
             ("ports", self.ports().into()),
             ("addresses", self.addresses.join(", ").into()),
             ("vmm", vmm.into()),
@@ -292,7 +318,7 @@ impl Details {
         let mut facts = vec![
             ("command", self.spec.command.join(" ").into()),
             ("folder", self.folder.display().to_string().into()),
-            ("limits", limits::text(&self.spec).into()),
+            ("limits", limits::with_slice(&self.spec).into()),
             ("network", network(&self.spec).into()),
         ];
         if let Some(guest) = &self.guest {

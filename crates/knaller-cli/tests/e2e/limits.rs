@@ -111,8 +111,36 @@ fn what_the_host_cannot_keep_is_refused() {
     }
     let world = World::new();
     let start = |words: &[&str]| world.run(&[&["start", "web", "--detach"], words].concat());
-    start(&["--cpu-quota", "0.5"]).fails(6, &["there can be no control group for the machine", "hint: "]);
+    let refusal = ["there can be no control group for the machine", "hint: "];
+    start(&["--cpu-quota", "0.5"]).fails(6, &refusal);
     assert_eq!(world.ok(&["list", "-o", "name"]), "");
+
+    // Nor does a machine get it from its next start, which would fail.
+    world.start("web", &[]);
+    let refused = |words: &[&str]| {
+        world
+            .run(&[&["update", "web", "-l", "a=b"], words].concat())
+            .fails(6, &refusal)
+    };
+    refused(&["--cpu-quota", "0.5"]);
+    let _ = world.ok(&["stop", "web"]);
+    for limit in [
+        "--cpu-quota=0.5",
+        "--cpu-weight=50",
+        "--pids=99",
+        "--memory-max=1G",
+        "--cpuset=0",
+    ] {
+        refused(&[limit]);
+    }
+    let spec = &world.inspect("web")["details"]["spec"];
+    assert_eq!(
+        (&spec["limits"]["cpu_quota"], &spec["labels"]),
+        (&serde_json::Value::Null, &serde_json::json!({}))
+    );
+    // What a group does not keep is changed.
+    let _ = world.ok(&["update", "web", "--disk-iops", "100", "--pids", "none"]);
+    let _ = world.ok(&["rm", "web"]);
 }
 
 #[test]
@@ -144,6 +172,25 @@ fn what_can_be_changed_while_it_runs_is() {
     assert_eq!(spec["limits"]["disk_bandwidth"]["burst"], 100_000_000);
     assert!(spec["limits"]["disk_ops"].is_null());
     assert_eq!(world.shell("web", "nproc"), "1\n");
+    // What only the next start has is told as that.
+    let listed: serde_json::Value = serde_json::from_str(&world.ok(&["list", "-o", "json"])).unwrap();
+    let stats: serde_json::Value =
+        serde_json::from_str(&world.ok(&["stats", "web", "--no-stream", "-o", "json"])).unwrap();
+    for told in [&world.inspect("web"), &listed[0], &stats[0]] {
+        let has = (&told["cpus"], &told["memory_mib"]);
+        assert_eq!(has, (&1.into(), &128.into()), "{told}");
+    }
+    let next = serde_json::json!({"cpus": 2, "memory_mib": 192});
+    assert_eq!(world.inspect("web")["next_start"], next);
+    assert_eq!(listed[0]["next_start"], next);
+    let shown = world.ok(&["inspect", "web", "-o", "table"]);
+    assert!(shown.contains("2 CPUs, 192 MiB of memory"), "{shown}");
+    // One of them as it was, the other for later still, whatever else changes.
+    let told = world.run(&["update", "web", "-c", "1", "-l", "team=b"]);
+    assert!(told.stderr.contains("web: labels, CPUs changed"), "{told}");
+    let next = serde_json::json!({"memory_mib": 192});
+    assert_eq!(world.inspect("web")["next_start"], next);
+    let _ = world.ok(&["update", "web", "-c", "2"]);
     // A fork is what the machine is, not what it will be.
     let _ = world.ok(&["fork", "web", "--name", "twin"]);
     let twin = world.inspect("twin");
@@ -157,5 +204,8 @@ fn what_can_be_changed_while_it_runs_is() {
         .fails(2, &["nothing to change was named"]);
     let _ = world.ok(&["restart", "web"]);
     assert_eq!(world.shell("web", "nproc"), "2\n");
+    let now = world.inspect("web");
+    assert_eq!((&now["cpus"], &now["memory_mib"]), (&2.into(), &192.into()));
+    assert!(now["next_start"].is_null(), "{now}");
     world.stop_and_remove("web");
 }

@@ -60,6 +60,9 @@ pub(crate) fn follow(paths: &Paths, name: &Name) -> Result<()> {
     move_if_there(&record.runtime, &runtime)?;
     start::know(&files, name)?;
     record.spec.name = Some(name.clone());
+    if let Some(boots) = &mut record.boots {
+        boots.name = Some(name.clone());
+    }
     record.name = name.clone();
     record.runtime = runtime;
     record.save(&files.record())

@@ -48,6 +48,7 @@ pub struct Stats {
     pub name: Name,
     /// Nanoseconds since the Unix epoch.
     pub time_ns: u64,
+    /// Those that it has now, whatever its next start is to give it.
     pub cpus: u8,
     pub memory_mib: u32,
     pub usage: Usage,
@@ -76,8 +77,8 @@ pub(crate) async fn stats(inner: &Arc<Inner>, name: &Name) -> Result<Stats> {
     Ok(Stats {
         name: name.clone(),
         time_ns: crate::start::clock_ns(),
-        cpus: record.spec.cpus,
-        memory_mib: record.spec.memory_mib,
+        cpus: info.spec.cpus,
+        memory_mib: info.spec.memory_mib,
         usage: usage?,
         guest,
     })

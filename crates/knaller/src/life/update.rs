@@ -1,7 +1,8 @@
 //! Changing a machine, and as much of it as can be while it runs.
 //!
-//! The invariant: the spec is what was last asked for. A machine that runs has it too, but for what [`Updated::next_start`]
-//! names; if its VMM or the kernel refuses a change, the spec stays as it was.
+//! The invariant: the spec is what was last asked for, and a start could have. A machine that runs has it too, but for what
+//! [`Updated::next_start`] names: then its record says beside the spec what this boot has. If its VMM or the kernel refuses a
+//! change, the spec stays as it was.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +16,9 @@ use crate::knaller::Inner;
 use crate::layout::{self, Files};
 use crate::record::Record;
 use crate::start::limits;
-use crate::{CpuQuota, CpuSet, Error, Forward, Limits, MachineSpec, Name, Rate, Result, heal, list, task};
+use crate::{
+    CpuQuota, CpuSet, Error, Forward, Limits, MachineSpec, Name, Rate, Result, cgroup, heal, list, task,
+};
 
 /// How long the VMM may take for one change.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -110,19 +113,28 @@ pub(crate) async fn update(inner: &Arc<Inner>, name: &Name, update: Update) -> R
     let spec = update.applied(&record.spec);
     spec.validate()?;
     let mut updated = Updated::default();
-    if heal::lives(&files)? {
+    let lives = heal::lives(&files)?;
+    if Kind::Processes.differs(&record.spec, &spec) && !(lives && record.cgroup.is_some()) {
+        check_group(inner, &spec).await?;
+    }
+    let mut boots = None;
+    if lives {
         // Refused more often than all the rest, and taken back if that is.
         let moved = match record.spec.forwards == spec.forwards {
             true => None,
             false => Some(Moved::to(inner, &files, &mut record, &spec).await?),
         };
         let client = Client::new(files.api_socket()).with_timeout(PATIENCE);
-        if let Err(error) = change(&client, &record, &spec, &mut updated).await {
-            if let Some(moved) = moved {
-                moved.back(inner, &files, &mut record).await;
+        let has = match change(&client, &record, &spec, &mut updated).await {
+            Ok(has) => has,
+            Err(error) => {
+                if let Some(moved) = moved {
+                    moved.back(inner, &files, &mut record).await;
+                }
+                return Err(error);
             }
-            return Err(error);
-        }
+        };
+        boots = (has != spec).then(|| Box::new(has));
         if let Some(moved) = moved {
             moved.tell(&mut updated);
             moved.stay(&mut record);
@@ -143,24 +155,43 @@ pub(crate) async fn update(inner: &Arc<Inner>, name: &Name, update: Update) -> R
         record.forwards.clone_from(&spec.forwards);
     }
     record.spec = spec;
+    record.boots = boots;
     save(files, record).await?;
     drop(claim);
     Ok(updated)
 }
 
-/// Changes what the VMM and the kernel keep of a machine that runs.
-async fn change(client: &Client, record: &Record, spec: &MachineSpec, updated: &mut Updated) -> Result<()> {
-    for kind in Kind::ALL
-        .into_iter()
-        .filter(|kind| kind.differs(&record.spec, spec))
-    {
-        if kind.change(client, record, spec).await? {
-            updated.now.push(kind.name());
-        } else {
-            updated.next_start.push(kind.name());
+/// Refuses what no control group of this host can keep, as the next start would.
+async fn check_group(inner: &Arc<Inner>, spec: &MachineSpec) -> Result<()> {
+    if of_processes(&spec.limits) == Limits::default() {
+        return Ok(());
+    }
+    let (inner, spec) = (Arc::clone(inner), spec.clone());
+    task::blocking(move |_| cgroup::Place::find(&inner.options, &spec).map(drop)).await
+}
+
+/// Changes what the VMM and the kernel keep of a machine that runs, and gives what it has then.
+async fn change(
+    client: &Client,
+    record: &Record,
+    spec: &MachineSpec,
+    updated: &mut Updated,
+) -> Result<MachineSpec> {
+    let was = record.current();
+    let mut has = spec.clone();
+    for kind in Kind::ALL {
+        let asked = kind.differs(&record.spec, spec);
+        let holds = !kind.differs(was, spec) || (asked && kind.change(client, record, spec).await?);
+        if !holds {
+            kind.copy(was, &mut has);
+        }
+        match (asked, holds) {
+            (false, _) => {}
+            (true, true) => updated.now.push(kind.name()),
+            (true, false) => updated.next_start.push(kind.name()),
         }
     }
-    Ok(())
+    Ok(has)
 }
 
 pub(super) async fn save(files: Files, record: Record) -> Result<()> {
@@ -213,6 +244,32 @@ impl Kind {
             Self::Labels => old.labels != new.labels,
             Self::Cpus => old.cpus != new.cpus,
             Self::Memory => old.memory_mib != new.memory_mib,
+        }
+    }
+
+    /// Has another spec say the same of it.
+    fn copy(self, from: &MachineSpec, to: &mut MachineSpec) {
+        let limits = &mut to.limits;
+        match self {
+            Self::Processes => {
+                let others = limits.clone();
+                *limits = Limits {
+                    disk_bandwidth: others.disk_bandwidth,
+                    disk_ops: others.disk_ops,
+                    receive: others.receive,
+                    send: others.send,
+                    memory_target_mib: others.memory_target_mib,
+                    ..from.limits.clone()
+                };
+            }
+            Self::Disks => {
+                (limits.disk_bandwidth, limits.disk_ops) = (from.limits.disk_bandwidth, from.limits.disk_ops);
+            }
+            Self::Network => (limits.receive, limits.send) = (from.limits.receive, from.limits.send),
+            Self::Balloon => limits.memory_target_mib = from.limits.memory_target_mib,
+            Self::Labels => to.labels.clone_from(&from.labels),
+            Self::Cpus => to.cpus = from.cpus,
+            Self::Memory => to.memory_mib = from.memory_mib,
         }
     }
 
@@ -289,6 +346,33 @@ mod tests {
             changed,
             ["limits of the processes", "network limits", "labels", "memory"]
         );
+    }
+
+    #[test]
+    fn each_kind_is_copied_alone() {
+        let other = MachineSpec::new()
+            .label("a", "1")
+            .cpus(3)
+            .memory_mib(777)
+            .limits(Limits {
+                cpu_quota: Some("0.5".parse().unwrap()),
+                cpu_weight: Some(50),
+                cpu_set: Some("0".parse().unwrap()),
+                memory_max_mib: Some(900),
+                pids: Some(100),
+                disk_bandwidth: Some(Rate::new(1)),
+                disk_ops: Some(Rate::new(2)),
+                receive: Some(Rate::new(3)),
+                send: Some(Rate::new(4)),
+                memory_target_mib: Some(99),
+            });
+        for kind in Kind::ALL {
+            let mut spec = MachineSpec::new();
+            kind.copy(&other, &mut spec);
+            for any in Kind::ALL {
+                assert_eq!(any.differs(&spec, &other), any != kind, "{any:?} of {kind:?}");
+            }
+        }
     }
 
     #[tokio::test]

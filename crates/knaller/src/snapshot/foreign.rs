@@ -116,6 +116,7 @@ fn admit_record(
         moment: _,
         restarts: _,
         spec,
+        boots: _,
     } = record;
     if ![FIRECRACKER, SPARKLER].contains(&vmm.as_str()) {
         return Err("it was taken with a VMM that is not known".to_owned());

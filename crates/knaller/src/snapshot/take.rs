@@ -225,6 +225,7 @@ pub(super) async fn still(
     // The spec may name another size for the next start.
     let size = client.get_machine_config().await.map_err(refused)?;
     let mut now = record.clone();
+    now.boots = None;
     now.spec.cpus = size.vcpu_count;
     now.spec.memory_mib = u32::try_from(size.mem_size_mib).unwrap_or(u32::MAX);
     now.spec.limits.fit(now.spec.memory_mib);

@@ -1,6 +1,6 @@
 //! A machine's limits in one line.
 
-use knaller::{MachineSpec, Rate};
+use knaller::{Limits, MachineSpec, Rate};
 
 use crate::ui::human;
 
@@ -9,8 +9,7 @@ const MEGABYTE: u64 = 1_000_000;
 const MEGABIT: u64 = MEGABYTE / 8;
 
 /// `0.5 CPUs, disks 50 MB/s (200 MB at once)`; empty without any.
-pub(super) fn text(spec: &MachineSpec) -> String {
-    let limits = &spec.limits;
+pub(super) fn text(limits: &Limits) -> String {
     let mib = |mib: u32| human::mebibytes(mib.into());
     let parts = [
         limits.cpu_quota.map(|quota| format!("CPU time of {quota}")),
@@ -29,6 +28,15 @@ pub(super) fn text(spec: &MachineSpec) -> String {
         limits.disk_ops.map(|rate| told("disks", rate, 1, "requests")),
         limits.receive.map(|rate| told("receives", rate, MEGABIT, "Mbit")),
         limits.send.map(|rate| told("sends", rate, MEGABIT, "Mbit")),
+    ];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    parts.join(", ")
+}
+
+/// The same, and the slice that it is in.
+pub(super) fn with_slice(spec: &MachineSpec) -> String {
+    let parts = [
+        Some(text(&spec.limits)).filter(|text| !text.is_empty()),
         spec.slice.as_ref().map(|slice| format!("in {slice}")),
     ];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
@@ -60,7 +68,7 @@ mod tests {
     #[test]
     fn what_is_limited_is_told_in_the_units_it_was_said_in() {
         let mut spec = MachineSpec::new();
-        assert_eq!(text(&spec), "");
+        assert_eq!(with_slice(&spec), "");
         spec.limits.cpu_quota = Some("0.5".parse().unwrap());
         spec.limits.memory_max_mib = Some(1_536);
         spec.limits.disk_bandwidth = Some(Rate::new(50_000_000).burst(200_000_000));
@@ -68,7 +76,7 @@ mod tests {
         spec.limits.send = Some(Rate::new(187_500));
         spec.slice = Some("vms".parse().unwrap());
         assert_eq!(
-            text(&spec),
+            with_slice(&spec),
             "CPU time of 0.5, 1.5 GiB of the host, disks 50 MB/s (200 MB at once), disks 100 requests/s, sends 1.5 Mbit/s, in \
              vms.slice"
         );

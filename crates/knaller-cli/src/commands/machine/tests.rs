@@ -26,6 +26,7 @@ fn info(name: &str, state: State, started: u64) -> MachineInfo {
         started,
         restarts: 3,
         spec: spec(),
+        next_start: None,
         forwards: vec![
             "127.0.0.1:8080:80".parse().unwrap(),
             "[::1]:5353:53/udp".parse().unwrap(),
@@ -98,4 +99,17 @@ fn an_inspection_shows_all() {
         "inspect-as-YAML",
         inspection(&machines, Format::Yaml, None).unwrap()
     );
+}
+
+#[test]
+fn what_only_the_next_start_has_is_told_apart() {
+    let mut info = info("web", State::Running, 1_790_000_100);
+    let mut next = serde_json::json!({"cpus": 2, "memory_mib": 1536, "limits": {"pids": 99}});
+    info.next_start = serde_json::from_value(next.clone()).unwrap();
+    let view = MachineView::new(info);
+    assert_eq!(view.next_start(), "2 CPUs, 1.5 GiB of memory, limits: 99 processes");
+    let json = serde_json::to_value(&view).unwrap();
+    assert_eq!((&json["cpus"], &json["memory_mib"]), (&1.into(), &512.into()));
+    next["limits"] = json["next_start"]["limits"].clone();
+    assert_eq!((&json["next_start"], &next["limits"]["pids"]), (&next, &99.into()));
 }

@@ -182,9 +182,11 @@ fn what_a_boot_had_of_its_host_stays_there() {
     record.jail = Some(Jailed::new("/etc".into()));
     record.warm = true;
     record.restarts = 7;
+    record.boots = Some(Box::new(MachineSpec::new().cpus(7)));
     let here = admitted(description).description.record;
     assert_ne!(here.instance, instance);
     assert_eq!(here.runtime, Path::new("/here"));
+    assert_eq!(here.boots, None);
     assert_eq!(here.forwards, here.spec.forwards);
     assert_eq!(
         (here.changed, here.cgroup, here.jail, here.warm, here.restarts),
