@@ -231,7 +231,7 @@ mod tests {
         MachineInfo {
             name: "web-1".parse().unwrap(),
             state: State::Running,
-            warm: false,
+            origin: crate::Origin::Cold,
             instance: String::new(),
             vmm: "sparkler".into(),
             jail: None,

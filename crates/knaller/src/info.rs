@@ -34,6 +34,35 @@ impl State {
     }
 }
 
+/// How the guest of a boot came to be.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Origin {
+    /// Its kernel booted.
+    #[default]
+    Cold,
+    /// It had been kept while it waited for its config, with others of its shape in mind.
+    Warm,
+    /// It went on from where a snapshot was taken.
+    Restored { snapshot: Name },
+    /// It went on from where another machine was at that moment.
+    Forked { machine: Name },
+}
+
+impl Origin {
+    /// `cold`, `warm`, `restored`, `forked`.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Cold => "cold",
+            Self::Warm => "warm",
+            Self::Restored { .. } => "restored",
+            Self::Forked { .. } => "forked",
+        }
+    }
+}
+
 /// What confines a machine's VMM.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JailInfo {
@@ -74,8 +103,8 @@ impl NextStart {
 pub struct MachineInfo {
     pub name: Name,
     pub state: State,
-    /// Whether this boot, or the last, was made of a guest that had been kept instead of booting the kernel.
-    pub warm: bool,
+    /// How this boot began, or the last.
+    pub origin: Origin,
     /// Names this boot; the VMM's `--id`.
     pub instance: String,
     /// The VMM that runs it, or ran it last: `firecracker`, `sparkler`.

@@ -113,7 +113,7 @@ pub use exit::Exit;
 pub use filter::{Filter, Filtered, InvalidFilter};
 pub use forwarding::Forwarding;
 pub use image::{ImageEvent, ImageObserver};
-pub use info::{JailInfo, MachineInfo, NextStart, State};
+pub use info::{JailInfo, MachineInfo, NextStart, Origin, State};
 pub use knaller::Knaller;
 pub use life::{Adopted, Adoption, Change, Event, EventKind, Events, Stats, Traffic, Update, Updated, Usage};
 pub use logs::{LogSource, Logs};

@@ -68,7 +68,7 @@ pub(crate) async fn one(inner: &Arc<Inner>, name: &Name) -> Result<MachineInfo> 
         next_start: NextStart::between(&spec, &record.spec),
         name: record.name,
         state: answer.state,
-        warm: record.warm,
+        origin: record.origin,
         instance: record.instance,
         vmm: record.vmm,
         jail: record.jail.map(|jail| JailInfo {

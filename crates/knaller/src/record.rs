@@ -4,12 +4,12 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::cgroup::Group;
 use crate::layout::Files;
 use crate::network::{direct, live};
-use crate::{Error, Forward, MachineSpec, Name, Network, Options, Result};
+use crate::{Error, Forward, MachineSpec, Name, Network, Options, Origin, Result};
 
 /// The form of the file.
 const FORM: u32 = 1;
@@ -47,9 +47,9 @@ pub(crate) struct Record {
     /// Whether the guest checks its health, and can be asked for it.
     #[serde(default)]
     pub(crate) checked: bool,
-    /// Whether this boot thawed a template.
-    #[serde(default)]
-    pub(crate) warm: bool,
+    /// How this boot's guest came to be. Earlier records only say whether it was warm.
+    #[serde(default, alias = "warm", deserialize_with = "origin")]
+    pub(crate) origin: Origin,
     /// The control group of this boot's processes, where the spec asks for one.
     #[serde(default)]
     pub(crate) cgroup: Option<Group>,
@@ -67,6 +67,20 @@ pub(crate) struct Record {
     /// What this boot has instead, where it was updated and not all of that can be had while it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) boots: Option<Box<MachineSpec>>,
+}
+
+fn origin<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<Origin, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Said {
+        Warm(bool),
+        Origin(Origin),
+    }
+    Ok(match Said::deserialize(from)? {
+        Said::Warm(false) => Origin::Cold,
+        Said::Warm(true) => Origin::Warm,
+        Said::Origin(origin) => origin,
+    })
 }
 
 /// What a boot whose forwards were changed began with.
@@ -140,7 +154,7 @@ impl Record {
             ipv6: false,
             tells: false,
             checked: false,
-            warm: false,
+            origin: Origin::Cold,
             cgroup: None,
             moment: Moment::now(),
             restarts: 0,
@@ -275,6 +289,29 @@ mod tests {
         assert_eq!(Record::load(&path).unwrap(), saved);
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn an_earlier_record_tells_whether_its_start_was_warm() {
+        let mut saved = record();
+        for origin in [
+            Origin::Cold,
+            Origin::Warm,
+            Origin::Forked {
+                machine: "db".parse().unwrap(),
+            },
+        ] {
+            saved.origin = origin;
+            let json = serde_json::to_vec(&saved).unwrap();
+            assert_eq!(Record::parse(&*json).unwrap(), saved);
+        }
+        let mut json = serde_json::to_value(&saved).unwrap();
+        let fields = json.as_object_mut().unwrap();
+        fields.remove("origin");
+        for (warm, origin) in [(true, Origin::Warm), (false, Origin::Cold)] {
+            json["warm"] = warm.into();
+            assert_eq!(Record::parse(json.to_string().as_bytes()).unwrap().origin, origin);
+        }
     }
 
     #[test]

@@ -8,7 +8,10 @@ use std::time::Duration;
 use guest_protocol::Exit;
 use guest_protocol::control::{Check, CheckResult, Health, HealthState};
 use jiff::Timestamp;
-use knaller::{Forward, JailInfo, MachineInfo, MachineSpec, Network, NextStart, Protocol, Restart, Root, State};
+use knaller::{
+    Forward, JailInfo, MachineInfo, MachineSpec, Name, Network, NextStart, Origin, Protocol, Restart, Root,
+    State,
+};
 use serde::Serialize;
 
 use crate::ui::human;
@@ -43,7 +46,12 @@ pub(crate) struct MachineView {
     /// When the last boot began.
     started: Timestamp,
     instance: String,
-    /// Whether this boot was made of a guest that had been kept.
+    /// How this boot began: cold, warm, restored, forked.
+    start: &'static str,
+    /// The snapshot that it was restored from, or the machine that it was forked from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start_from: Option<Name>,
+    /// Whether it is warm, for who asks nothing else.
     warm: bool,
     restart: Restart,
     /// How often a supervisor has started it since its user did.
@@ -138,7 +146,13 @@ impl MachineView {
             created: timestamp(info.created),
             started: timestamp(info.started),
             instance: info.instance,
-            warm: info.warm,
+            start: info.origin.as_str(),
+            warm: info.origin == Origin::Warm,
+            start_from: match info.origin {
+                Origin::Restored { snapshot } => Some(snapshot),
+                Origin::Forked { machine } => Some(machine),
+                _ => None,
+            },
             restart: info.spec.restart,
             restarts: info.restarts,
             kernel: info.kernel,
@@ -182,6 +196,13 @@ impl MachineView {
                 }
                 format!("on, {}", parts.join("; ")).into()
             }
+        }
+    }
+
+    fn start(&self) -> String {
+        match &self.start_from {
+            Some(from) => format!("{} from {from}", self.start),
+            None => self.start.to_owned(),
         }
     }
 
@@ -286,7 +307,7 @@ impl Inspected for MachineView {
             ),
             ("kernel", self.kernel.as_str().into()),
             ("instance", self.instance.as_str().into()),
-            ("start", if self.warm { "warm" } else { "cold" }.into()),
+            ("start", self.start().into()),
             ("restart", self.policy().into()),
             ("created", human::moment(self.created).into()),
             ("started", human::moment(self.started).into()),

@@ -110,7 +110,7 @@ fn admit_record(
         ipv6,
         tells,
         checked,
-        warm: _,
+        origin: _,
         cgroup: _,
         jail: _,
         moment: _,

@@ -11,7 +11,7 @@ use super::description::Description;
 use super::whole;
 use crate::folder::{self, Locked};
 use crate::handover::Guest;
-use crate::{Error, Name, Paths, Result};
+use crate::{Error, Name, Origin, Paths, Result};
 
 /// The snapshots of one data folder.
 #[derive(Clone, Debug)]
@@ -252,6 +252,18 @@ impl Held {
     /// Whether its files and its disks are their owner's.
     pub(super) fn is_owners(&self) -> bool {
         matches!(self.folder, Keeps::Owner(_))
+    }
+
+    /// What a machine that is loaded from it is: one that nobody keeps was taken for a fork.
+    pub(crate) fn origin(&self) -> Origin {
+        match self.folder {
+            Keeps::Fresh(_) => Origin::Forked {
+                machine: self.description.record.name.clone(),
+            },
+            Keeps::Lock(_) | Keeps::Owner(_) => Origin::Restored {
+                snapshot: self.description.name.clone(),
+            },
+        }
     }
 
     /// The folder with all of it; where the files are their owner's, the one with its state.

@@ -146,7 +146,7 @@ impl Start<'_> {
         handover::make(files)?;
         let mut ports = self.reserve(record).await?;
         record.vmm = self.means.vmm.name.to_owned();
-        record.warm = way.is_warm();
+        record.origin = way.origin();
         record.kernel = match way {
             Way::Restored(held, _) => held.description.record.kernel.clone(),
             _ => self.means.kernel_id.clone(),

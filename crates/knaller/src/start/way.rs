@@ -25,7 +25,7 @@ use crate::knaller::Inner;
 use crate::layout::{self, Files};
 use crate::snapshot::Held;
 use crate::template::{Drive, Found, Maker, Program, Shape, Template, Templates, host};
-use crate::{Error, MachineSpec, Result, task};
+use crate::{Error, MachineSpec, Origin, Result, task};
 
 /// How a guest comes to wait for its config.
 #[derive(Debug)]
@@ -70,9 +70,17 @@ impl Way {
         }
     }
 
-    /// What `inspect` calls it.
     pub(super) fn is_warm(&self) -> bool {
         matches!(self, Self::Warm(_))
+    }
+
+    /// What `inspect` calls it.
+    pub(super) fn origin(&self) -> Origin {
+        match self {
+            Self::Cold | Self::Making(_) => Origin::Cold,
+            Self::Warm(_) => Origin::Warm,
+            Self::Restored(held, _) => held.origin(),
+        }
     }
 }
 

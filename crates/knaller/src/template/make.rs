@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::{TemplateInfo, Templates};
 use crate::knaller::Inner;
 use crate::start::{self, StartEvent, StartOptions, Wait};
-use crate::{Error, MachineSpec, Restart, Result, task};
+use crate::{Error, MachineSpec, Origin, Restart, Result, task};
 
 /// The template of this machine's shape, and whether it was taken just now.
 pub(crate) async fn make(
@@ -40,7 +40,7 @@ pub(crate) async fn make(
         observer(event);
     };
     let (machine, _) = start::create(inner, spec.clone(), options, &mut observer).await?;
-    let warm = machine.info().await.map(|info| info.warm);
+    let warm = machine.info().await.map(|info| info.origin == Origin::Warm);
     // It goes with its end.
     match machine.kill().await {
         Ok(()) | Err(Error::NotRunning(_) | Error::NotFound(_)) => {}

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::time::Instant;
 
 use firecracker_api::models::FullVmConfiguration;
-use knaller::{Change, ExecRequest, Exit, Limits, Machine, Rate, StartOptions, StopOptions, Update};
+use knaller::{Change, ExecRequest, Exit, Limits, Machine, Origin, Rate, StartOptions, StopOptions, Update};
 use testkit::{ControlGroup, control_group_of};
 
 use crate::support::{Bed, PATIENCE, end, run, said, small};
@@ -154,7 +154,7 @@ async fn a_guest_gives_memory_back_and_gets_it_again() {
     let mut again = spec;
     again.name = Some("lean2".parse().unwrap());
     let machine = bed.start(again).await;
-    assert!(machine.info().await.unwrap().warm);
+    assert_eq!(machine.info().await.unwrap().origin, Origin::Warm);
     available(&machine, "-lt", 96 << 10).await;
     end(&machine).await;
 }

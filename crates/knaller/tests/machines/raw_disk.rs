@@ -8,8 +8,8 @@ use std::sync::Arc;
 use images::Task;
 use images::builtin::builtin_image;
 use knaller::{
-    Class, Error, Exit, Knaller, MachineSpec, RawSnapshot, RestoreSpec, Root, SnapshotOptions, StartOptions,
-    State, StopOptions,
+    Class, Error, Exit, Knaller, MachineSpec, Origin, RawSnapshot, RestoreSpec, Root, SnapshotOptions,
+    StartOptions, State, StopOptions,
 };
 use testkit::{LoopDevice, is_root};
 
@@ -104,7 +104,7 @@ async fn a_disk_of_the_callers_is_the_root_and_stays_the_callers() {
     assert_eq!(exit.unwrap(), Exit::Off);
     let machine = machine.rename(&"sql".parse().unwrap()).await.unwrap();
     machine.start(StartOptions::default(), &mut |_| {}).await.unwrap();
-    assert!(machine.info().await.unwrap().warm);
+    assert_eq!(machine.info().await.unwrap().origin, Origin::Warm);
     assert_eq!(said(&machine, "cat /root/file").await, "kept");
     machine.stop(StopOptions::default()).await.unwrap();
     tool("e2fsck -fn", &path);
@@ -134,7 +134,7 @@ async fn many_machines_read_one_disk_and_none_writes_to_it() {
     let before = sum(&path);
     let one = bed.start(on(&path, "one").read_only()).await;
     let two = bed.start(on(&path, "two").read_only()).await;
-    assert!(two.info().await.unwrap().warm);
+    assert_eq!(two.info().await.unwrap().origin, Origin::Warm);
     for machine in [&one, &two] {
         let tried = said(
             machine,

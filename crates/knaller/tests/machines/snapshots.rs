@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use knaller::{Error, MemoryBackend, RestoreSpec, SnapshotOptions, StartOptions, State, Vmm};
+use knaller::{Error, MemoryBackend, Origin, RestoreSpec, SnapshotOptions, StartOptions, State, Vmm};
 
 use crate::support::{Bed, end, said, small, vmm};
 
@@ -69,6 +69,11 @@ async fn a_machine_of_a_snapshot_goes_on_as_another() {
             )
             .await;
         let (restored, _) = restored.unwrap();
+        let snapshot = "ready".parse().unwrap();
+        assert_eq!(
+            restored.info().await.unwrap().origin,
+            Origin::Restored { snapshot }
+        );
         assert_eq!(said(&restored, "cat /root/file").await, "before");
         let link = said(&restored, "cat /sys/class/net/eth0/address").await;
         assert_eq!(link, mac.map_or(first_link.clone(), |mac| mac.to_string()));
@@ -89,6 +94,8 @@ async fn a_machine_of_a_snapshot_goes_on_as_another() {
             .start(StartOptions::default(), &mut |_| {})
             .await
             .unwrap();
+        let origin = restored.info().await.unwrap().origin;
+        assert!(matches!(origin, Origin::Cold | Origin::Warm), "{origin:?}");
         assert_eq!(said(&restored, "cat /root/file").await, "before");
         end(&restored).await;
     }
@@ -167,6 +174,8 @@ async fn forks_go_on_from_the_same_moment_and_share_nothing_else() {
         .unwrap();
     let mut identities = HashSet::new();
     for (fork, _) in &forks {
+        let machine = "db".parse().unwrap();
+        assert_eq!(fork.info().await.unwrap().origin, Origin::Forked { machine });
         assert!(count(fork).await > 0);
         said(fork, "echo mine > /root/file").await;
         for own in identity(fork).await {

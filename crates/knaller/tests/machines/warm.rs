@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
-use knaller::{Machine, StartEvent, StartOptions};
+use knaller::{Machine, Origin, StartEvent, StartOptions};
 
 use crate::support::{Bed, end, said, small};
 
@@ -17,7 +17,7 @@ async fn own(machine: &Machine) -> String {
 async fn the_second_of_a_shape_is_thawed_and_is_nobody_else() {
     let bed = Bed::new();
     let first = bed.start(small("first")).await;
-    assert!(!first.info().await.unwrap().warm);
+    assert_eq!(first.info().await.unwrap().origin, Origin::Cold);
     let [template] = bed.knaller.templates().await.unwrap().try_into().unwrap();
     assert!(!template.stale);
     let mut drawn = HashSet::from([own(&first).await]);
@@ -31,7 +31,7 @@ async fn the_second_of_a_shape_is_thawed_and_is_nobody_else() {
             })
             .await
             .unwrap();
-        assert!(machine.info().await.unwrap().warm);
+        assert_eq!(machine.info().await.unwrap().origin, Origin::Warm);
         assert!(steps.iter().any(|step| step == "load"), "{steps:?}");
         assert!(!steps.iter().any(|step| step == "kernel"), "{steps:?}");
         assert_eq!(said(&machine, "hostname").await, name);
@@ -54,7 +54,7 @@ async fn the_second_of_a_shape_is_thawed_and_is_nobody_else() {
     assert_eq!(said(&first, "ls /root").await, "");
     // A machine without disks has another shape.
     let bare = bed.start(crate::support::bare("bare")).await;
-    assert!(!bare.info().await.unwrap().warm);
+    assert_eq!(bare.info().await.unwrap().origin, Origin::Cold);
     assert_eq!(bed.knaller.templates().await.unwrap().len(), 2);
     end(&bare).await;
     end(&first).await;
@@ -73,7 +73,7 @@ async fn a_template_that_cannot_be_thawed_goes_and_the_machine_boots() {
     description["state"]["changed"] = serde_json::json!([state.ctime(), state.ctime_nsec()]);
     std::fs::write(&path, description.to_string()).unwrap();
     let (machine, slower) = start_told(&bed, "second").await;
-    assert!(!machine.info().await.unwrap().warm);
+    assert_eq!(machine.info().await.unwrap().origin, Origin::Cold);
     assert_eq!(slower.len(), 1, "{slower:?}");
     assert_eq!(said(&machine, "hostname").await, "second");
     end(&machine).await;
@@ -87,14 +87,14 @@ async fn a_template_that_was_written_to_is_made_anew() {
     end(&first).await;
     spoil(&bed).await;
     let (machine, slower) = start_told(&bed, "second").await;
-    assert!(!machine.info().await.unwrap().warm);
+    assert_eq!(machine.info().await.unwrap().origin, Origin::Cold);
     assert!(
         matches!(slower.as_slice(), [one] if one.contains("written to")),
         "{slower:?}"
     );
     end(&machine).await;
     let (machine, slower) = start_told(&bed, "third").await;
-    assert!(machine.info().await.unwrap().warm);
+    assert_eq!(machine.info().await.unwrap().origin, Origin::Warm);
     assert!(slower.is_empty(), "{slower:?}");
     end(&machine).await;
 }
@@ -138,7 +138,7 @@ async fn a_cold_start_thaws_nothing_and_keeps_nothing() {
     };
     let started = bed.knaller.start(small("cold"), options, &mut |_| {}).await;
     let (machine, _) = started.unwrap();
-    assert!(!machine.info().await.unwrap().warm);
+    assert_eq!(machine.info().await.unwrap().origin, Origin::Cold);
     assert!(bed.knaller.templates().await.unwrap().is_empty());
     end(&machine).await;
 }
@@ -153,6 +153,6 @@ async fn a_template_can_be_taken_ahead_of_time() {
     assert!(!fresh && again.key == taken.key, "{again:?}");
     assert_eq!(bed.knaller.templates().await.unwrap().len(), 1);
     let machine = bed.start(small("first")).await;
-    assert!(machine.info().await.unwrap().warm);
+    assert_eq!(machine.info().await.unwrap().origin, Origin::Warm);
     end(&machine).await;
 }

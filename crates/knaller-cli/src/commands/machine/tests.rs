@@ -16,7 +16,7 @@ fn info(name: &str, state: State, started: u64) -> MachineInfo {
     MachineInfo {
         name: name.parse().unwrap(),
         state,
-        warm: true,
+        origin: Origin::Warm,
         instance: "0199c1f2-6b1e-7000-8000-000000000000".to_owned(),
         vmm: "sparkler".to_owned(),
         jail: Some(JailInfo::default()),
@@ -107,9 +107,43 @@ fn what_only_the_next_start_has_is_told_apart() {
     let mut next = serde_json::json!({"cpus": 2, "memory_mib": 1536, "limits": {"pids": 99}});
     info.next_start = serde_json::from_value(next.clone()).unwrap();
     let view = MachineView::new(info);
-    assert_eq!(view.next_start(), "2 CPUs, 1.5 GiB of memory, limits: 99 processes");
+    assert_eq!(
+        view.next_start(),
+        "2 CPUs, 1.5 GiB of memory, limits: 99 processes"
+    );
     let json = serde_json::to_value(&view).unwrap();
     assert_eq!((&json["cpus"], &json["memory_mib"]), (&1.into(), &512.into()));
     next["limits"] = json["next_start"]["limits"].clone();
-    assert_eq!((&json["next_start"], &next["limits"]["pids"]), (&next, &99.into()));
+    assert_eq!(
+        (&json["next_start"], &next["limits"]["pids"]),
+        (&next, &99.into())
+    );
+}
+
+#[test]
+fn an_inspection_tells_how_the_machine_began() {
+    let name: Name = "db".parse().unwrap();
+    let (snapshot, machine) = (name.clone(), name);
+    for (origin, text, start, from) in [
+        (Origin::Cold, "cold", "cold", None),
+        (Origin::Warm, "warm", "warm", None),
+        (
+            Origin::Restored { snapshot },
+            "restored from db",
+            "restored",
+            Some("db"),
+        ),
+        (Origin::Forked { machine }, "forked from db", "forked", Some("db")),
+    ] {
+        let mut info = info("web", State::Running, 1_790_000_100);
+        info.origin = origin;
+        let view = MachineView::new(info);
+        assert_eq!(view.start(), text);
+        let json = serde_json::to_value(&view).unwrap();
+        assert_eq!(
+            (json["start"].as_str(), json["start_from"].as_str()),
+            (Some(start), from)
+        );
+        assert_eq!(json["warm"], start == "warm");
+    }
 }

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use super::*;
 use crate::record::{Changed, Jailed};
 use crate::template::Program;
-use crate::{CpuSet, EgressRule, Rate};
+use crate::{CpuSet, EgressRule, Origin, Rate};
 
 use super::super::description::{BaseFile, Parent};
 
@@ -180,7 +180,7 @@ fn what_a_boot_had_of_its_host_stays_there() {
     });
     record.cgroup = Some(serde_json::from_value(serde_json::json!("/sys/fs/cgroup/system.slice")).unwrap());
     record.jail = Some(Jailed::new("/etc".into()));
-    record.warm = true;
+    record.origin = Origin::Warm;
     record.restarts = 7;
     record.boots = Some(Box::new(MachineSpec::new().cpus(7)));
     let here = admitted(description).description.record;
@@ -189,8 +189,8 @@ fn what_a_boot_had_of_its_host_stays_there() {
     assert_eq!(here.boots, None);
     assert_eq!(here.forwards, here.spec.forwards);
     assert_eq!(
-        (here.changed, here.cgroup, here.jail, here.warm, here.restarts),
-        (None, None, None, false, 0)
+        (here.changed, here.cgroup, here.jail, here.origin, here.restarts),
+        (None, None, None, Origin::Cold, 0)
     );
     assert_eq!(
         (here.kernel.as_str(), here.image.as_deref()),
