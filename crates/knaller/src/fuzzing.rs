@@ -7,7 +7,7 @@ use crate::network::{dns, routes};
 use crate::record::Record;
 use crate::ssh::control;
 use crate::vmm::kvm;
-use crate::{memory, pager, tail};
+use crate::{memory, pager, snapshot, tail};
 
 /// `vm.json`: what is understood is written and understood again, the same.
 pub fn record(bytes: &[u8]) {
@@ -15,6 +15,12 @@ pub fn record(bytes: &[u8]) {
         let json = serde_json::to_vec(&record).unwrap_or_default();
         assert_eq!(Record::parse(json.as_slice()).ok(), Some(record));
     }
+}
+
+/// `snapshot.json` of another host: whatever it says, its machines are kept as this host keeps machines, and what was let in
+/// once is let in again as it is.
+pub fn foreign_description(bytes: &[u8]) {
+    snapshot::fuzz_admit(bytes);
 }
 
 /// A guest's answer to the control subsystem.

@@ -9,7 +9,7 @@ pub(crate) fn run(bytes: &[u8]) {
         return;
     };
     let text = String::from_utf8_lossy(rest);
-    match kind.wrapping_sub(b'0') % 9 {
+    match kind.wrapping_sub(b'0') % 10 {
         0 => {
             if let Ok(forward) = text.parse::<Forward>() {
                 assert_eq!(forward.to_string().parse(), Ok(forward));
@@ -30,6 +30,7 @@ pub(crate) fn run(bytes: &[u8]) {
         5 => fuzzing::resolver(&text),
         6 => fuzzing::proc_files(rest),
         8 => fuzzing::pages(rest),
+        9 => fuzzing::foreign_description(rest),
         _ => {
             fuzzing::console_tail(&text);
             let _ = console::last_exit(&text);

@@ -375,5 +375,24 @@ fn is_hex(text: &str, digits: usize) -> bool {
     text.len() == digits && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
+#[cfg(fuzzing)]
+pub(crate) fn fuzz_admit(bytes: &[u8]) {
+    let (folder, runtime) = (Path::new("/snapshots/x"), Path::new("/run/x"));
+    let Ok(description) = serde_json::from_slice::<Description>(bytes) else {
+        return;
+    };
+    let Ok(once) = admit(description, folder, runtime) else {
+        return;
+    };
+    let spec = once.description.record.spec.clone();
+    assert!(spec.jail && spec.slice.is_none() && spec.network != Network::Direct);
+    assert!(spec.volumes.iter().all(|volume| matches!(
+        &volume.source,
+        VolumeSource::File(path) if path.starts_with(folder)
+    )));
+    let again = admit(once.description, folder, runtime).map(|again| again.description.record.spec);
+    assert_eq!(again, Ok(spec));
+}
+
 #[cfg(test)]
 mod tests;

@@ -33,6 +33,8 @@ mod whole;
 pub use archive::Imported;
 pub(crate) use archive::{export, import};
 pub(crate) use baseline::Baseline;
+#[cfg(fuzzing)]
+pub(crate) use foreign::fuzz_admit;
 pub(crate) use frozen::Frozen;
 pub(crate) use merge::merge;
 pub(crate) use pause::resume_forsaken;
