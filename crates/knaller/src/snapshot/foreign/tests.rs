@@ -245,3 +245,17 @@ fn what_names_files_here_is_of_the_form_that_it_has() {
     assert_ne!(foreign, json);
     assert!(serde_json::from_str::<Description>(&foreign).is_err());
 }
+
+/// Else the target would begin with nothing that comes as far as here.
+#[test]
+fn the_seed_of_the_fuzz_target_comes_in() {
+    let seed = include_str!(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../fuzz/seeds/knaller_parsers/description"
+    ));
+    let here = admitted(serde_json::from_str(seed.strip_prefix('9').unwrap()).unwrap());
+    assert!(here.description.record.spec.jail);
+    assert_eq!(here.changed.len(), 5, "{:?}", here.changed);
+    let again = admitted(here.description.clone());
+    assert_eq!(again.description.record.spec, here.description.record.spec);
+}
