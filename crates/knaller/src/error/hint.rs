@@ -47,6 +47,9 @@ impl Error {
             Self::SnapshotExists(name) => format!("take another name, or remove it: knaller snapshot rm {name}"),
             Self::SnapshotUnfit { .. } => "--cold-fallback boots its disks instead".to_owned(),
             Self::SnapshotArchive(error) => match **error {
+                ArchiveError::Write(_) if is_full_disk(&**error) => {
+                    "make room, or name a file on a disk with more of it".to_owned()
+                }
                 ArchiveError::Tar(_) | ArchiveError::Unpack(_) => {
                     "it is not whole, or nothing that `knaller snapshot export` has written: copy it again, or export it anew"
                         .to_owned()
@@ -157,5 +160,21 @@ mod tests {
                 "{hint}"
             );
         }
+    }
+
+    #[test]
+    fn an_archive_that_cannot_be_read_or_written_says_what_helps() {
+        let write = |kind: std::io::ErrorKind| ArchiveError::Write(kind.into());
+        let hint = |error| Error::SnapshotArchive(Box::new(error)).hint();
+        assert!(
+            hint(write(std::io::ErrorKind::StorageFull))
+                .unwrap()
+                .starts_with("make room")
+        );
+        // A pipe whose reader went away has no more room.
+        assert_eq!(hint(write(std::io::ErrorKind::BrokenPipe)), None);
+        assert!(hint(ArchiveError::NotPacked).unwrap().contains("snapshot export"));
+        let cut = ArchiveError::Unpack(std::io::ErrorKind::UnexpectedEof.into());
+        assert!(hint(cut).unwrap().contains("not whole"));
     }
 }
