@@ -11,7 +11,7 @@ use clap_complete::CompleteEnv;
 use clap_complete::engine::CompletionCandidate;
 use images::bundle::KernelStore;
 use images::store::Store;
-use knaller::{Knaller, MachineInfo, Options, SnapshotInfo, VolumeInfo};
+use knaller::{Knaller, Name, Options, VolumeInfo};
 
 /// Set by the shell's script to the shell's name.
 pub(crate) const VARIABLE: &str = "KNALLER_COMPLETE";
@@ -30,11 +30,18 @@ pub(crate) fn answer(words: &[OsString]) -> bool {
 
 /// The names of all machines, with their state.
 pub(crate) fn machines() -> Vec<CompletionCandidate> {
-    let machines: Vec<MachineInfo> = ask(|knaller| async move { knaller.list().await });
-    let candidate = |machine: MachineInfo| {
-        CompletionCandidate::new(machine.name.as_str()).help(Some(machine.state.as_str().into()))
+    let found = ask(|knaller| async move {
+        let machines = knaller.list().await?.into_iter();
+        let damaged = knaller.damaged().await?.into_iter();
+        let machines = machines.map(|machine| (machine.name, machine.state.as_str()));
+        Ok(machines
+            .chain(damaged.map(|machine| (machine.name, "damaged")))
+            .collect::<Vec<_>>())
+    });
+    let candidate = |(name, state): (Name, &'static str)| {
+        CompletionCandidate::new(name.as_str()).help(Some(state.into()))
     };
-    machines.into_iter().map(candidate).collect()
+    found.into_iter().map(candidate).collect()
 }
 
 /// When a machine may be started again.
@@ -52,9 +59,18 @@ pub(crate) fn volumes() -> Vec<CompletionCandidate> {
 
 /// The names of all snapshots.
 pub(crate) fn snapshots() -> Vec<CompletionCandidate> {
-    let snapshots: Vec<SnapshotInfo> = ask(|knaller| async move { knaller.snapshots().await });
-    let names = snapshots.iter().map(|snapshot| snapshot.name.as_str());
-    names.map(CompletionCandidate::new).collect()
+    let names = ask(|knaller| async move {
+        let snapshots = knaller.snapshots().await?.into_iter();
+        let damaged = knaller.damaged_snapshots().await?.into_iter();
+        let names = snapshots.map(|snapshot| snapshot.name);
+        Ok(names
+            .chain(damaged.map(|snapshot| snapshot.name))
+            .collect::<Vec<_>>())
+    });
+    names
+        .iter()
+        .map(|name| CompletionCandidate::new(name.as_str()))
+        .collect()
 }
 
 /// The kernels, by version and name.

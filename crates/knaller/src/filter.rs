@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use images::store::Image;
 
-use crate::{MachineInfo, Root, SnapshotInfo, TemplateInfo, VolumeInfo};
+use crate::{Damaged, MachineInfo, Root, SnapshotInfo, TemplateInfo, VolumeInfo};
 
 /// One condition, as `label=tier=front`, `label=tier`, `name=web`, `state=running`, `image=debian:12` or `vmm=sparkler`.
 ///
@@ -95,6 +95,16 @@ impl Filtered for MachineInfo {
 
     fn vmm(&self) -> Option<&str> {
         Some(&self.vmm)
+    }
+}
+
+impl Filtered for Damaged {
+    fn is_called(&self, part: &str) -> bool {
+        self.name.as_str().contains(part)
+    }
+
+    fn state(&self) -> Option<&str> {
+        Some("damaged")
     }
 }
 

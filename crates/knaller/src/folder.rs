@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, Mode, OFlags, RenameFlags, renameat_with};
 
 use crate::flocked::Flocked;
-use crate::{Error, Result};
+use crate::{Error, Name, Result};
 
 /// How names of folders that are not whole yet, or no longer, begin: no name that a person gives does.
 const FRESH: &str = ".new-";
@@ -169,6 +169,41 @@ pub(crate) fn sweep(parent: &Path) -> usize {
         }
     }
     gone
+}
+
+/// Whether there is a folder of this path itself: no link to one, which could not be locked.
+pub(crate) fn is_one(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir())
+}
+
+/// The folders in `parent` that have a name as people give them, sorted.
+pub(crate) fn names(parent: &Path) -> Result<Vec<Name>> {
+    let entries = fs::read_dir(parent).map_err(Error::io("list", parent))?;
+    let entries: Vec<_> = entries
+        .collect::<io::Result<_>>()
+        .map_err(Error::io("list", parent))?;
+    let mut names: Vec<Name> = entries
+        .into_iter()
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect();
+    names.sort();
+    Ok(names)
+}
+
+/// What else there is in `parent`: files, links, folders of another name. Sorted.
+pub(crate) fn strays(parent: &Path) -> Vec<PathBuf> {
+    let is_ours =
+        |name: &str| name.starts_with(FRESH) || name.starts_with(GONE) || name.parse::<Name>().is_ok();
+    let mut strays: Vec<_> = fs::read_dir(parent)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| !(entry.file_name().to_str().is_some_and(is_ours) && is_one(&entry.path())))
+        .map(|entry| entry.path())
+        .collect();
+    strays.sort();
+    strays
 }
 
 /// What the files in a folder take of the disk, in bytes.

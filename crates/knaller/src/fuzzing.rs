@@ -13,7 +13,7 @@ use crate::{memory, pager, snapshot, tail};
 pub fn record(bytes: &[u8]) {
     if let Ok(record) = Record::parse(bytes) {
         let json = serde_json::to_vec(&record).unwrap_or_default();
-        assert_eq!(Record::parse(json.as_slice()).ok(), Some(record));
+        assert_eq!(Record::parse(&json).ok(), Some(record));
     }
 }
 

@@ -24,7 +24,7 @@ use crate::network::live;
 use crate::record::Record;
 use crate::system::Healed;
 use crate::{
-    Error, Name, Options, Paths, Result, attendance, folder, handover, keep, leash, life, process,
+    Error, Name, Options, Paths, Result, attendance, damage, folder, handover, keep, leash, life, process,
     runtime_folder, snapshot, task,
 };
 
@@ -72,17 +72,7 @@ pub(crate) async fn one(inner: &Arc<Inner>, name: &Name) -> Result<()> {
 
 /// The machines that there are, sorted.
 pub(crate) fn names(paths: &Paths) -> Result<Vec<Name>> {
-    let folder = layout::vms(paths);
-    let entries = std::fs::read_dir(&folder).map_err(Error::io("list", &folder))?;
-    let entries: Vec<_> = entries
-        .collect::<io::Result<_>>()
-        .map_err(Error::io("list", &folder))?;
-    let mut names: Vec<Name> = entries
-        .into_iter()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .collect();
-    names.sort();
-    Ok(names)
+    folder::names(&layout::vms(paths))
 }
 
 /// Whether a process of the machine's last boot lives. Who cannot tell, since it has too many open files for instance,
@@ -102,6 +92,9 @@ fn heal(options: &Options, name: &Name) {
 /// What of a machine had to be put right.
 fn try_heal(options: &Options, name: &Name) -> Result<Vec<Healed>> {
     let files = layout::files(&options.paths, name);
+    if !folder::is_one(&files.data) {
+        return Ok(Vec::new());
+    }
     shorten(&files);
     let claim = match Claim::take_now(&files) {
         Ok(Some(claim)) => claim,
@@ -111,7 +104,14 @@ fn try_heal(options: &Options, name: &Name) -> Result<Vec<Healed>> {
         Err(error) => return Err(Error::io("lock", &files.data)(error)),
     };
     let mut healed = Vec::new();
-    let mut record = Record::load(&files.record())?;
+    let mut record = match Record::load(&files.record()) {
+        Ok(record) => record,
+        Err(error) if damage::is_of_the_file(&error) => {
+            let (name, reason) = (name.clone(), with_causes(&error));
+            return Ok(vec![told(Healed::Damaged { name, reason })]);
+        }
+        Err(error) => return Err(error),
+    };
     if life::is_unfinished(&files, &record) {
         let from = record.name.clone();
         life::follow(&options.paths, name)?;

@@ -10,9 +10,10 @@ use crate::doctor::{self, Check};
 use crate::snapshot::{self, Held, Imported, Snapshots};
 use crate::template::{self, Templates};
 use crate::{
-    About, Adopted, Adoption, DiskUsage, Error, Events, Filter, Healed, Machine, MachineInfo, MachineSpec,
-    Name, Options, Paths, RawSnapshot, RestoreSpec, Result, SnapshotInfo, StartEvent, StartOptions,
-    Supervisor, TemplateInfo, Timeline, heal, layout, life, list, start, supervise, system, task,
+    About, Adopted, Adoption, Damaged, DiskUsage, Error, Events, Filter, Healed, Machine, MachineInfo,
+    MachineSpec, Name, Options, Paths, RawSnapshot, RestoreSpec, Result, SnapshotInfo, StartEvent,
+    StartOptions, Supervisor, TemplateInfo, Timeline, damage, folder, heal, layout, life, list, start,
+    supervise, system, task,
 };
 
 /// The machines of one data folder. Cheap to clone; holds no lock and no state but where things are, so that any number
@@ -69,6 +70,18 @@ impl Knaller {
         list::all(&self.inner).await
     }
 
+    /// The machines whose records cannot be read, by name: [`Self::list`] leaves them out. They can be killed and removed.
+    pub async fn damaged(&self) -> Result<Vec<Damaged>> {
+        let inner = Arc::clone(&self.inner);
+        task::blocking(move |_| damage::machines(&inner)).await
+    }
+
+    /// The snapshots whose descriptions cannot be read, by name: [`Self::snapshots`] leaves them out. They can be removed.
+    pub async fn damaged_snapshots(&self) -> Result<Vec<Damaged>> {
+        let paths = self.options().paths.clone();
+        task::blocking(move |_| Snapshots::open(&paths)?.damaged()).await
+    }
+
     /// Takes charge of the machine of this name, which runs: whoever started it, its end is noticed from now on.
     pub async fn adopt(&self, name: &str) -> Result<Adopted> {
         let valid: Name = name.parse().map_err(|_| Error::NotFound(name.to_owned()))?;
@@ -100,7 +113,7 @@ impl Knaller {
     pub async fn get(&self, name: &str) -> Result<Machine> {
         let valid: Name = name.parse().map_err(|_| Error::NotFound(name.to_owned()))?;
         heal::one(&self.inner, &valid).await?;
-        if !layout::files(&self.inner.options.paths, &valid).data.is_dir() {
+        if !folder::is_one(&layout::files(&self.inner.options.paths, &valid).data) {
             return Err(Error::NotFound(name.to_owned()));
         }
         Ok(Machine::new(Arc::clone(&self.inner), valid))

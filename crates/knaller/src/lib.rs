@@ -48,6 +48,7 @@ mod attendance;
 mod cgroup;
 mod claim;
 mod copy;
+mod damage;
 mod detach;
 mod disk;
 pub mod doctor;
@@ -107,6 +108,7 @@ mod vsock;
 mod watch;
 
 pub use copy::{CopyEvent, CopyOptions};
+pub use damage::Damaged;
 pub use error::{Class, Error, Result};
 pub use exec::{Command, ExecExit, ExecRequest, Output, Pty, Session, SessionEvent, SessionInput};
 pub use exit::Exit;

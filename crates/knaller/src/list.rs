@@ -16,7 +16,7 @@ use crate::layout::{self, Files};
 use crate::network::{addresses, live};
 use crate::record::Record;
 use crate::ssh::control;
-use crate::{Error, JailInfo, MachineInfo, Name, Network, NextStart, Result, State, heal};
+use crate::{Error, JailInfo, MachineInfo, Name, Network, NextStart, Result, State, damage, heal};
 
 /// How many machines are asked at once: each takes two files of the caller's.
 const AT_ONCE: usize = 128;
@@ -29,10 +29,18 @@ pub(crate) async fn all(inner: &Arc<Inner>) -> Result<Vec<MachineInfo>> {
     let names = heal::names(&inner.options.paths)?;
     let mut machines: Vec<_> = stream::iter(names)
         .map(|name| async move {
-            // One that is damaged is no reason not to show the others.
-            let info = one(inner, &name).await;
-            info.inspect_err(|error| tracing::warn!(%name, %error, "left out of the list"))
-                .ok()
+            match one(inner, &name).await {
+                Ok(info) => Some(info),
+                // Gone meanwhile, or told by `damage::machines`.
+                Err(Error::NotFound(_) | Error::Record { .. }) => None,
+                // One that cannot be asked is no reason not to show the others.
+                Err(error) => {
+                    if damage::machine(inner, &name).is_none() {
+                        tracing::warn!(%name, %error, "left out of the list");
+                    }
+                    None
+                }
+            }
         })
         .buffer_unordered(AT_ONCE)
         .filter_map(std::future::ready)

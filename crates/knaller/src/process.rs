@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with, sockopt};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use crate::doctor::orphans;
 use crate::readable;
 
 /// A process that is held by its descriptor: the number cannot be another's as long as this exists.
@@ -63,6 +64,23 @@ pub(crate) fn of_each(instances: &HashSet<String>) -> io::Result<HashMap<String,
 
 /// Who listens on a Unix socket, if that is a process of this boot.
 pub(crate) fn listening(socket: &Path, instance: &str) -> io::Result<Option<Process>> {
+    let Some(pid) = listener(socket)? else {
+        return Ok(None);
+    };
+    let held = hold(pid)?.filter(|_| mentions(pid, instance).unwrap_or(false));
+    Ok(held.map(|handle| Process { pid, handle }))
+}
+
+/// The instance id of the boot whose VMM listens on this socket, as its command line has it.
+pub(crate) fn instance_behind(socket: &Path) -> io::Result<Option<String>> {
+    let Some(pid) = listener(socket)? else {
+        return Ok(None);
+    };
+    Ok(orphans::instance(&command_line(pid)?, b""))
+}
+
+/// The number of whoever listens on a Unix socket.
+fn listener(socket: &Path) -> io::Result<Option<Pid>> {
     // Never waits for one that does not accept.
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let own = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
@@ -71,9 +89,7 @@ pub(crate) fn listening(socket: &Path, instance: &str) -> io::Result<Option<Proc
         connected => connected?,
     }
     // In this process's own numbers (SO_PEERCRED, unix(7)).
-    let pid = sockopt::socket_peercred(&own)?.pid;
-    let held = hold(pid)?.filter(|_| mentions(pid, instance).unwrap_or(false));
-    Ok(held.map(|handle| Process { pid, handle }))
+    Ok(Some(sockopt::socket_peercred(&own)?.pid))
 }
 
 /// The numbers of the processes of this boot that exist now, and of all that they have started. To be looked at, not to be

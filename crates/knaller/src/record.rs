@@ -1,7 +1,8 @@
 //! `vm.json`: what was asked for and how it was resolved. The invariant: nothing in it says what runs, it is written before
 //! the VMM starts, and only by whoever holds the machine's [`crate::claim::Claim`].
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, Serialize};
@@ -211,20 +212,19 @@ impl Record {
     }
 
     pub(crate) fn load(path: &Path) -> Result<Self> {
-        let file = std::fs::File::open(path).map_err(Error::io("open", path))?;
-        Self::parse(std::io::BufReader::new(file)).map_err(|source| Error::Record {
+        let failed = || Error::io("read", path);
+        let file = std::fs::File::open(path).map_err(failed())?;
+        let mut json = Vec::new();
+        file.take(MAX_SIZE).read_to_end(&mut json).map_err(failed())?;
+        Self::parse(&json).map_err(|source| Error::Record {
             path: path.to_owned(),
             source,
         })
     }
 
-    pub(crate) fn parse(file: impl std::io::Read) -> serde_json::Result<Self> {
-        let record: Self = serde_json::from_reader(file.take(MAX_SIZE))?;
-        if record.form != FORM {
-            let text = format!("form {} where {FORM} is known", record.form);
-            return Err(serde::de::Error::custom(text));
-        }
-        Ok(record)
+    pub(crate) fn parse(json: &[u8]) -> serde_json::Result<Self> {
+        known_form(json, FORM..=FORM)?;
+        serde_json::from_slice(json)
     }
 
     /// Replaces the file as a whole, readable by this user only: it holds the environment's secrets.
@@ -234,6 +234,23 @@ impl Record {
         json.push(b'\n');
         write_private(path, &json)
     }
+}
+
+/// Refuses a description of a form that is not known, whatever else is in it: nothing of that can be told.
+pub(crate) fn known_form(json: &[u8], known: RangeInclusive<u32>) -> serde_json::Result<()> {
+    #[derive(Deserialize)]
+    struct Form {
+        form: u32,
+    }
+    let Form { form } = serde_json::from_slice(json)?;
+    if known.contains(&form) {
+        return Ok(());
+    }
+    let text = format!(
+        "it has form {form}, and this knaller knows none above {}",
+        known.end()
+    );
+    Err(serde::de::Error::custom(text))
 }
 
 /// Writes a file of mode 0600 under another name and renames it, so that no reader sees half of it.
@@ -303,7 +320,7 @@ mod tests {
         ] {
             saved.origin = origin;
             let json = serde_json::to_vec(&saved).unwrap();
-            assert_eq!(Record::parse(&*json).unwrap(), saved);
+            assert_eq!(Record::parse(&json).unwrap(), saved);
         }
         let mut json = serde_json::to_value(&saved).unwrap();
         let fields = json.as_object_mut().unwrap();
@@ -334,5 +351,8 @@ mod tests {
             let error = Record::load(&path).unwrap_err();
             assert!(error.to_string().contains("vm.json"), "{error}");
         }
+        // What a newer knaller wrote is told from garbage, whatever else is in it.
+        let newer = std::error::Error::source(&Record::load(&path).unwrap_err()).map(ToString::to_string);
+        assert!(newer.is_some_and(|said| said.contains("form 2")));
     }
 }

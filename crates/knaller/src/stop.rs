@@ -15,7 +15,7 @@ use crate::layout::{self, Files};
 use crate::record::Record;
 use crate::ssh::control;
 use crate::{
-    Error, Exit, Name, Result, State, StopOptions, StopOutcome, heal, life, list, process, record,
+    Error, Exit, Name, Result, State, StopOptions, StopOutcome, damage, heal, life, list, process, record,
     runtime_folder, tail, task,
 };
 
@@ -44,7 +44,7 @@ pub(crate) async fn stop(inner: &Arc<Inner>, name: &Name, options: StopOptions) 
         _ => None,
     };
     if outcome.is_none() {
-        end(&record).await?;
+        end(&record.instance, name).await?;
     }
     released(&files, &record).await;
     // Before it may go as a whole.
@@ -84,15 +84,39 @@ async fn in_order(files: &Files, record: &Record, state: State, grace: Duration)
 
 /// Kills it.
 pub(crate) async fn kill(inner: &Arc<Inner>, name: &Name) -> Result<()> {
-    let (files, record) = list::load(inner, name)?;
+    let (files, record) = match list::load(inner, name) {
+        Ok(loaded) => loaded,
+        Err(error) if damage::machine(inner, name).is_some() => {
+            return kill_damaged(inner, name, error).await;
+        }
+        Err(error) => return Err(error),
+    };
     if !heal::lives(&files)? {
         heal::one(inner, name).await?;
         return Err(Error::NotRunning(name.clone()));
     }
     halt(&files, &record)?;
-    end(&record).await?;
+    end(&record.instance, name).await?;
     released(&files, &record).await;
     heal::one(inner, name).await
+}
+
+/// Kills a machine whose record cannot be read, which is why is told if its boot cannot be told either.
+async fn kill_damaged(inner: &Arc<Inner>, name: &Name, why: Error) -> Result<()> {
+    let files = layout::files(&inner.options.paths, name);
+    if !heal::lives(&files)? {
+        return Err(Error::NotRunning(name.clone()));
+    }
+    let behind = process::instance_behind(&files.api_socket());
+    let Some(instance) = behind.map_err(Error::system("look for a machine's processes"))? else {
+        return Err(why);
+    };
+    end(&instance, name).await?;
+    let until = Instant::now() + KILLING;
+    while heal::lives(&files)? && Instant::now() < until {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    Ok(())
 }
 
 /// Says that somebody wants this boot to end: no supervisor is to take the end for a failure.
@@ -124,8 +148,8 @@ async fn released(files: &Files, record: &Record) {
     }
 }
 
-async fn end(record: &Record) -> Result<()> {
-    let instance = record.instance.clone();
+async fn end(instance: &str, name: &Name) -> Result<()> {
+    let instance = instance.to_owned();
     let ended = task::blocking(move |_| {
         process::end(&instance, KILLING).map_err(Error::system("end a machine's processes"))
     });
@@ -133,7 +157,7 @@ async fn end(record: &Record) -> Result<()> {
         return Ok(());
     }
     Err(Error::Timeout {
-        what: format!("the VMM of {}", record.name),
+        what: format!("the VMM of {name}"),
         after: KILLING,
     })
 }

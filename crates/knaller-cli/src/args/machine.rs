@@ -46,10 +46,27 @@ impl MachineArgs {
         self.resolve(context, |_| true).await
     }
 
+    /// As [`Self::existing`], with those whose records cannot be read.
+    pub(crate) async fn even_damaged(self, context: &Context) -> Result<Vec<Name>, CommandError> {
+        let mut names = self.clone().existing(context).await?;
+        if self.is_of_many() {
+            let damaged = context.knaller.damaged().await?.into_iter();
+            let meant = damaged.filter(|machine| Filter::all_match(&self.filters, machine));
+            names.extend(meant.map(|machine| machine.name));
+            names.sort();
+        }
+        Ok(names)
+    }
+
     /// The names asked for; with `--all`, of all machines that do not lie stopped.
     pub(crate) async fn running(self, context: &Context) -> Result<Vec<Name>, CommandError> {
         self.resolve(context, |machine| machine.state != State::Stopped)
             .await
+    }
+
+    /// Whether it is said which, instead of their names.
+    fn is_of_many(&self) -> bool {
+        self.all || !self.filters.is_empty()
     }
 
     async fn resolve(
@@ -57,7 +74,7 @@ impl MachineArgs {
         context: &Context,
         wanted: impl Fn(&MachineInfo) -> bool,
     ) -> Result<Vec<Name>, CommandError> {
-        if self.all || !self.filters.is_empty() {
+        if self.is_of_many() {
             let machines = context.knaller.list().await?;
             return Ok(machines
                 .into_iter()

@@ -3,6 +3,7 @@
 use clap::Args;
 use knaller::{Name, RestoreSpec, StartEvent, StartOptions};
 
+use super::machine::MachineView;
 use crate::args::mac::MacChoice;
 use crate::args::machine::MachineArg;
 use crate::context::Context;
@@ -85,6 +86,9 @@ impl ForkArgs {
                 info.map_err(|error| error.about(&format!("{} runs, but cannot be shown", fork.name())))?,
             );
         }
-        super::list::show(&context, infos, self.output.output)
+        {
+            let views: Vec<_> = infos.into_iter().map(MachineView::new).collect();
+            context.ui.list(&views, self.output.output, "")
+        }
     }
 }

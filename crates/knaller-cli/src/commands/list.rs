@@ -1,13 +1,14 @@
 //! `knaller list`.
 
 use clap::Args;
-use knaller::{MachineInfo, State};
+use knaller::State;
 
+use super::damaged::{Row, explain};
 use super::machine::MachineView;
 use crate::args::filter::FilterArgs;
 use crate::context::Context;
 use crate::error::CommandError;
-use crate::ui::{Format, OutputArgs};
+use crate::ui::{Listed as _, OutputArgs};
 
 /// List the machines
 #[derive(Args, Debug)]
@@ -26,24 +27,26 @@ pub(crate) struct ListArgs {
 impl ListArgs {
     pub(crate) async fn run(self, context: Context) -> Result<(), CommandError> {
         let machines = context.knaller.list().await?;
-        let wanted = machines
+        let machines = machines
             .into_iter()
             .filter(|machine| !self.running || machine.state != State::Stopped)
-            .filter(|machine| self.filter.take(machine));
-        show(&context, wanted, self.output.output)
+            .filter(|machine| self.filter.take(machine))
+            .map(|machine| Row::whole(MachineView::new(machine)));
+        let damaged = context.knaller.damaged().await?;
+        let damaged = damaged
+            .into_iter()
+            .filter(|machine| !self.running || machine.running)
+            .filter(|machine| self.filter.take(machine))
+            .map(Row::damaged);
+        let mut rows: Vec<_> = machines.chain(damaged).collect();
+        rows.sort_by(|one, other| one.name().cmp(other.name()));
+        let format = self.output.output;
+        context.ui.list(
+            &rows,
+            format,
+            "There is no machine yet: `knaller start` makes one.",
+        )?;
+        explain(context.ui, &rows, format, "knaller rm --force");
+        Ok(())
     }
-}
-
-/// Writes machines as a list.
-pub(super) fn show(
-    context: &Context,
-    machines: impl IntoIterator<Item = MachineInfo>,
-    format: Format,
-) -> Result<(), CommandError> {
-    let views: Vec<_> = machines.into_iter().map(MachineView::new).collect();
-    context.ui.list(
-        &views,
-        format,
-        "There is no machine yet: `knaller start` makes one.",
-    )
 }

@@ -3,6 +3,7 @@
 mod commit;
 mod completion;
 mod cp;
+mod damaged;
 mod doctor;
 mod each;
 mod events;

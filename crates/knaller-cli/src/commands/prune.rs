@@ -37,7 +37,12 @@ impl PruneArgs {
 
 /// The exit code after these have been told.
 pub(super) fn code(healed: &[Healed]) -> u8 {
-    let failed = |healed: &Healed| matches!(healed, Healed::Failed { .. });
+    let failed = |healed: &Healed| {
+        matches!(
+            healed,
+            Healed::Failed { .. } | Healed::Damaged { .. } | Healed::DamagedSnapshot { .. }
+        )
+    };
     if healed.iter().any(failed) {
         Class::Host.code()
     } else {

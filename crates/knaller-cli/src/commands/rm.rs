@@ -25,7 +25,7 @@ pub(crate) struct RmArgs {
 
 impl RmArgs {
     pub(crate) async fn run(self, context: Context) -> Result<u8, CommandError> {
-        let names = self.machines.clone().existing(&context).await?;
+        let names = self.machines.clone().even_damaged(&context).await?;
         each(
             &context,
             names,

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod completion;
+mod damage;
 mod errors;
 mod help;
 mod manual;

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use super::{Check, Verdict};
 use crate::record::Record;
-use crate::{Error, Options, Result, heal, layout};
+use crate::{Error, Options, Result, damage, heal, layout, process};
 
 pub(super) fn check(options: &Options) -> Check {
     let found = match find(options) {
@@ -27,18 +27,22 @@ pub(super) fn check(options: &Options) -> Check {
 /// Process ids and instance ids of the VMMs that no machine's record knows. Blocks.
 ///
 /// # Errors
-/// A machine's record cannot be read. Its VMM must not be taken for nobody's.
+/// This process cannot read a machine's record. Its VMM must not be taken for nobody's.
 pub(crate) fn find(options: &Options) -> Result<Vec<(String, String)>> {
     // First who runs: a machine that is started meanwhile has its record before its VMM.
     let vmms = vmms(options);
     let mut known = HashSet::new();
     for name in heal::names(&options.paths)? {
-        match Record::load(&layout::files(&options.paths, &name).record()) {
+        let files = layout::files(&options.paths, &name);
+        match Record::load(&files.record()) {
             Ok(record) => {
                 known.insert(record.instance);
             }
-            Err(Error::Record { .. }) => {}
-            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
+            // One that is damaged still has the VMM that listens on its socket.
+            Err(error) if damage::is_of_the_file(&error) => {
+                let behind = process::instance_behind(&files.api_socket());
+                known.extend(behind.map_err(Error::system("look for a machine's processes"))?);
+            }
             Err(error) => return Err(error),
         }
     }

@@ -1,6 +1,8 @@
 //! What to do about an error. The invariant: a hint names a command, a setting or a choice that helps in just that case;
 //! where nothing is known to help there is none.
 
+use std::path::Path;
+
 use images::commit::CommitError;
 use images::convert;
 use images::files::ReadError;
@@ -19,7 +21,10 @@ impl Error {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::Record { .. } => "remove the machine with `knaller rm --force`".to_owned(),
+            Self::Record { path, .. } => of_damage(path)?,
+            Self::Io {
+                action: "read", path, ..
+            } => of_damage(path)?,
             Self::NotFound(_) => "`knaller list` shows what there is".to_owned(),
             Self::NameTaken {
                 name,
@@ -139,6 +144,16 @@ impl Error {
             },
             _ => None,
         }
+    }
+}
+
+/// How to get rid of what a description that cannot be read is of, which its file and folder tell.
+fn of_damage(path: &Path) -> Option<String> {
+    let name = path.parent()?.file_name()?.to_str()?;
+    match path.file_name()?.to_str()? {
+        "vm.json" => Some(format!("`knaller rm --force {name}` removes that machine")),
+        "snapshot.json" => Some(format!("`knaller snapshot rm {name}` removes that snapshot")),
+        _ => None,
     }
 }
 

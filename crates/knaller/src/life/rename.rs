@@ -14,7 +14,7 @@ use crate::claim::Claim;
 use crate::knaller::Inner;
 use crate::layout::{self, Files};
 use crate::record::Record;
-use crate::{Error, Name, Paths, Result, heal, list, start, task};
+use crate::{Error, Name, Paths, Result, damage, heal, list, start, task};
 
 pub(crate) async fn rename(inner: &Arc<Inner>, from: &Name, to: &Name) -> Result<()> {
     // Not this machine alone: the new name may be one whose sockets have not followed their machine yet.
@@ -25,6 +25,8 @@ pub(crate) async fn rename(inner: &Arc<Inner>, from: &Name, to: &Name) -> Result
     );
     layout::check_length(&new)?;
     let claim = Claim::take(&old, from).await?;
+    // What follows needs it: a machine whose record cannot be read keeps its name.
+    Record::load(&old.record())?;
     let (paths, data) = (inner.options.paths.clone(), new.data.clone());
     let name = to.clone();
     let moved = task::blocking(move |_| {
@@ -86,8 +88,8 @@ pub(crate) fn is_anothers(paths: &Paths, name: &Name, runtime: &Path) -> Result<
         match Record::load(&layout::files(paths, &other).record()) {
             Ok(record) if record.runtime == runtime => return Ok(true),
             // One that is damaged was not being renamed.
-            Ok(_) | Err(Error::Record { .. }) => {}
-            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+            Ok(_) => {}
+            Err(error) if damage::is_of_the_file(&error) => {}
             Err(error) => return Err(error),
         }
     }

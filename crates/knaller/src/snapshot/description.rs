@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::checksum;
 use crate::handover::STATE;
-use crate::record::Record;
+use crate::record::{Record, known_form};
 use crate::template::Program;
 use crate::{Error, Name, Result};
 
@@ -103,15 +103,8 @@ impl Description {
             };
             Error::io("read", &path)(io::Error::new(kind, error))
         })?;
-        let parsed: serde_json::Result<Self> = serde_json::from_slice(&bytes);
-        parsed
-            .and_then(|description| {
-                if (OLDEST..=FORM).contains(&description.form) {
-                    return Ok(description);
-                }
-                let text = format!("form {} where {OLDEST} to {FORM} are known", description.form);
-                Err(serde::de::Error::custom(text))
-            })
+        known_form(&bytes, OLDEST..=FORM)
+            .and_then(|()| serde_json::from_slice(&bytes))
             .map_err(|source| Error::Record { path, source })
     }
 

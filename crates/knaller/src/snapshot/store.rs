@@ -11,7 +11,7 @@ use super::description::Description;
 use super::whole;
 use crate::folder::{self, Locked};
 use crate::handover::Guest;
-use crate::{Error, Name, Origin, Paths, Result};
+use crate::{Damaged, Error, Name, Origin, Paths, Result, damage};
 
 /// The snapshots of one data folder.
 #[derive(Clone, Debug)]
@@ -145,15 +145,31 @@ impl Snapshots {
         }
     }
 
-    /// All there are, by name. One that is damaged is left out, and the log says so.
+    /// All there are but those that are [damaged](Self::damaged), by name.
     pub(crate) fn list(&self) -> Result<Vec<SnapshotInfo>> {
-        let mut all: Vec<_> = self
-            .readable()?
-            .into_iter()
-            .map(|(name, description)| info(&self.folder.join(name.as_str()), description))
-            .collect();
-        all.sort_by(|one, other| one.name.cmp(&other.name));
+        let mut all = Vec::new();
+        for name in folder::names(&self.folder)? {
+            let folder = self.folder.join(name.as_str());
+            match Description::load(&folder) {
+                Ok(description) => all.push(info(&folder, description)),
+                Err(error) if damage::is_of_the_file(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
         Ok(all)
+    }
+
+    /// Those whose descriptions cannot be read, by name.
+    pub(crate) fn damaged(&self) -> Result<Vec<Damaged>> {
+        let names = folder::names(&self.folder)?.into_iter();
+        Ok(names
+            .filter_map(|name| {
+                let folder = self.folder.join(name.as_str());
+                let error = Description::load(&folder).err().filter(damage::is_of_the_file)?;
+                // One that is gone by now is not damaged.
+                folder::is_one(&folder).then(|| Damaged::new(name, &error))
+            })
+            .collect())
     }
 
     /// Those that need an image. One that is damaged is of no use to anybody, and needs none.
@@ -167,7 +183,16 @@ impl Snapshots {
     pub(crate) fn remove(&self, name: &Name, recursive: bool) -> Result<Vec<Name>> {
         // Who takes a difference to it has it locked until that has its name.
         let locked = self.locked(name, Locked::alone)?;
-        let children = self.children(&Description::load(locked.path())?)?;
+        let children = match Description::load(locked.path()) {
+            Ok(description) => self.children(name, &description.id)?,
+            // Nothing can be loaded that builds on it; those that say so are not left behind unseen.
+            Err(error) if damage::is_of_the_file(&error) => {
+                let infos = self.list()?.into_iter();
+                let children = infos.filter(|info| info.parent.as_ref() == Some(name));
+                children.map(|child| child.name).collect()
+            }
+            Err(error) => return Err(error),
+        };
         if !recursive && !children.is_empty() {
             let name = name.clone();
             return Err(Error::SnapshotNeeded { name, children });
@@ -182,27 +207,26 @@ impl Snapshots {
         Ok(removed)
     }
 
-    /// Those that build on it.
-    fn children(&self, of: &Description) -> Result<Vec<Name>> {
+    /// Those that build on the one of this name and id.
+    fn children(&self, of: &Name, id: &str) -> Result<Vec<Name>> {
         let mut children = Vec::new();
         for (name, child) in self.readable()? {
             let parent = child.parent;
-            if parent.is_some_and(|parent| (&parent.name, &parent.id) == (&of.name, &of.id)) {
+            if parent.is_some_and(|parent| parent.name == *of && parent.id == id) {
                 children.push(name);
             }
         }
-        children.sort();
         Ok(children)
     }
 
-    /// All but those that are damaged, or gone meanwhile. Whoever cannot read one for another reason does not know what
-    /// it needs.
+    /// All but those that are damaged, or gone meanwhile, by name. Whoever cannot read one for another reason does not know
+    /// what it needs.
     fn readable(&self) -> Result<Vec<(Name, Description)>> {
         let mut all = Vec::new();
-        for name in self.names()? {
+        for name in folder::names(&self.folder)? {
             match Description::load(&self.folder.join(name.as_str())) {
                 Ok(description) => all.push((name, description)),
-                Err(error) if is_no_use(&error) => tracing::warn!(%name, %error, "left out"),
+                Err(error) if is_no_use(&error) => tracing::debug!(%name, %error, "left out"),
                 Err(error) => return Err(error),
             }
         }
@@ -211,23 +235,11 @@ impl Snapshots {
 
     /// A name that no snapshot has: the machine's, with a number.
     pub(super) fn unused(&self, machine: &Name) -> Result<Name> {
-        let taken = self.names()?;
         let stem: String = machine.as_str().chars().take(crate::MAX_NAME_LEN - 6).collect();
         (1..100_000)
             .filter_map(|number| format!("{stem}-{number}").parse().ok())
-            .find(|name| !taken.contains(name))
+            .find(|name: &Name| self.folder.join(name.as_str()).symlink_metadata().is_err())
             .ok_or_else(|| Error::system("find a name for the snapshot")(io::ErrorKind::AlreadyExists.into()))
-    }
-
-    fn names(&self) -> Result<Vec<Name>> {
-        let entries = fs::read_dir(&self.folder).map_err(Error::io("list", &self.folder))?;
-        let entries: Vec<_> = entries
-            .collect::<io::Result<_>>()
-            .map_err(Error::io("list", &self.folder))?;
-        Ok(entries
-            .into_iter()
-            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-            .collect())
     }
 }
 
@@ -457,11 +469,59 @@ mod tests {
         std::os::unix::fs::symlink("snapshot.json", &file).unwrap();
         let unknown = snapshots.remove(&base.name, false);
         assert!(matches!(unknown, Err(Error::Io { .. })), "{unknown:?}");
-        assert!(snapshots.of_image("sha256:1").is_err() && snapshots.list().is_err());
+        assert!(snapshots.of_image("sha256:1").is_err());
+        // It does not hide the others, is told, and can go itself.
+        let listed = snapshots.list().unwrap();
+        assert_eq!(
+            listed.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(),
+            ["base"]
+        );
+        assert_eq!(snapshots.damaged().unwrap()[0].name.as_str(), "next");
         // A damaged one needs nothing.
         fs::remove_file(&file).unwrap();
         fs::write(&file, "{}").unwrap();
         assert_eq!(snapshots.of_image("sha256:1").unwrap().len(), 1);
         snapshots.remove(&base.name, false).unwrap();
+        snapshots.remove(&"next".parse().unwrap(), false).unwrap();
+        assert!(snapshots.damaged().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_damaged_snapshot_goes_after_those_that_build_on_it_and_strays_stay() {
+        let temp = tempfile::tempdir().unwrap();
+        let snapshots = Snapshots::open(&Paths {
+            data: temp.path().to_owned(),
+            runtime: temp.path().join("r"),
+        })
+        .unwrap();
+        let base = keep(&snapshots, "base", None);
+        keep(&snapshots, "next", Some(&base));
+        fs::write(snapshots.folder.join("web-1"), "a file").unwrap();
+        std::os::unix::fs::symlink("nowhere", snapshots.folder.join("web-2")).unwrap();
+        fs::create_dir(snapshots.folder.join("Odd name")).unwrap();
+        let description = snapshots.folder.join("base").join("snapshot.json");
+        for bad in ["", "{", "\u{1}", r#"{"form":99}"#, "gone"] {
+            match bad {
+                "gone" => fs::remove_file(&description).unwrap(),
+                bad => fs::write(&description, bad).unwrap(),
+            }
+            let damaged = snapshots.damaged().unwrap();
+            let [one] = damaged.as_slice() else {
+                panic!("{bad:?}: {damaged:?}")
+            };
+            assert_eq!(one.name.as_str(), "base");
+            assert!(one.reason.contains("snapshot.json"), "{one:?}");
+            assert_eq!(snapshots.list().unwrap().len(), 1);
+            assert!(snapshots.get(&base.name).is_err());
+            let needed = snapshots.remove(&base.name, false);
+            assert!(matches!(needed, Err(Error::SnapshotNeeded { .. })), "{needed:?}");
+        }
+        assert_eq!(
+            snapshots.unused(&"web".parse().unwrap()).unwrap().as_str(),
+            "web-3"
+        );
+        assert_eq!(folder::strays(&snapshots.folder).len(), 3);
+        assert_eq!(snapshots.remove(&base.name, true).unwrap().len(), 2);
+        assert!(snapshots.list().unwrap().is_empty() && snapshots.damaged().unwrap().is_empty());
     }
 }

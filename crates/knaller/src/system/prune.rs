@@ -16,7 +16,10 @@ use crate::doctor::orphans;
 use crate::knaller::Inner;
 use crate::network::direct;
 use crate::record::Record;
-use crate::{Error, Name, Options, Paths, Result, folder, heal, layout, process, task, volume};
+use crate::snapshot::Snapshots;
+use crate::{
+    Damaged, Error, Name, Options, Paths, Result, damage, folder, heal, layout, process, task, volume,
+};
 
 /// How long killed processes may take to be gone.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -62,6 +65,20 @@ pub enum Healed {
     Failed {
         name: Name,
         reason: String,
+    },
+    /// This machine's record cannot be read: it stays as it is.
+    Damaged {
+        name: Name,
+        reason: String,
+    },
+    /// The same of a snapshot.
+    DamagedSnapshot {
+        name: Name,
+        reason: String,
+    },
+    /// Something that is in the folder of the machines or snapshots and is neither: it stays.
+    Stray {
+        path: PathBuf,
     },
     /// What was half made or half removed in one of the folders.
     Leftovers {
@@ -115,6 +132,17 @@ impl fmt::Display for Healed {
                 write!(f, "whoever {name} was running for was killed: it is removed")
             }
             Self::Failed { name, reason } => write!(f, "{name} cannot be put right: {reason}"),
+            Self::Damaged { name, reason } => write!(
+                f,
+                "{name} is damaged and stays as it is: {reason}: `knaller rm --force {name}` removes it"
+            ),
+            Self::DamagedSnapshot { name, reason } => write!(
+                f,
+                "snapshot {name} is damaged and stays as it is: {reason}: `knaller snapshot rm {name}` removes it"
+            ),
+            Self::Stray { path } => {
+                write!(f, "{} is none of ours and stays", path.display())
+            }
             Self::Leftovers { of, count } => {
                 write!(f, "{count} unfinished or half removed {of} are gone")
             }
@@ -144,6 +172,14 @@ pub(crate) async fn prune(inner: &Arc<Inner>, force: bool) -> Result<Vec<Healed>
         let options = &inner.options;
         let mut healed = heal::all_told(options)?;
         healed.extend(leftovers(&options.paths)?);
+        let snapshots = Snapshots::open(&options.paths)?.damaged()?;
+        healed.extend(
+            snapshots
+                .into_iter()
+                .map(|Damaged { name, reason, .. }| Healed::DamagedSnapshot { name, reason }),
+        );
+        let strays = damage::strays(options).into_iter();
+        healed.extend(strays.map(|path| Healed::Stray { path }));
         healed.extend(orphans_of(options, force)?);
         // When those are gone to whom they may have belonged.
         healed.extend(sockets(&options.paths)?);
@@ -281,14 +317,14 @@ mod tests {
             "first start of never was killed",
             "once has ended and was to go",
             "over has ended: its sockets",
-            "broken cannot be put right",
+            "broken is damaged and stays",
             "1 unfinished or half removed machines",
             "1 unfinished or half removed snapshots",
             "1 unfinished or half removed volumes",
             stray.to_str().unwrap(),
         ];
         assert_eq!(told.len(), expected.len(), "{told:?}");
-        for (number, text) in [(0, "broken cannot"), (1, "a start of later was killed")] {
+        for (number, text) in [(0, "broken is damaged"), (1, "a start of later was killed")] {
             assert!(told[number].contains(text), "{told:?}");
         }
         let text = told.join("\n");
@@ -298,7 +334,7 @@ mod tests {
         assert!(!stray.exists() && broken.runtime.exists());
         // What cannot be put right is told again, all else is done.
         let again = knaller.prune(false).await.unwrap();
-        assert!(matches!(again.as_slice(), [Healed::Failed { .. }]), "{again:?}");
+        assert!(matches!(again.as_slice(), [Healed::Damaged { .. }]), "{again:?}");
         std::fs::remove_dir_all(&broken.data).unwrap();
         let json = serde_json::to_value(&healed).unwrap();
         assert_eq!(

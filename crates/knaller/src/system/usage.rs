@@ -53,6 +53,7 @@ pub(crate) async fn disk_usage(inner: &Arc<Inner>, all: bool) -> Result<DiskUsag
     };
     heal::all(inner).await?;
     let machines = list::all(inner).await?;
+    let damaged = knaller.damaged().await?;
     let volumes = knaller.volumes().await?;
     let dry = Prune { all, dry_run: true };
     // While an image comes in nobody can say what none needs.
@@ -81,14 +82,16 @@ pub(crate) async fn disk_usage(inner: &Arc<Inner>, all: bool) -> Result<DiskUsag
         let kernels = kernels.list()?;
         let has_kernel = |id: &str| machines.iter().any(|machine| machine.kernel == id);
         let templates = Templates::open(paths)?.list()?;
-        let snapshots = Snapshots::open(paths)?.list()?;
+        let kept = Snapshots::open(paths)?;
+        let (snapshots, damaged_snapshots) = (kept.list()?, kept.damaged()?);
         Ok(DiskUsage {
             machines: Disk {
-                count: machines.len(),
+                count: machines.len() + damaged.len(),
                 used: machines
                     .iter()
                     .filter(|machine| machine.state != State::Stopped)
-                    .count(),
+                    .count()
+                    + damaged.iter().filter(|machine| machine.running).count(),
                 size: taken("vms"),
                 ..Disk::default()
             },
@@ -111,7 +114,7 @@ pub(crate) async fn disk_usage(inner: &Arc<Inner>, all: bool) -> Result<DiskUsag
                     .sum(),
             },
             snapshots: Disk {
-                count: snapshots.len(),
+                count: snapshots.len() + damaged_snapshots.len(),
                 used: snapshots
                     .iter()
                     .filter(|one| {

@@ -241,7 +241,8 @@ impl Templates {
         Ok(entries
             .flatten()
             .filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path())))
-            .filter(|(name, _)| key(name))
+            // What is no folder is none of ours.
+            .filter(|(name, path)| key(name) && folder::is_one(path))
             .collect())
     }
 }

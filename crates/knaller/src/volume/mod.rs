@@ -165,7 +165,8 @@ pub(crate) fn sweep(paths: &Paths) -> Result<usize> {
     let mut gone = 0;
     for entry in entries {
         let path = entry.map_err(Error::io("list", &folder))?.path();
-        if path.extension().is_some_and(|ending| ending == FRESH) {
+        let is_file = fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_file());
+        if is_file && path.extension().is_some_and(|ending| ending == FRESH) {
             fs::remove_file(&path).map_err(Error::io("remove", &path))?;
             gone += 1;
         }

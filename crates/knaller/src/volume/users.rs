@@ -8,7 +8,7 @@ use crate::claim::Claim;
 use crate::knaller::Inner;
 use crate::layout::Files;
 use crate::record::Record;
-use crate::{Error, Name, Result, heal, list};
+use crate::{Name, Result, damage, heal, list};
 
 /// The machines that have the disk `path` in their spec.
 pub(super) fn of(inner: &Inner, path: &Path) -> Result<Vec<String>> {
@@ -40,7 +40,7 @@ fn all(inner: &Inner) -> Result<Vec<(Files, Record)>> {
     let mut all = Vec::new();
     for name in heal::names(&inner.options.paths)? {
         match list::load(inner, &name) {
-            Err(Error::NotFound(_) | Error::Record { .. }) => {}
+            Err(error) if damage::is_of_the_file(&error) => {}
             loaded => all.push(loaded?),
         }
     }

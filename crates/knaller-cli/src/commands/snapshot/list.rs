@@ -5,9 +5,10 @@ use knaller::Filter;
 
 use super::view::SnapshotView;
 use crate::args::filter;
+use crate::commands::damaged::{Row, explain};
 use crate::context::Context;
 use crate::error::CommandError;
-use crate::ui::OutputArgs;
+use crate::ui::{Listed as _, OutputArgs};
 
 /// List the snapshots
 #[derive(Args, Debug)]
@@ -23,14 +24,24 @@ pub(crate) struct ListArgs {
 impl ListArgs {
     pub(crate) async fn run(self, context: Context) -> Result<(), CommandError> {
         let snapshots = context.knaller.snapshots().await?;
-        let wanted = snapshots
+        let snapshots = snapshots
             .into_iter()
-            .filter(|snapshot| Filter::all_match(&self.filters, snapshot));
-        let views: Vec<SnapshotView> = wanted.map(SnapshotView).collect();
+            .filter(|snapshot| Filter::all_match(&self.filters, snapshot))
+            .map(|snapshot| Row::whole(SnapshotView(snapshot)));
+        let damaged = context.knaller.damaged_snapshots().await?;
+        let damaged = damaged
+            .into_iter()
+            .filter(|snapshot| Filter::all_match(&self.filters, snapshot))
+            .map(Row::damaged);
+        let mut rows: Vec<_> = snapshots.chain(damaged).collect();
+        rows.sort_by(|one, other| one.name().cmp(other.name()));
+        let format = self.output.output;
         context.ui.list(
-            &views,
-            self.output.output,
+            &rows,
+            format,
             "There is no snapshot yet: `knaller snapshot create` makes one.",
-        )
+        )?;
+        explain(context.ui, &rows, format, "knaller snapshot rm");
+        Ok(())
     }
 }
