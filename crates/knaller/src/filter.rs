@@ -1,13 +1,20 @@
 //! Which machines, and other things that can be listed, are meant, where they are not called by name.
 
+mod of_image;
+
 use std::fmt;
 use std::str::FromStr;
 
+use images::oci::Reference;
 use images::store::Image;
 
 use crate::{Damaged, MachineInfo, Root, SnapshotInfo, TemplateInfo, VolumeInfo};
 
-/// One condition, as `label=tier=front`, `label=tier`, `name=web`, `state=running`, `image=debian:12` or `vmm=sparkler`.
+/// One condition, as `label=tier=front`, `label=tier`, `name=web`, `state=running`, `image=debian:12`, `vmm=sparkler` or
+/// `reference=debian:*`.
+///
+/// An image is meant by its name, with or without a tag or a digest (without, whichever tag it has), or by how its id begins. A
+/// reference is a pattern of an image's name, with or without its tag: `*` is anything but a `/`, `?` one character.
 ///
 /// ```
 /// use knaller::Filter;
@@ -30,10 +37,18 @@ enum Key {
     State,
     Image,
     Vmm,
+    Reference,
 }
 
 impl Key {
-    const ALL: [Self; 5] = [Self::Label, Self::Name, Self::State, Self::Image, Self::Vmm];
+    const ALL: [Self; 6] = [
+        Self::Label,
+        Self::Name,
+        Self::State,
+        Self::Image,
+        Self::Vmm,
+        Self::Reference,
+    ];
 
     fn as_str(self) -> &'static str {
         match self {
@@ -42,6 +57,7 @@ impl Key {
             Self::State => "state",
             Self::Image => "image",
             Self::Vmm => "vmm",
+            Self::Reference => "reference",
         }
     }
 }
@@ -69,6 +85,11 @@ pub trait Filtered {
     fn vmm(&self) -> Option<&str> {
         None
     }
+
+    /// The names of an image.
+    fn references(&self) -> Vec<&Reference> {
+        Vec::new()
+    }
 }
 
 impl Filtered for MachineInfo {
@@ -86,7 +107,7 @@ impl Filtered for MachineInfo {
 
     fn is_of_image(&self, image: &str) -> bool {
         match &self.spec.root {
-            Root::Image(name) => name == image,
+            Root::Image(name) => of_image::is_meant(name, self.image.as_deref(), image),
             Root::Builtin => image == "builtin",
             Root::Initramfs => image == "initramfs",
             Root::File(path) | Root::Raw(path) => path.as_os_str() == image,
@@ -120,7 +141,9 @@ impl Filtered for SnapshotInfo {
 
     /// By its id, or how that begins.
     fn is_of_image(&self, image: &str) -> bool {
-        self.image.as_deref().is_some_and(|id| id.starts_with(image))
+        self.image
+            .as_deref()
+            .is_some_and(|id| of_image::begins(id, image))
     }
 
     fn vmm(&self) -> Option<&str> {
@@ -160,11 +183,17 @@ impl Filtered for Image {
     fn label(&self, name: &str) -> Option<&str> {
         self.config.run.labels.get(name).map(String::as_str)
     }
+
+    fn references(&self) -> Vec<&Reference> {
+        self.names.iter().collect()
+    }
 }
 
 /// Why a text is no filter.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no filter: write label=NAME[=VALUE], name=PART, state=STATE, image=IMAGE or vmm=VMM")]
+#[error(
+    "{0:?} is no filter: write label=NAME[=VALUE], name=PART, state=STATE, image=IMAGE, vmm=VMM or reference=PATTERN"
+)]
 pub struct InvalidFilter(String);
 
 impl FromStr for Filter {
@@ -173,8 +202,12 @@ impl FromStr for Filter {
     fn from_str(text: &str) -> Result<Self, InvalidFilter> {
         let invalid = || InvalidFilter(text.to_owned());
         let (key, value) = text.split_once('=').ok_or_else(invalid)?;
-        // As Docker has it.
-        let key = if key == "status" { "state" } else { key };
+        // As Docker has them.
+        let key = match key {
+            "status" => "state",
+            "ancestor" => "image",
+            key => key,
+        };
         let key = Key::ALL.into_iter().find(|known| known.as_str() == key);
         match (key, value) {
             (Some(key), value) if !value.is_empty() => Ok(Self {
@@ -193,10 +226,16 @@ impl fmt::Display for Filter {
 }
 
 impl Filter {
-    /// What it looks at: `label`, `name`, `state`, `image` or `vmm`.
+    /// What it looks at: `label`, `name`, `state`, `image`, `vmm` or `reference`.
     #[must_use]
     pub fn key(&self) -> &'static str {
         self.key.as_str()
+    }
+
+    /// What is wanted of it.
+    #[must_use]
+    pub fn value(&self) -> &str {
+        &self.value
     }
 
     /// Whether a machine, or another thing, meets this condition.
@@ -212,6 +251,10 @@ impl Filter {
             Key::State => thing.state() == Some(value),
             Key::Image => thing.is_of_image(value),
             Key::Vmm => thing.vmm() == Some(value),
+            Key::Reference => thing
+                .references()
+                .into_iter()
+                .any(|name| of_image::is_like(name, value)),
         }
     }
 

@@ -21,6 +21,15 @@ pub enum State {
 }
 
 impl State {
+    /// Every state.
+    pub const ALL: [Self; 5] = [
+        Self::Starting,
+        Self::Running,
+        Self::Paused,
+        Self::Unresponsive,
+        Self::Stopped,
+    ];
+
     /// `starting`, `running`, `paused`, `unresponsive`, `stopped`.
     #[must_use]
     pub fn as_str(self) -> &'static str {

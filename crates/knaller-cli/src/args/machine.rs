@@ -36,7 +36,7 @@ pub(crate) struct MachineArgs {
     #[arg(short, long, conflicts_with_all = ["names", "named"])]
     all: bool,
 
-    #[arg(long = "filter", value_name = "FILTER", help = filter::MACHINES, conflicts_with_all = ["names", "named", "all"])]
+    #[arg(long = "filter", value_name = "FILTER", help = filter::MACHINES, value_parser = filter::on_machines(), conflicts_with_all = ["names", "named", "all"])]
     filters: Vec<Filter>,
 }
 

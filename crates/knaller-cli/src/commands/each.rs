@@ -52,6 +52,9 @@ pub(crate) async fn each<T: Serialize>(
     }));
     let outcomes = outcomes.await.into_iter().flatten().collect();
     drop(progress);
+    if names.is_empty() && output.is_none() {
+        context.ui.note("No machine is meant.");
+    }
     write(context, outcomes, output, "No machine is meant.")
 }
 

@@ -5,7 +5,7 @@ use knaller::State;
 
 use super::damaged::{Row, explain};
 use super::machine::MachineView;
-use crate::args::filter::FilterArgs;
+use crate::args::filter::{self, FilterArgs};
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::ui::{Listed as _, OutputArgs};
@@ -41,11 +41,14 @@ impl ListArgs {
         let mut rows: Vec<_> = machines.chain(damaged).collect();
         rows.sort_by(|one, other| one.name().cmp(other.name()));
         let format = self.output.output;
-        context.ui.list(
-            &rows,
-            format,
-            "There is no machine yet: `knaller start` makes one.",
-        )?;
+        let otherwise = if self.running {
+            "No machine runs."
+        } else {
+            "There is no machine yet: `knaller start` makes one."
+        };
+        context
+            .ui
+            .list(&rows, format, &filter::nothing(&self.filter.filters, otherwise))?;
         explain(context.ui, &rows, format, "knaller rm --force");
         Ok(())
     }

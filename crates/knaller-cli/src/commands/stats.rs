@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use knaller::{Name, State, Stats};
 use serde::Serialize;
 
-use crate::args::filter::FilterArgs;
+use crate::args::filter::{self, FilterArgs};
 use crate::complete;
 use crate::context::Context;
 use crate::error::CommandError;
@@ -62,7 +62,8 @@ impl StatsArgs {
                 .collect();
             before = now;
             if self.no_stream {
-                return context.ui.list(&views, self.output.output, "No machine runs.");
+                let nothing = filter::nothing(&self.filter.filters, "No machine runs.");
+                return context.ui.list(&views, self.output.output, &nothing);
             }
             match self.output.output {
                 Format::Json => {

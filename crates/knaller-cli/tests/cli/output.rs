@@ -16,6 +16,48 @@ fn an_empty_list_in_every_format() {
 }
 
 #[test]
+fn a_list_that_filters_leave_empty_says_so() {
+    let world = World::new();
+    for of in [
+        &["ls"][..],
+        &["snapshot", "ls"],
+        &["volume", "ls"],
+        &["template", "ls"],
+        &["image", "ls"],
+        &["kernel", "ls"],
+    ] {
+        let ran = world.run(&[of, &["--filter", "name=web"]].concat());
+        assert_eq!(
+            (ran.code, ran.stderr.as_str()),
+            (Some(0), "None meets --filter name=web.\n"),
+            "{of:?}"
+        );
+        let none = world.run(of);
+        assert!(none.stderr.contains("yet: "), "{of:?}: {}", none.stderr);
+    }
+    assert_eq!(world.run(&["ls", "--running"]).stderr, "No machine runs.\n");
+    assert_eq!(
+        world.run(&["stop", "--filter", "state=running"]).stderr,
+        "No machine is meant.\n"
+    );
+    for (words, told) in [
+        (
+            ["ls", "--filter", "status=foo"],
+            "starting, running, paused, unresponsive, stopped, damaged",
+        ),
+        (
+            ["stop", "--filter", "colour=red"],
+            "is no filter: write label=NAME[=VALUE], name=PART",
+        ),
+        (["events", "--filter", "reference=a"], "these have no reference"),
+    ] {
+        let ran = world.run(&words);
+        assert_eq!(ran.code, Some(2), "{words:?}: {}", ran.stderr);
+        assert!(ran.stderr.contains(told), "{words:?}: {}", ran.stderr);
+    }
+}
+
+#[test]
 fn versions() {
     let world = World::new();
     let version: serde_json::Value = serde_json::from_str(&world.succeed(&["version", "--json"])).unwrap();

@@ -16,8 +16,9 @@ use crate::ui::OutputArgs;
 SIZE is what the image takes of the disk, root file system included; UNIQUE is the part of it that no other image has \
 too: what removing it frees.")]
 pub(crate) struct ListArgs {
-    /// Those that meet this: name=PART, label=NAME[=VALUE], state=used or state=unused
-    #[arg(short, long = "filter", value_name = "FILTER", value_parser = filter::on(&["name", "label", "state"]))]
+    /// Those that meet this: name=PART, label=NAME[=VALUE], state=used or state=unused,
+    /// reference=PATTERN of a name, as debian:*
+    #[arg(short, long = "filter", value_name = "FILTER", value_parser = filter::on(&["name", "label", "state", "reference"], filter::USES))]
     filters: Vec<Filter>,
 
     #[command(flatten)]
@@ -35,7 +36,10 @@ impl ListArgs {
         context.ui.list(
             &views,
             self.output.output,
-            "There is no image yet: `knaller image pull` or `knaller image import` gets one.",
+            &filter::nothing(
+                &self.filters,
+                "There is no image yet: `knaller image pull` or `knaller image import` gets one.",
+            ),
         )
     }
 }

@@ -21,8 +21,8 @@ pub(crate) struct PruneArgs {
     #[arg(short = 'n', long)]
     dry_run: bool,
 
-    /// Only images that meet this: name=PART, label=NAME[=VALUE]
-    #[arg(short, long = "filter", value_name = "FILTER", value_parser = filter::on(&["name", "label"]))]
+    /// Only images that meet this: name=PART, label=NAME[=VALUE], reference=PATTERN of a name
+    #[arg(short, long = "filter", value_name = "FILTER", value_parser = filter::on(&["name", "label", "reference"], &[]))]
     filters: Vec<Filter>,
 }
 

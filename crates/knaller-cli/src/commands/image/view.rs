@@ -38,6 +38,8 @@ pub(super) struct ImageView {
     short_id: String,
     #[serde(skip)]
     short_names: Vec<String>,
+    #[serde(skip)]
+    references: Vec<Reference>,
 }
 
 impl ImageView {
@@ -66,6 +68,7 @@ impl ImageView {
             called,
             short_id,
             short_names: image.names.iter().map(short).collect(),
+            references: image.names.clone(),
             names,
         }
     }
@@ -82,6 +85,10 @@ impl Filtered for ImageView {
 
     fn state(&self) -> Option<&str> {
         Some(if self.used_by.is_empty() { "unused" } else { "used" })
+    }
+
+    fn references(&self) -> Vec<&Reference> {
+        self.references.iter().collect()
     }
 }
 

@@ -15,7 +15,7 @@ use crate::ui::OutputArgs;
 #[derive(Args, Debug)]
 pub(crate) struct ListArgs {
     /// Those that meet this: name=PART of a name or the version, state=used or state=unused
-    #[arg(short, long = "filter", value_name = "FILTER", value_parser = filter::on(&["name", "state"]))]
+    #[arg(short, long = "filter", value_name = "FILTER", value_parser = filter::on(&["name", "state"], filter::USES))]
     filters: Vec<Filter>,
 
     #[command(flatten)]
@@ -30,7 +30,10 @@ impl ListArgs {
         context.ui.list(
             &kernels,
             self.output.output,
-            "There is no kernel yet: `knaller kernel import` makes one.",
+            &filter::nothing(
+                &self.filters,
+                "There is no kernel yet: `knaller kernel import` makes one.",
+            ),
         )
     }
 }

@@ -13,8 +13,8 @@ use crate::ui::{Listed as _, OutputArgs};
 /// List the snapshots
 #[derive(Args, Debug)]
 pub(crate) struct ListArgs {
-    /// Those that meet this: name=PART, label=NAME[=VALUE] of the machine, image=ID, vmm=VMM
-    #[arg(short, long = "filter", value_name = "FILTER", value_parser = filter::on(&["name", "label", "image", "vmm"]))]
+    /// Those that meet this: name=PART, label=NAME[=VALUE] of the machine, image=ID, vmm=VMM, state=damaged
+    #[arg(short, long = "filter", value_name = "FILTER", value_parser = filter::on(&["name", "label", "image", "vmm", "state"], &["damaged"]))]
     filters: Vec<Filter>,
 
     #[command(flatten)]
@@ -39,7 +39,10 @@ impl ListArgs {
         context.ui.list(
             &rows,
             format,
-            "There is no snapshot yet: `knaller snapshot create` makes one.",
+            &filter::nothing(
+                &self.filters,
+                "There is no snapshot yet: `knaller snapshot create` makes one.",
+            ),
         )?;
         explain(context.ui, &rows, format, "knaller snapshot rm");
         Ok(())

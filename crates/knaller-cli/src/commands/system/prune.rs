@@ -33,7 +33,7 @@ pub(crate) struct PruneArgs {
 
     /// Of images, templates, snapshots and volumes only those that meet this: name=PART, label=NAME[=VALUE], which
     /// templates and volumes do not have
-    #[arg(long = "filter", value_name = "FILTER", value_parser = filter::on(&["name", "label"]))]
+    #[arg(long = "filter", value_name = "FILTER", value_parser = filter::on(&["name", "label"], &[]))]
     filters: Vec<Filter>,
 
     /// Do not ask

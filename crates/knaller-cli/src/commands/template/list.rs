@@ -19,7 +19,7 @@ const SHORT: usize = 12;
 #[derive(Args, Debug)]
 pub(crate) struct ListArgs {
     /// Those that meet this: name=PART of the key, state=fresh or state=stale, vmm=VMM
-    #[arg(short, long = "filter", value_name = "FILTER", value_parser = filter::on(&["name", "state", "vmm"]))]
+    #[arg(short, long = "filter", value_name = "FILTER", value_parser = filter::on(&["name", "state", "vmm"], &["fresh", "stale"]))]
     filters: Vec<Filter>,
 
     #[command(flatten)]
@@ -36,7 +36,10 @@ impl ListArgs {
         context.ui.list(
             &views,
             self.output.output,
-            "There is no template yet: the first `knaller start` of a shape makes one.",
+            &filter::nothing(
+                &self.filters,
+                "There is no template yet: the first `knaller start` of a shape makes one.",
+            ),
         )
     }
 }

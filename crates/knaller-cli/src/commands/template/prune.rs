@@ -16,7 +16,7 @@ pub(crate) struct PruneArgs {
     all: bool,
 
     /// Only those that meet this: name=PART of the key, state=fresh or state=stale, vmm=VMM
-    #[arg(short, long = "filter", value_name = "FILTER", value_parser = filter::on(&["name", "state", "vmm"]))]
+    #[arg(short, long = "filter", value_name = "FILTER", value_parser = filter::on(&["name", "state", "vmm"], &["fresh", "stale"]))]
     filters: Vec<Filter>,
 }
 
@@ -24,9 +24,12 @@ impl PruneArgs {
     pub(crate) async fn run(self, context: Context) -> Result<(), CommandError> {
         let (gone, size) = context.knaller.prune_templates(self.all, &self.filters).await?;
         let size = human::bytes(size);
-        context.ui.note(format_args!(
-            "{gone} templates are removed, {size} are free again"
-        ));
+        let told = match gone {
+            0 => "no template is removed".to_owned(),
+            1 => format!("1 template is removed, {size} are free again"),
+            _ => format!("{gone} templates are removed, {size} are free again"),
+        };
+        context.ui.note(told);
         Ok(())
     }
 }

@@ -16,7 +16,7 @@ use crate::ui::{Listed, OutputArgs, human};
 #[derive(Args, Debug)]
 pub(crate) struct ListArgs {
     /// Those that meet this: name=PART, state=used or state=unused
-    #[arg(short, long = "filter", value_name = "FILTER", value_parser = filter::on(&["name", "state"]))]
+    #[arg(short, long = "filter", value_name = "FILTER", value_parser = filter::on(&["name", "state"], filter::USES))]
     filters: Vec<Filter>,
 
     #[command(flatten)]
@@ -33,7 +33,7 @@ impl ListArgs {
         context.ui.list(
             &views,
             self.output.output,
-            "There is no volume yet: `knaller volume create` makes one, and so does `knaller start --volume`.",
+            &filter::nothing(&self.filters, "There is no volume yet: `knaller volume create` makes one, and so does `knaller start --volume`."),
         )
     }
 }
