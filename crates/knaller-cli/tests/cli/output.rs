@@ -58,6 +58,22 @@ fn a_list_that_filters_leave_empty_says_so() {
 }
 
 #[test]
+fn a_machine_that_is_gone_is_not_adopted_as_another() {
+    let world = World::new();
+    let ran = world.run(&["start", "web", "--adopt"]);
+    assert_eq!(ran.code, Some(3), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("there is no machine named web"),
+        "{}",
+        ran.stderr
+    );
+    assert_eq!(
+        world.run(&["start", "web", "--adopt", "--memory", "1G"]).code,
+        Some(2)
+    );
+}
+
+#[test]
 fn versions() {
     let world = World::new();
     let version: serde_json::Value = serde_json::from_str(&world.succeed(&["version", "--json"])).unwrap();

@@ -126,6 +126,24 @@ fn the_units_are_what_systemd_takes_and_do_what_they_say() {
         }
     }
     // Its own lines, as systemd would run them.
+    let mut generate = world.command(&["generate", "systemd", "web"]);
+    generate
+        .env("KNALLER_LOG", "info")
+        .env("KNALLER_CGROUP", "/a \"$x\" 100%")
+        .env("KNALLER_POOL", "10.99.0.0/16")
+        .env("HTTPS_PROXY", "http://user:secret@proxy:3128");
+    let text = testkit::run(&mut generate).ok();
+    for line in [
+        r#"Environment="KNALLER_LOG=info""#,
+        r#"Environment="KNALLER_CGROUP=/a \"$x\" 100%%""#,
+        r#"Environment="KNALLER_POOL=10.99.0.0/16""#,
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in {text}");
+    }
+    assert!(
+        text.contains("KNALLER_DATA=") && !text.contains("secret"),
+        "{text}"
+    );
     let text = world.ok(&["generate", "systemd", "web"]);
     let lines = |key: &str| -> Vec<String> {
         let values = text
@@ -150,6 +168,20 @@ fn the_units_are_what_systemd_takes_and_do_what_they_say() {
     let stopped = testkit::run(&mut run(&lines("ExecStop")[0]));
     assert_eq!(stopped.code(), 0, "{stopped}");
     assert_eq!(service.end().0, 0);
+    // One that runs already is the unit's from then on: it is not started anew, and stops with it.
+    let _ = world.ok(&["start", "web", "--detach"]);
+    let instance = world.inspect("web")["instance"].clone();
+    let mut service = Running::new(&mut run(&lines("ExecStart")[0]));
+    service.line("web runs already");
+    assert_eq!(world.inspect("web")["instance"], instance);
+    let _ = world.ok(&["start", "web", "--adopt", "--detach"]);
+    world
+        .run(&["start", "web", "--adopt", "--memory", "1G"])
+        .fails(2, &["takes its name alone"]);
+    let stopped = testkit::run(&mut run(&lines("ExecStop")[0]));
+    assert_eq!(stopped.code(), 0, "{stopped}");
+    assert_eq!(service.end().0, 0);
+    assert_eq!(world.inspect("web")["state"], "stopped");
     let _ = world.ok(&["rm", "web"]);
     world
         .run(&["generate", "systemd", "web"])

@@ -12,8 +12,9 @@ use crate::complete;
 use crate::context::Context;
 use crate::error::CommandError;
 
-/// What of this environment decides where machines are and what runs them.
-const VARIABLES: [&str; 8] = [
+/// What of this environment decides where machines are and what runs them, beside the folders. Nothing that is about registries:
+/// no image is fetched for a machine that there is, and what is in those may be secret.
+const VARIABLES: [&str; 13] = [
     "PATH",
     "FIRECRACKER",
     "SPARKLER",
@@ -21,13 +22,20 @@ const VARIABLES: [&str; 8] = [
     "PASTA",
     "KNALLER_NETNS",
     "KNALLER_POWERUNIT",
+    "KNALLER_CGROUP",
+    "KNALLER_IMAGE_LIMITS",
+    "KNALLER_POOL",
+    "KNALLER_USERS",
+    "KNALLER_LOG",
     "XDG_CONFIG_HOME",
 ];
 
 /// Write a systemd user unit that keeps a machine, or with no name one that runs `knaller supervise`
 #[derive(Args, Debug)]
 #[command(after_help = "\
-The unit of a machine starts it when the user's services start, stops it in order, and restarts it as its --restart policy says. \
+The unit of a machine starts it when the user's services start, stops it in order, and restarts it as its --restart policy says; \
+one that runs already it takes over as it is. What this environment says of folders, programs and limits (KNALLER_*, FIRECRACKER and \
+the like, PATH) goes into the unit. \
 The unit without a name keeps all machines that have a policy. Use one or the other for a machine. The first lines say how the unit is \
 installed.
 

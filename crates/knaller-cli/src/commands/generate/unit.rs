@@ -67,7 +67,8 @@ impl fmt::Display for Unit {
                 grace_ms,
             } => {
                 let patience = Duration::from_millis(*grace_ms).saturating_add(MARGIN).as_secs();
-                writeln!(f, "ExecStart={program} start {name}")?;
+                // One that runs when the unit is started is the unit's from then on.
+                writeln!(f, "ExecStart={program} start --adopt {name}")?;
                 writeln!(f, "ExecStop={program} stop {name}")?;
                 writeln!(f, "TimeoutStopSec={patience}")?;
                 writeln!(f, "Restart={}", of_policy(*restart))?;

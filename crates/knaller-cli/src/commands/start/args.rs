@@ -39,7 +39,7 @@ Examples:
   knaller start build --cpus 4 --memory 4G --rootfs debian-12.ext4 --rm")]
 pub(crate) struct StartArgs {
     /// The machine's name; two words are made up if there is none
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = ArgValueCandidates::new(complete::machines))]
     name: Option<Name>,
 
     /// The machine's name: the first knaller's spelling
@@ -57,6 +57,10 @@ pub(crate) struct StartArgs {
     /// Return as soon as the guest has its config, before SSH answers
     #[arg(long)]
     pub(super) no_wait: bool,
+
+    /// Start a machine that there is, and if it runs already, stay with it instead of failing; takes its name alone
+    #[arg(long, requires = "name", conflicts_with_all = ["command", "from_snapshot"])]
+    pub(super) adopt: bool,
 
     /// Delete the machine when it has stopped
     #[arg(long)]

@@ -30,6 +30,11 @@ impl StartArgs {
         make_absolute(&mut spec)?;
         let stays = !self.detach && !self.no_wait;
         let mut signals = Signals::watch(&Signal::ENDINGS)?;
+        if self.adopt
+            && let Some(machine) = adoptable(&context.knaller, &spec).await?
+        {
+            return self.adopt(&context, &machine, signals, stays).await;
+        }
         self.wanted.get(&context, &mut signals, &spec).await?;
         let (named, name) = oneshot::channel();
         let (at_claim, at_end) = if self.verbose {
@@ -64,6 +69,30 @@ impl StartArgs {
 }
 
 impl StartArgs {
+    /// In place of a start: with a machine that runs, as if it had been started here.
+    async fn adopt(
+        &self,
+        context: &Context,
+        machine: &Machine,
+        signals: Signals,
+        stays: bool,
+    ) -> Result<u8, CommandError> {
+        let name = machine.name();
+        context.ui.note(format_args!("{name} runs already"));
+        if !stays {
+            return Ok(0);
+        }
+        let (named, shown) = oneshot::channel();
+        if self.verbose {
+            // It is taken in a moment.
+            let _ = named.send(name.clone());
+        } else {
+            drop(named);
+        }
+        let console = tokio::spawn(console::show(context.clone(), shown, self.verbose));
+        attached::stay(context, machine, signals, console).await
+    }
+
     /// A machine that lies stopped and is only called by its name starts again as it is.
     async fn start(
         &self,
@@ -113,13 +142,33 @@ fn restored(spec: &MachineSpec) -> Result<RestoreSpec, CommandError> {
 }
 
 async fn stopped(knaller: &Knaller, spec: &MachineSpec) -> Option<Machine> {
-    let name = spec.name.as_ref()?;
-    if *spec != MachineSpec::new().name(name.clone()) {
+    if !is_name_alone(spec) {
         return None;
     }
-    let machine = knaller.get(name.as_str()).await.ok()?;
+    let machine = knaller.get(spec.name.as_ref()?.as_str()).await.ok()?;
     let info = machine.info().await.ok()?;
     (info.state == State::Stopped).then_some(machine)
+}
+
+/// The machine that runs, and is to be as it is.
+async fn adoptable(knaller: &Knaller, spec: &MachineSpec) -> Result<Option<Machine>, CommandError> {
+    if !is_name_alone(spec) {
+        let message = "--adopt is for a machine that there is: it takes its name alone";
+        return Err(CommandError::usage(message));
+    }
+    let Some(name) = &spec.name else { return Ok(None) };
+    // One that is gone is not made anew as another.
+    let machine = knaller.get(name.as_str()).await?;
+    Ok(match machine.info().await?.state {
+        State::Running | State::Paused | State::Unresponsive => Some(machine),
+        // Nobody knows yet whether it comes up.
+        State::Stopped | State::Starting => None,
+    })
+}
+
+fn is_name_alone(spec: &MachineSpec) -> bool {
+    let name = spec.name.clone();
+    name.is_some_and(|name| *spec == MachineSpec::new().name(name))
 }
 
 /// Paths in a spec hold whatever folder a later command is called in.
