@@ -78,7 +78,6 @@ pub struct JailInfo {
     /// The parts of a jail that the host did not have when the machine was started, in words.
     pub without: Vec<String>,
     /// The user, and group, that root's machine has for itself alone while it runs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<u32>,
 }
 
@@ -124,9 +123,11 @@ pub struct MachineInfo {
     pub vmm_version: Option<String>,
     /// The VMM's process id, while it runs.
     pub pid: Option<u32>,
-    /// Seconds since the Unix epoch.
+    /// Seconds since the Unix epoch; as JSON RFC 3339.
+    #[serde(with = "crate::unix_time")]
     pub created: u64,
-    /// When this boot began, seconds since the Unix epoch.
+    /// When this boot began, seconds since the Unix epoch; as JSON RFC 3339.
+    #[serde(with = "crate::unix_time")]
     pub started: u64,
     /// How often a supervisor has started it since its user did.
     pub restarts: u32,

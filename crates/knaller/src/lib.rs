@@ -101,6 +101,7 @@ mod tail;
 mod task;
 mod template;
 mod text_form;
+mod unix_time;
 mod user;
 mod vmm;
 mod volume;
@@ -133,7 +134,7 @@ pub use spec::{
 };
 pub use start::{Side, StartEvent, StartOptions, Step, Timeline, Wait};
 pub use supervise::{Supervised, SupervisedKind, Supervisor};
-pub use system::{About, Disk, DiskUsage, Found, Healed};
+pub use system::{About, Disk, DiskUsage, Found, Healed, Possible};
 pub use template::TemplateInfo;
 pub use user::{UserRange, UserRangeError};
 pub use volume::VolumeInfo;

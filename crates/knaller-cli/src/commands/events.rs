@@ -16,7 +16,7 @@ use crate::signals::{Signal, Signals};
 #[derive(Args, Debug)]
 #[command(after_help = "\
 What is told is the difference between two looks at all machines: of what comes and goes in an instant, or while nobody looks, the \
-outcome. As JSON it is one object a line: time_ns, name, instance, event (created, starting, running, paused, resumed, \
+outcome. As JSON it is one object a line: time, time_ns, name, instance, event (created, starting, running, paused, resumed, \
 unresponsive, stopped, renamed, removed), and with some of them exit or from.")]
 pub(crate) struct EventsArgs {
     #[command(flatten)]
@@ -39,13 +39,29 @@ pub(super) enum Lines {
 
 impl Lines {
     /// One thing that happened, as a line; `text` is how people read it.
-    pub(super) fn line<T: Serialize>(self, told: &T, text: fn(&T) -> String) -> Result<String, CommandError> {
+    pub(super) fn line<T: Serialize>(
+        self,
+        told: &T,
+        time_ns: u64,
+        text: fn(&T) -> String,
+    ) -> Result<String, CommandError> {
         match self {
             Self::Text => Ok(text(told)),
-            Self::Json => serde_json::to_string(told)
-                .map_err(|error| CommandError::host("cannot write an event", &error)),
+            Self::Json => serde_json::to_string(&Timed {
+                time: moment(time_ns),
+                told,
+            })
+            .map_err(|error| CommandError::host("cannot write an event", &error)),
         }
     }
+}
+
+/// With its time as people read it, and all other times are written.
+#[derive(Serialize)]
+struct Timed<'a, T> {
+    time: String,
+    #[serde(flatten)]
+    told: &'a T,
 }
 
 impl EventsArgs {
@@ -59,7 +75,9 @@ impl EventsArgs {
                 signal = signals.next() => return Err(CommandError::Ended(signal)),
             };
             if known.is_meant(&context, &event).await {
-                context.ui.print(&self.output.line(&event, text)?)?;
+                context
+                    .ui
+                    .print(&self.output.line(&event, event.time_ns, text)?)?;
             }
         }
     }

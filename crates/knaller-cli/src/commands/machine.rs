@@ -2,6 +2,7 @@
 
 mod limits;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use serde::Serialize;
 
 use crate::ui::human;
 use crate::ui::table::{Cell, Column, Tone};
-use crate::ui::{Inspected, Listed, Timeline};
+use crate::ui::{Inspected, Listed, Timeline, plain};
 
 /// The one view of a machine. Programs rely on its field names.
 #[derive(Debug, Serialize)]
@@ -24,7 +25,6 @@ pub(crate) struct MachineView {
     name: String,
     state: &'static str,
     /// What the image's own check has found, where it has one and the machine runs.
-    #[serde(skip_serializing_if = "Option::is_none")]
     health: Option<Health>,
     image: String,
     /// What the machine was made of, whatever the name stands for by now.
@@ -57,6 +57,8 @@ pub(crate) struct MachineView {
     /// How often a supervisor has started it since its user did.
     restarts: u32,
     kernel: String,
+    labels: BTreeMap<String, String>,
+    /// Only where it is inspected.
     #[serde(skip_serializing_if = "Option::is_none")]
     details: Option<Details>,
 }
@@ -156,6 +158,7 @@ impl MachineView {
             restart: info.spec.restart,
             restarts: info.restarts,
             kernel: info.kernel,
+            labels: info.spec.labels,
             details,
         }
     }
@@ -182,6 +185,14 @@ impl MachineView {
             (policy, 1) => format!("{policy}, once so far"),
             (policy, times) => format!("{policy}, {times} times so far"),
         }
+    }
+
+    fn labels(&self) -> String {
+        let pairs = self.labels.iter().map(|(name, value)| match value.as_str() {
+            "" => plain(name),
+            value => plain(&format!("{name}={value}")),
+        });
+        pairs.collect::<Vec<_>>().join(", ")
     }
 
     fn jail_cell(&self) -> Cell {
@@ -309,6 +320,7 @@ impl Inspected for MachineView {
             ("instance", self.instance.as_str().into()),
             ("start", self.start().into()),
             ("restart", self.policy().into()),
+            ("labels", self.labels().into()),
             ("created", human::moment(self.created).into()),
             ("started", human::moment(self.started).into()),
         ];

@@ -17,7 +17,7 @@ use crate::ui::human;
 A machine that was started with --restart and has ended is started again after a while that grows while it ends soon again; one that \
 somebody has stopped stays so. Machines that run when this begins are adopted, whoever started them, and all run on when it ends, \
 even if it is killed: the next one goes on where it was. `knaller inspect` shows how often a machine was restarted. \
-`knaller generate systemd` writes a unit that runs this. As JSON it is one object a line: time_ns, name, event (adopted, ended, \
+`knaller generate systemd` writes a unit that runs this. As JSON it is one object a line: time, time_ns, name, event (adopted, ended, \
 waiting, restarted, resting, failed), and what belongs to it.")]
 pub(crate) struct SuperviseArgs {
     /// The machines' names; all with a policy if there is none
@@ -41,7 +41,7 @@ impl SuperviseArgs {
                 told = supervisor.next() => told?,
                 _ = signals.next() => return Ok(0),
             };
-            context.ui.print(&self.output.line(&told, text)?)?;
+            context.ui.print(&self.output.line(&told, told.time_ns, text)?)?;
         }
     }
 }

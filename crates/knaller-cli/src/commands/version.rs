@@ -4,14 +4,17 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::error::CommandError;
-use crate::ui::{Format, Inspected, Ui, table::Cell};
+use crate::ui::{Format, Inspected, OutputArgs, Ui, table::Cell};
 
 /// Show the version
 #[derive(Args, Debug)]
 pub(crate) struct VersionArgs {
-    /// Write JSON
-    #[arg(long)]
+    /// Write JSON, as --output json
+    #[arg(long, conflicts_with = "output")]
     json: bool,
+
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 #[derive(Debug, Serialize)]
@@ -45,6 +48,11 @@ impl VersionArgs {
             guest_protocol: guest_protocol::VERSION,
             architecture: std::env::consts::ARCH,
         };
-        ui.inspect(&[version], if self.json { Format::Json } else { Format::Table })
+        let format = if self.json {
+            Format::Json
+        } else {
+            self.output.output
+        };
+        ui.inspect(&[version], format)
     }
 }

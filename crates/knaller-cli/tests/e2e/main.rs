@@ -19,6 +19,7 @@ mod network;
 mod openssh;
 mod processes;
 mod run;
+mod shapes;
 mod snapshots;
 mod supervise;
 mod system;

@@ -1,6 +1,7 @@
 //! What to do about an error. The invariant: a hint names a command, a setting or a choice that helps in just that case;
 //! where nothing is known to help there is none.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use images::commit::CommitError;
@@ -22,9 +23,12 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Record { path, .. } => of_damage(path)?,
+            // What may not be read is better made readable.
             Self::Io {
-                action: "read", path, ..
-            } => of_damage(path)?,
+                action: "read",
+                path,
+                source,
+            } if source.kind() != ErrorKind::PermissionDenied => of_damage(path)?,
             Self::NotFound(_) => "`knaller list` shows what there is".to_owned(),
             Self::NameTaken {
                 name,

@@ -52,7 +52,8 @@ pub struct SnapshotInfo {
     pub name: Name,
     /// Of which machine it was taken.
     pub machine: Name,
-    /// Seconds since the Unix epoch.
+    /// Seconds since the Unix epoch; as JSON RFC 3339.
+    #[serde(with = "crate::unix_time")]
     pub created: u64,
     pub vmm: String,
     pub vmm_version: String,

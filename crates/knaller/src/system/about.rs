@@ -22,6 +22,24 @@ pub struct Found {
     pub version: Option<String>,
 }
 
+/// Whether this host lets machines have something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Possible {
+    pub possible: bool,
+    /// Why not, where it is not.
+    pub reason: Option<String>,
+}
+
+impl Possible {
+    fn new(obstacle: Option<String>) -> Self {
+        Self {
+            possible: obstacle.is_none(),
+            reason: obstacle,
+        }
+    }
+}
+
 /// What this host has for machines.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -42,11 +60,13 @@ pub struct About {
     /// The host's processors that this process may use, and memory, in MiB, that is free for machines.
     pub cpus: usize,
     pub memory_available_mib: Option<u64>,
-    /// The control group below which machines can be limited, or why they cannot.
-    pub limits: std::result::Result<PathBuf, String>,
-    /// Whether machines can have the network mode `direct` here, or why they cannot: who must start them, what is missing, or
-    /// which rules of this host's stand in the way.
-    pub direct: std::result::Result<(), String>,
+    /// Whether machines can be limited.
+    pub limits: Possible,
+    /// The control group below which they are.
+    pub cgroup: Option<PathBuf>,
+    /// Whether machines can have the network mode `direct` here; if not: who must start them, what is missing, or which rules
+    /// of this host's stand in the way.
+    pub direct: Possible,
     /// How many files this process may have open. None: as many as it likes.
     pub open_files: Option<u64>,
     /// What an image may have, as `KNALLER_IMAGE_LIMITS` takes it.
@@ -65,6 +85,10 @@ pub(crate) async fn about(inner: &Arc<Inner>) -> Result<About> {
             Err(error) => (error.to_string(), true),
         };
         let kvm = kvm::usable();
+        let (cgroup, unlimited) = match cgroup::for_all_limits(options) {
+            Ok(group) => (Some(group), None),
+            Err(error) => (None, Some(error.to_string())),
+        };
         let found = |name: &str, path: Result<PathBuf>, tells: bool| {
             let path = path.ok();
             Found {
@@ -97,8 +121,9 @@ pub(crate) async fn about(inner: &Arc<Inner>) -> Result<About> {
             runtime: options.paths.runtime.clone(),
             cpus: std::thread::available_parallelism().map_or(1, usize::from),
             memory_available_mib: memory::available_mib(),
-            limits: cgroup::for_all_limits(options).map_err(|error| error.to_string()),
-            direct: direct(options),
+            limits: Possible::new(unlimited),
+            cgroup,
+            direct: Possible::new(obstacle_to_direct(options)),
             open_files: getrlimit(Resource::Nofile).current,
             image_limits: options.image_limits.to_string(),
         })
@@ -106,15 +131,13 @@ pub(crate) async fn about(inner: &Arc<Inner>) -> Result<About> {
     .await
 }
 
-fn direct(options: &Options) -> std::result::Result<(), String> {
-    match doctor::try_direct(options) {
-        Ok(None) => Ok(()),
-        Ok(Some(obstacle)) => Err(obstacle),
-        Err(error) => Err(match error.hint() {
+fn obstacle_to_direct(options: &Options) -> Option<String> {
+    doctor::try_direct(options).unwrap_or_else(|error| {
+        Some(match error.hint() {
             Some(hint) => format!("{}: {hint}", error.headline()),
             None => error.headline(),
-        }),
-    }
+        })
+    })
 }
 
 #[cfg(test)]
@@ -146,7 +169,8 @@ mod tests {
             "{about:?}"
         );
         // Without the programs it needs there is none, for root neither.
-        let without = about.direct.unwrap_err();
+        assert!(!about.direct.possible);
+        let without = about.direct.reason.unwrap();
         let lacks = if rustix::process::geteuid().is_root() {
             "was not found"
         } else {

@@ -6,7 +6,7 @@ mod prune;
 mod usage;
 
 pub(crate) use about::about;
-pub use about::{About, Found};
+pub use about::{About, Found, Possible};
 pub use prune::Healed;
 pub(crate) use prune::prune;
 pub(crate) use usage::disk_usage;

@@ -143,9 +143,10 @@ impl fmt::Display for Healed {
             Self::Stray { path } => {
                 write!(f, "{} is none of ours and stays", path.display())
             }
-            Self::Leftovers { of, count } => {
-                write!(f, "{count} unfinished or half removed {of} are gone")
-            }
+            Self::Leftovers { of, count } => match (count, of.strip_suffix('s')) {
+                (1, Some(one)) => write!(f, "1 unfinished or half removed {one} is gone"),
+                _ => write!(f, "{count} unfinished or half removed {of} are gone"),
+            },
             Self::Sockets { folder } => {
                 write!(f, "{} belonged to no machine and is removed", folder.display())
             }
@@ -318,9 +319,9 @@ mod tests {
             "once has ended and was to go",
             "over has ended: its sockets",
             "broken is damaged and stays",
-            "1 unfinished or half removed machines",
-            "1 unfinished or half removed snapshots",
-            "1 unfinished or half removed volumes",
+            "1 unfinished or half removed machine is",
+            "1 unfinished or half removed snapshot is",
+            "1 unfinished or half removed volume is",
             stray.to_str().unwrap(),
         ];
         assert_eq!(told.len(), expected.len(), "{told:?}");

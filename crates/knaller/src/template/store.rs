@@ -80,7 +80,8 @@ pub struct TemplateInfo {
     pub network: bool,
     /// What it takes of the disk, in bytes.
     pub size: u64,
-    /// Seconds since the Unix epoch.
+    /// When a start last used it, seconds since the Unix epoch; as JSON RFC 3339.
+    #[serde(with = "crate::unix_time")]
     pub used: u64,
     /// Whether the host has been booted since, and it serves nobody any more.
     pub stale: bool,

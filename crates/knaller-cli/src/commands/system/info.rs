@@ -1,7 +1,7 @@
 //! `knaller system info`.
 
 use clap::Args;
-use knaller::{About, Found};
+use knaller::{About, Found, Possible};
 use serde::Serialize;
 
 use crate::context::Context;
@@ -40,14 +40,11 @@ impl Inspected for AboutView {
             None => about.accelerator.clone(),
             Some(why) => format!("{}, since {why}", about.accelerator),
         };
-        let limits = match &about.limits {
-            Ok(group) => format!("below {}", group.display()),
-            Err(why) => format!("not possible: {why}"),
+        let limits = match &about.cgroup {
+            Some(group) => format!("below {}", group.display()),
+            None => possible(&about.limits),
         };
-        let direct = match &about.direct {
-            Ok(()) => "possible".to_owned(),
-            Err(why) => format!("not possible: {why}"),
-        };
+        let direct = possible(&about.direct);
         let mut facts = vec![
             ("knaller", Cell::new(&about.version, Tone::Strong)),
             ("guest protocol", about.guest_protocol.to_string().into()),
@@ -73,6 +70,13 @@ impl Inspected for AboutView {
             ("image limits", about.image_limits.replace(',', ", ").into()),
         ]);
         facts
+    }
+}
+
+fn possible(what: &Possible) -> String {
+    match &what.reason {
+        None => "possible".to_owned(),
+        Some(why) => format!("not possible: {why}"),
     }
 }
 
