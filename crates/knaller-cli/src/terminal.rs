@@ -4,9 +4,10 @@
 //! back when dropped, and every signal that would end the process is taken as an event (see [`crate::signals`]), so drops
 //! run.
 
-use std::io::{self, IsTerminal as _, Stdin};
+use std::io::{self, IsTerminal as _, Read as _, Stdin};
 
 use rustix::termios::{self, LocalModes, OptionalActions, Termios};
+use tokio::sync::mpsc;
 
 /// Whether standard input, output and error are all a terminal: a person sits there and nothing is captured.
 pub(crate) fn is_interactive() -> bool {
@@ -50,6 +51,14 @@ impl Hidden {
             .flatten()
     }
 
+    /// Nothing is shown, and each key is heard at once, while signals stay what they are. `None` as with [`Self::controls`].
+    fn keys() -> Option<Self> {
+        let ours = io::stdin().is_terminal() && is_in_front();
+        let modes = LocalModes::ECHO | LocalModes::ICANON;
+        ours.then(|| Self::without(modes, OptionalActions::Now).ok())
+            .flatten()
+    }
+
     fn without(modes: LocalModes, when: OptionalActions) -> io::Result<Self> {
         let stdin = io::stdin();
         let before = termios::tcgetattr(&stdin)?;
@@ -69,9 +78,48 @@ impl Drop for Hidden {
     }
 }
 
-/// Whether the terminal on standard input listens to this process. The kernel stops one in the background that changes it.
+/// Whether the terminal on standard input listens to this process. The kernel stops one in the background that changes it, but
+/// none whose controlling terminal it is not.
 fn is_in_front() -> bool {
-    termios::tcgetpgrp(io::stdin()).is_ok_and(|group| group == rustix::process::getpgrp())
+    termios::tcgetpgrp(io::stdin()).map_or(true, |group| group == rustix::process::getpgrp())
+}
+
+/// What a person types at something that goes on by itself. Without a terminal nothing is read: a pipe is somebody else's.
+#[derive(Debug)]
+pub(crate) struct Keys {
+    typed: mpsc::Receiver<u8>,
+    _hidden: Option<Hidden>,
+}
+
+impl Keys {
+    pub(crate) fn listen() -> Self {
+        let hidden = if is_interactive() { Hidden::keys() } else { None };
+        let (sender, typed) = mpsc::channel(16);
+        if hidden.is_some() {
+            // It waits in a read that nothing ends, and goes with the process.
+            std::thread::spawn(move || {
+                for byte in io::stdin().lock().bytes().map_while(Result::ok) {
+                    if sender.blocking_send(byte).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+        Self {
+            typed,
+            _hidden: hidden,
+        }
+    }
+
+    /// Until `q` is typed. Losing this future loses no key.
+    pub(crate) async fn quit(&mut self) {
+        while let Some(key) = self.typed.recv().await {
+            if matches!(key, b'q' | b'Q') {
+                return;
+            }
+        }
+        std::future::pending::<()>().await;
+    }
 }
 
 /// While this lives, standard input hands over every byte as it is typed: the guest's terminal does the editing,

@@ -9,21 +9,23 @@ use futures_util::future::join_all;
 use knaller::{Name, State, Stats};
 use serde::Serialize;
 
+use super::events::moment;
 use crate::args::filter::{self, FilterArgs};
 use crate::complete;
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::signals::{Signal, Signals};
+use crate::terminal::Keys;
 use crate::ui::table::{Cell, Column, Tone};
 use crate::ui::{Format, Listed, OutputArgs, human};
 
 /// The time between two looks: short enough to watch, long enough that looking costs little.
-const EVERY: Duration = Duration::from_secs(2);
+pub(super) const EVERY: Duration = Duration::from_secs(2);
 
 /// The time that the first figures are taken over.
 const FIRST: Duration = Duration::from_millis(500);
 
-/// Show what machines use, until Ctrl-C
+/// Show what machines use, until q or Ctrl-C
 #[derive(Args, Debug)]
 #[command(after_help = "\
 CPU is of one of the host's: a machine with two CPUs can take 200 %. MEMORY is what its processes take of the host's, the guest's own \
@@ -47,12 +49,14 @@ pub(crate) struct StatsArgs {
 impl StatsArgs {
     pub(crate) async fn run(self, context: Context) -> Result<(), CommandError> {
         let mut signals = Signals::watch(&Signal::ENDINGS)?;
+        let mut keys = Keys::listen();
         let mut before = self.look(&context).await?;
         let mut pause = FIRST;
         let mut lines = 0;
         loop {
             tokio::select! {
                 () = tokio::time::sleep(pause) => pause = EVERY,
+                () = keys.quit() => return Ok(()),
                 signal = signals.next() => return Err(CommandError::Ended(signal)),
             }
             let now = self.look(&context).await?;
@@ -66,11 +70,7 @@ impl StatsArgs {
                 return context.ui.list(&views, self.output.output, &nothing);
             }
             match self.output.output {
-                Format::Json => {
-                    let line = serde_json::to_string(&views)
-                        .map_err(|error| CommandError::host("cannot write the figures", &error))?;
-                    context.ui.print(&line)?;
-                }
+                Format::Json => context.ui.print(&line(&views)?)?,
                 format => lines = context.ui.list_again(&views, format, lines)?,
             }
         }
@@ -109,9 +109,15 @@ impl StatsArgs {
     }
 }
 
+/// One look as a line of JSON.
+pub(super) fn line<T: Serialize>(views: &[T]) -> Result<String, CommandError> {
+    serde_json::to_string(views).map_err(|error| CommandError::host("cannot write the figures", &error))
+}
+
 /// A machine's figures as the table shows them. Programs rely on its field names.
 #[derive(Debug, Serialize)]
 struct StatsView {
+    time: String,
     #[serde(flatten)]
     stats: Stats,
     /// Of one CPU, since the look before.
@@ -128,6 +134,7 @@ impl StatsView {
             (used / passed * 1_000.0).round() / 10.0
         });
         Self {
+            time: moment(stats.time_ns),
             stats: stats.clone(),
             cpu_percent,
         }

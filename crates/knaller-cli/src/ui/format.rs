@@ -82,7 +82,12 @@ impl Ui {
         format: Format,
         lines_before: usize,
     ) -> Result<usize, CommandError> {
-        let text = list(items, format, self.width())?;
+        let mut text = list(items, format, self.width())?;
+        if let (Some(_), Some((_, rows))) = (self.width(), self.room()) {
+            // What is above the window cannot be drawn over.
+            let seen = usize::from(rows).saturating_sub(1).max(2);
+            text = text.lines().take(seen).collect::<Vec<_>>().join("\n");
+        }
         let lines = text.lines().count();
         if self.width().is_some() && self.live() && lines_before > 0 {
             // Up to the first of them, and nothing below it.

@@ -1,6 +1,8 @@
 //! What runs inside machines, told by their init.
 
+use rustix::process::Signal;
 use serde_json::Value;
+use testkit::Terminal;
 
 use crate::world::World;
 
@@ -52,6 +54,35 @@ fn processes_are_told_whatever_the_image_has() {
         !table.contains("kworker") && !table.contains("kthreadd"),
         "{table}"
     );
+
+    // Again and again: in a pipe one below the other, at a terminal in place, which is as before when `q` ends it.
+    let mut watching = world.spawn(&["ps", "web", "--watch"]);
+    for _ in 0..2 {
+        watching.line("PID");
+        watching.line("httpd -f -u user");
+    }
+    watching.signal(Signal::INT);
+    assert_eq!(watching.end().0, 130);
+    let mut watching = world.spawn(&["top", "web", "--watch", "-o", "json"]);
+    let first = watching.line("httpd");
+    assert!(
+        first.starts_with("[{") && first.contains("\"cpu_percent\":null"),
+        "{first}"
+    );
+    let second = watching.line("\"cpu_percent\":0.0");
+    assert!(second.starts_with("[{"), "{second}");
+    drop(watching);
+    let mut terminal = Terminal::new(100);
+    let mut command = world.command(&["ps", "web", "--watch"]);
+    command.env("TERM", "xterm");
+    let mut watching = terminal.spawn(&mut command);
+    terminal.wait_for("httpd -f -u user");
+    // Up again, and over it.
+    terminal.wait_for("F\x1b[J");
+    terminal.wait_for("httpd -f -u user");
+    terminal.press("q");
+    assert_eq!(testkit::end(&mut watching, "ps --watch").code(), Some(0));
+    assert!(terminal.echoes(), "the terminal is as before");
 
     // More than one answer holds.
     let many = "long=$(printf '%01000d' 7); for i in $(seq 100); do sh -c 'sleep 3600; :' $long > /dev/null 2>&1 < /dev/null & done";
