@@ -11,7 +11,7 @@ use clap_complete::CompleteEnv;
 use clap_complete::engine::CompletionCandidate;
 use images::bundle::KernelStore;
 use images::store::Store;
-use knaller::{Knaller, Name, Options, VolumeInfo};
+use knaller::{Knaller, Name, Options, TemplateInfo, VolumeInfo};
 
 /// Set by the shell's script to the shell's name.
 pub(crate) const VARIABLE: &str = "KNALLER_COMPLETE";
@@ -71,6 +71,19 @@ pub(crate) fn snapshots() -> Vec<CompletionCandidate> {
         .iter()
         .map(|name| CompletionCandidate::new(name.as_str()))
         .collect()
+}
+
+/// The keys of all templates, with the size of their machines.
+pub(crate) fn templates() -> Vec<CompletionCandidate> {
+    let templates: Vec<TemplateInfo> = ask(|knaller| async move { knaller.templates().await });
+    let candidate = |template: TemplateInfo| {
+        let size = format!(
+            "{} CPUs, {} MiB, {}",
+            template.cpus, template.memory_mib, template.vmm
+        );
+        CompletionCandidate::new(template.key).help(Some(size.into()))
+    };
+    templates.into_iter().map(candidate).collect()
 }
 
 /// The kernels, by version and name.

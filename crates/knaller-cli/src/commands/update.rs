@@ -72,7 +72,8 @@ impl UpdateArgs {
         let output = self.report.output;
         let (machines, update) = self.update();
         if update == Update::default() {
-            return Err(CommandError::usage("nothing to change was named"));
+            let nothing = CommandError::usage("nothing to change was named");
+            return Err(nothing.hint("`knaller help update` shows what can be changed"));
         }
         let names = machines.existing(&context).await?;
         each(&context, names, "updating", output, async |name| {

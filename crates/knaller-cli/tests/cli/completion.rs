@@ -54,3 +54,17 @@ fn bash_completes_commands_options_and_values() {
     assert_eq!(bash_offers(&world, "knaller list --output js"), ["json"]);
     assert!(bash_offers(&world, "knaller help ex").contains(&"exit-codes".to_owned()));
 }
+
+#[test]
+fn names_are_completed_those_of_what_is_damaged_too() {
+    let world = World::new();
+    world.succeed(&["ls"]);
+    for (of, file) in [("vms", "vm.json"), ("snapshots", "snapshot.json")] {
+        let folder = world.path().join("data").join(of).join(format!("bad-{of}"));
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join(file), "{").unwrap();
+    }
+    assert_eq!(bash_offers(&world, "knaller rm bad"), ["bad-vms"]);
+    assert_eq!(bash_offers(&world, "knaller start bad"), ["bad-vms"]);
+    assert_eq!(bash_offers(&world, "knaller snapshot rm bad"), ["bad-snapshots"]);
+}

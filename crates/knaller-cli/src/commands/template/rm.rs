@@ -2,9 +2,11 @@
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
+use clap_complete::engine::ArgValueCandidates;
 use serde::Serialize;
 
 use crate::commands::each::{Done, in_turn};
+use crate::complete;
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::ui::ReportArgs;
@@ -13,7 +15,7 @@ use crate::ui::ReportArgs;
 #[derive(Args, Debug)]
 pub(crate) struct RmArgs {
     /// The key, or how it begins
-    #[arg(value_name = "KEY", required = true, value_parser = NonEmptyStringValueParser::new())]
+    #[arg(value_name = "KEY", required = true, add = ArgValueCandidates::new(complete::templates), value_parser = NonEmptyStringValueParser::new())]
     keys: Vec<String>,
 
     #[command(flatten)]
