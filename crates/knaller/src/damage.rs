@@ -72,11 +72,6 @@ pub(crate) fn machine(inner: &Inner, name: &Name) -> Option<Damaged> {
     if !folder::is_one(&files.data) {
         return None;
     }
-    let error = match error {
-        // The folder is there, and only its description is not.
-        Error::NotFound(_) => Error::io("read", files.record())(Errno::NOENT.into()),
-        error => error,
-    };
     Some(Damaged {
         running: heal::lives(&files).unwrap_or(true),
         ..Damaged::new(name.clone(), &error)

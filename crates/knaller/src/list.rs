@@ -16,7 +16,7 @@ use crate::layout::{self, Files};
 use crate::network::{addresses, live};
 use crate::record::Record;
 use crate::ssh::control;
-use crate::{Error, JailInfo, MachineInfo, Name, Network, NextStart, Result, State, damage, heal};
+use crate::{Error, JailInfo, MachineInfo, Name, Network, NextStart, Result, State, damage, folder, heal};
 
 /// How many machines are asked at once: each takes two files of the caller's.
 const AT_ONCE: usize = 128;
@@ -106,19 +106,27 @@ async fn health(files: &Files, record: &Record) -> Option<Health> {
 /// A machine's record, and its files where this boot has them.
 pub(crate) fn load(inner: &Inner, name: &Name) -> Result<(Files, Record)> {
     let files = layout::files(&inner.options.paths, name);
-    match Record::load(&files.record()) {
-        Ok(record) => Ok((
-            Files {
-                runtime: record.runtime.clone(),
-                ..files
-            },
-            record,
-        )),
-        Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
-            Err(Error::NotFound(name.to_string()))
+    let path = files.record();
+    let loaded = match Record::load(&path) {
+        // A machine comes and goes whole: one that is there without its record is damaged, unless it came just now.
+        Err(error) if is_absence(&error) => {
+            if !folder::is_one(&files.data) {
+                return Err(Error::NotFound(name.to_string()));
+            }
+            Record::load(&path)
         }
-        Err(error) => Err(error),
-    }
+        loaded => loaded,
+    };
+    let record = loaded?;
+    let files = Files {
+        runtime: record.runtime.clone(),
+        ..files
+    };
+    Ok((files, record))
+}
+
+fn is_absence(error: &Error) -> bool {
+    matches!(error, Error::Io { source, .. } if source.kind() == ErrorKind::NotFound)
 }
 
 /// As [`one`], for a machine that may go at any time.
