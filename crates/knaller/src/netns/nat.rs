@@ -23,6 +23,9 @@ const CLOSING: [(&str, &str); 3] = [
     ("closing-back", "input"),
 ];
 
+/// What a connection is marked with that was cut off (`ct mark`).
+const CUT: u32 = 1;
+
 /// The port of name servers (RFC 1035, 4.2).
 const DNS: u16 = 53;
 
@@ -60,7 +63,9 @@ pub(super) fn ruleset(plan: &Plan) -> Vec<Value> {
     commands
 }
 
-/// The rules for these ports in place of those before. What came in by another one, or went to another of the guest's, ends.
+/// The rules for these ports in place of those before. What came in by another one, or went to another of the guest's, ends with
+/// its next packet: that becomes a reset for whom it goes to, and who sends one more is told, too. One alone would leave the
+/// other end waiting.
 pub(super) fn renew(doors: &Doors) -> Result<(), Error> {
     nft::apply(&doors.nft, &renewal(doors)).map_err(|e| Error::new("packet rules")(&e))
 }
@@ -70,15 +75,35 @@ fn renewal(doors: &Doors) -> Vec<Value> {
     commands.extend(ways_in(&doors.ports, doors.ipv6));
     for (chain, hook) in CLOSING {
         commands.extend([TABLE.chain(chain, "filter", hook, -1), TABLE.flush(chain)]);
+        // These rules' own answers, which would be refused in their turn on their way out.
+        commands.push(TABLE.rule(chain, &[matches("in", &ct("state"), &json!("related")), accept()]));
         for port in &doors.ports {
             commands.push(TABLE.rule(chain, &[&was_let_in(*port)[..], &[accept()]].concat()));
         }
-        let let_in = matches("in", &json!({"ct": {"key": "status"}}), &json!("dnat"));
+        let let_in = matches("in", &ct("status"), &json!("dnat"));
+        let flags = json!({"payload": {"protocol": "tcp", "field": "flags"}});
+        let first = [
+            let_in.clone(),
+            protocol("tcp"),
+            matches("!=", &ct("mark"), &json!(CUT)),
+            set_to(&ct("mark"), &json!(CUT)),
+            set_to(&flags, &json!({"|": ["rst", "ack"]})),
+            accept(),
+        ];
         let reset = json!({"reject": {"type": "tcp reset"}});
+        commands.push(TABLE.rule(chain, &first));
         commands.push(TABLE.rule(chain, &[let_in.clone(), protocol("tcp"), reset]));
         commands.push(TABLE.rule(chain, &[let_in, reject()]));
     }
     commands
+}
+
+fn ct(key: &str) -> Value {
+    json!({"ct": {"key": key}})
+}
+
+fn set_to(what: &Value, value: &Value) -> Value {
+    json!({"mangle": {"key": what, "value": value}})
 }
 
 /// Packets of what came in by this port, of either direction.
@@ -347,7 +372,9 @@ mod tests {
         for (rule, times) in [
             ("meta nfproto ipv4 tcp dport 9090 dnat ip to 10.255.255.254:90", 2),
             ("ct original proto-dst 9090 ct reply proto-src 90 accept", 3),
-            ("ct status dnat", 6),
+            ("ct status dnat", 9),
+            ("ct state related accept", 3),
+            ("ct mark set 0x00000001 tcp flags set rst | ack accept", 3),
             ("reject with tcp reset", 3),
             ("8080", 0),
             ("443", 0),

@@ -1,14 +1,14 @@
 //! Ports that come and go while their machine runs.
 
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 
-use knaller::{Error, Forward, Machine, Update, Updated};
+use knaller::{Error, Forward, Machine, MachineSpec, Update, Updated};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::network::{ask, ask_udp, debian, default_route, serve};
-use crate::support::{Bed, PATIENCE};
+use crate::network::{ask, ask_udp, debian, default_route, refuses, said_before_it_was_cut, serve};
+use crate::support::{Bed, PATIENCE, end};
 
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
@@ -76,8 +76,82 @@ fn answer(mut stream: TcpStream) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
+/// What comes by one that was cut, before its end, once it was used.
+fn told(mut stream: TcpStream) -> usize {
+    // The first packet may have been told already.
+    let _ = stream.write_all(b"x");
+    said_before_it_was_cut(stream)
+}
+
 fn leads(address: IpAddr, forward: Forward) -> bool {
     ask(address, forward).is_some_and(|text| text == "tcp")
+}
+
+/// By a port of pasta's, which stays bound, and by one that came later; from the host's loopback, where pasta makes connections
+/// of its own in the machine's network, and from elsewhere, where it passes packets on.
+#[tokio::test]
+async fn whoever_uses_a_forward_that_goes_is_told() {
+    let bed = Bed::new();
+    let wishes = ["0:7001", "0:7002/udp", "0:7004"].map(forward);
+    let spec = wishes.into_iter().fold(debian("web"), MachineSpec::forward);
+    let machine = bed.start(spec).await;
+    let _server = serve(&machine).await;
+    let own = machine.info().await.unwrap().forwards;
+    let later = ["0:7001", "0:7002/udp", "0:7004"].map(forward);
+    let (_, all) = change(&machine, &[&own[..], &later].concat()).await;
+    let addresses = [Some(V4), Some(V6), default_route().map(|(_, own)| own.into())];
+    let addresses: Vec<IpAddr> = addresses.into_iter().flatten().collect();
+    let with_port = |port: u16| {
+        let of_port = all.iter().filter(move |forward| forward.guest_port == port);
+        of_port.flat_map(|forward| addresses.iter().map(|address| (*address, *forward)))
+    };
+    for again in [false, true] {
+        let (mut asking, mut listening) = (Vec::new(), Vec::new());
+        for (address, forward) in with_port(7001) {
+            asking.push(TcpStream::connect((address, forward.host_port)).unwrap());
+        }
+        for (address, forward) in with_port(7004) {
+            let mut stream = TcpStream::connect((address, forward.host_port)).unwrap();
+            stream.write_all(b"x").unwrap();
+            let begun = stream.read_exact(&mut [0]);
+            begun.unwrap_or_else(|error| panic!("{address} {forward}, {again}: {error}"));
+            listening.push(stream);
+        }
+        let datagrams = UdpSocket::bind((V4, 0)).unwrap();
+        datagrams.set_read_timeout(Some(PATIENCE)).unwrap();
+        datagrams.connect((V4, all[4].host_port)).unwrap();
+        datagrams.send(b"x").unwrap();
+        datagrams.recv(&mut [0; 3]).unwrap();
+
+        let (updated, forwards) = change(&machine, &[]).await;
+        assert_eq!(forwards, []);
+        assert_eq!(updated.next_start, ["release of host ports that lead nowhere"]);
+        for (address, forward) in with_port(7001).chain(with_port(7004)) {
+            assert!(refuses(address, forward), "{address} {forward}, {again}");
+        }
+        for stream in listening {
+            let _ = said_before_it_was_cut(stream);
+        }
+        for stream in asking {
+            assert_eq!(told(stream), 0, "{again}");
+        }
+        let refused = datagrams.send(b"x").and_then(|_| datagrams.recv(&mut [0; 3]));
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::ConnectionRefused);
+
+        let (_, forwards) = change(&machine, &all).await;
+        assert_eq!(forwards, all);
+        for (address, forward) in with_port(7001) {
+            assert!(leads(address, forward), "{address} {forward}, {again}");
+        }
+        for (address, forward) in with_port(7002) {
+            assert_eq!(
+                ask_udp(address, forward).as_deref(),
+                Some("udp"),
+                "{address} {forward}"
+            );
+        }
+    }
+    end(&machine).await;
 }
 
 #[tokio::test]
@@ -166,7 +240,7 @@ async fn ports_come_and_go_while_a_machine_runs() {
     let (updated, forwards) = change(&machine, &[first, v4, udp]).await;
     assert!(updated.next_start.is_empty());
     assert_eq!(forwards, [first, v4, udp]);
-    assert_eq!(ask(V6, v6), None);
+    assert!(refuses(V6, v6));
     drop(TcpListener::bind((V6, v6.host_port)).unwrap());
     assert_eq!(answer(kept).as_deref(), Some("tcp"));
 
@@ -174,8 +248,8 @@ async fn ports_come_and_go_while_a_machine_runs() {
     let (updated, forwards) = change(&machine, &[v4, udp]).await;
     assert_eq!(updated.next_start, ["release of host ports that lead nowhere"]);
     assert_eq!(forwards, [v4, udp]);
-    assert!(!leads(V4, first) && leads(V4, v4));
-    assert_eq!(answer(cut), None);
+    assert!(refuses(V4, first) && leads(V4, v4));
+    assert_eq!(told(cut), 0);
     // To another port, on which nobody listens, and back again.
     let other = Forward {
         guest_port: 7009,
@@ -184,7 +258,7 @@ async fn ports_come_and_go_while_a_machine_runs() {
     let (updated, forwards) = change(&machine, &[v4, other]).await;
     assert!(updated.next_start.is_empty());
     assert_eq!(forwards, [v4, other]);
-    assert!(!leads(V4, first));
+    assert!(refuses(V4, first));
     let (_, forwards) = change(&machine, &[first, v4, udp]).await;
     assert_eq!(forwards, [first, v4, udp]);
     assert!(leads(V4, first) && leads(V4, v4));

@@ -1,6 +1,6 @@
 //! A machine's network: ports in, connections out, and what must not be reached.
 
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -101,8 +101,9 @@ fn field(pid: u32, file: &str, name: &str) -> u32 {
 
 pub(crate) async fn serve(machine: &Machine) -> Session {
     let script = "
-import socket, threading
+import socket, threading, time
 tcp = socket.create_server(('::', 7001), family=socket.AF_INET6, dualstack_ipv6=True)
+clock = socket.create_server(('::', 7004), family=socket.AF_INET6, dualstack_ipv6=True)
 udp = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
 udp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
 udp.bind(('::', 7002))
@@ -114,7 +115,21 @@ def answer(stream):
     with stream:
         if stream.recv(1):
             stream.sendall(b'tcp')
+def tick(stream):
+    try:
+        with stream:
+            stream.recv(1)
+            while True:
+                stream.sendall(b'.')
+                time.sleep(0.05)
+    except OSError:
+        pass
+def ticks():
+    while True:
+        stream, _ = clock.accept()
+        threading.Thread(target=tick, args=[stream], daemon=True).start()
 threading.Thread(target=datagrams, daemon=True).start()
+threading.Thread(target=ticks, daemon=True).start()
 print('ready', flush=True)
 while True:
     stream, _ = tcp.accept()
@@ -140,6 +155,32 @@ pub(crate) fn ask(address: IpAddr, forward: Forward) -> Option<String> {
     let mut text = String::new();
     stream.read_to_string(&mut text).ok()?;
     Some(text)
+}
+
+/// Whether who connects there is told that nobody is: refused, or cut off. Waiting for either in vain is a failure.
+pub(crate) fn refuses(address: IpAddr, forward: Forward) -> bool {
+    match TcpStream::connect_timeout(&SocketAddr::new(address, forward.host_port), PATIENCE) {
+        // As who waits to be greeted.
+        Ok(stream) => said_before_it_was_cut(stream) == 0,
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{error}");
+            true
+        }
+    }
+}
+
+/// How many bytes come by this connection before its end. Waiting in vain for either is a failure.
+pub(crate) fn said_before_it_was_cut(mut stream: TcpStream) -> usize {
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut all = 0;
+    loop {
+        match stream.read(&mut [0; 1024]) {
+            Ok(0) => return all,
+            Ok(bytes) => all += bytes,
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => return all,
+            Err(error) => panic!("nobody has ended it: {error}"),
+        }
+    }
 }
 
 pub(crate) fn ask_udp(address: IpAddr, forward: Forward) -> Option<String> {
