@@ -26,28 +26,37 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// All machines, by name.
 pub(crate) async fn all(inner: &Arc<Inner>) -> Result<Vec<MachineInfo>> {
-    let names = heal::names(&inner.options.paths)?;
-    let mut machines: Vec<_> = stream::iter(names)
-        .map(|name| async move {
-            match one(inner, &name).await {
-                Ok(info) => Some(info),
-                // Gone meanwhile, or told by `damage::machines`.
-                Err(Error::NotFound(_) | Error::Record { .. }) => None,
-                // One that cannot be asked is no reason not to show the others.
-                Err(error) => {
-                    if damage::machine(inner, &name).is_none() {
-                        tracing::warn!(%name, %error, "left out of the list");
-                    }
-                    None
+    let mut machines: Vec<_> = each(inner)
+        .await?
+        .into_iter()
+        .filter_map(|(name, info)| match info {
+            Ok(info) => Some(info),
+            // Gone meanwhile, or told by `damage::machines`.
+            Err(Error::NotFound(_) | Error::Record { .. }) => None,
+            // One that cannot be asked is no reason not to show the others.
+            Err(error) => {
+                if damage::machine(inner, &name).is_none() {
+                    tracing::warn!(%name, %error, "left out of the list");
                 }
+                None
             }
         })
-        .buffer_unordered(AT_ONCE)
-        .filter_map(std::future::ready)
-        .collect()
-        .await;
+        .collect();
     machines.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(machines)
+}
+
+/// All machines by the names of their folders, and why nothing is known of some.
+pub(crate) async fn each(inner: &Arc<Inner>) -> Result<Vec<(Name, Result<MachineInfo>)>> {
+    let names = heal::names(&inner.options.paths)?;
+    Ok(stream::iter(names)
+        .map(|name| async move {
+            let info = one(inner, &name).await;
+            (name, info)
+        })
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await)
 }
 
 /// One machine.

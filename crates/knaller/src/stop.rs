@@ -198,21 +198,27 @@ pub(crate) async fn over(
     ended(record).await?;
     released(files, record).await;
     heal::one(inner, &record.name).await?;
-    let console = console.and_then(|console| tail::read(console).ok());
     // The file is the next boot's as soon as there is one.
-    let next = Record::load(&files.record()).is_ok_and(|now| now.instance != record.instance);
-    Ok(match console {
-        Some(console) if !next => how(&console, record.tells),
-        _ => Exit::Lost,
-    })
+    if Record::load(&files.record()).is_ok_and(|now| now.instance != record.instance) {
+        return Ok(Exit::Lost);
+    }
+    // One that was opened before its VMM was there is the last boot's; that one is gone unless the machine is.
+    let own = File::open(files.console()).ok();
+    Ok(told_by(own.as_ref().or(console), record))
 }
 
-/// How a boot that is over has ended, as far as what is left of the machine tells.
+/// How a boot that is over has ended, as far as its console tells.
+pub(crate) fn told_by(console: Option<&File>, record: &Record) -> Exit {
+    let console = console.and_then(|console| tail::read(console).ok());
+    how(&console.unwrap_or_default(), record.tells)
+}
+
+/// As [`told_by`], as far as what is left of the machine tells.
 pub(crate) fn ended_how(inner: &Arc<Inner>, name: &Name) -> Exit {
     let Ok((files, record)) = list::load(inner, name) else {
         return Exit::Lost;
     };
-    how(&tail::of(&files.console()), record.tells)
+    told_by(File::open(files.console()).ok().as_ref(), &record)
 }
 
 /// Removes a machine that does not run.

@@ -17,7 +17,7 @@ use crate::signals::{Signal, Signals};
 #[command(after_help = "\
 What is told is the difference between two looks at all machines: of what comes and goes in an instant, or while nobody looks, the \
 outcome. As JSON it is one object a line: time, time_ns, name, instance, event (created, starting, running, paused, resumed, \
-unresponsive, stopped, renamed, removed), and with some of them exit or from.")]
+unresponsive, responsive, stopped, renamed, removed), and with some of them exit or from.")]
 pub(crate) struct EventsArgs {
     #[command(flatten)]
     filter: FilterArgs,
@@ -127,6 +127,7 @@ fn text(event: &Event) -> String {
         EventKind::Paused => "paused".to_owned(),
         EventKind::Resumed => "resumed".to_owned(),
         EventKind::Unresponsive => "unresponsive".to_owned(),
+        EventKind::Responsive => "responsive".to_owned(),
         EventKind::Removed => "removed".to_owned(),
         other => format!("{other:?}"),
     };

@@ -63,7 +63,7 @@ pub(crate) async fn unless_paused<T>(
 }
 
 /// Whether it stands still until its user lets it go on. Not for a command, such as a start or a snapshot: that soon ends.
-async fn is_paused(files: &Files) -> bool {
+pub(super) async fn is_paused(files: &Files) -> bool {
     let client = Client::new(files.api_socket()).with_timeout(AGAIN);
     // Twice, since a command may have ended between one look and the other.
     for _ in 0..2 {

@@ -18,7 +18,7 @@ use crate::network::Wire;
 use crate::network::lean::Lean;
 use crate::user::Switch;
 use crate::vmm::{Chosen, SPARKLER};
-use crate::{Error, Options, Result, detach, keep, leash};
+use crate::{Error, Options, Result, detach, folder, keep, leash};
 
 /// All that a boot's processes are made from.
 pub(super) struct Launch<'a> {
@@ -132,15 +132,16 @@ impl Launch<'_> {
         Ok((helper, vmm))
     }
 
-    /// The guest's console, emptied. Appended to, so that it can be read from the start at any time.
+    /// A new file for the guest's console: whoever reads how the last boot ended has that one's. Appended to, so that it can be
+    /// read from the start at any time.
     fn console(&self) -> Result<File> {
         let path = self.files.console();
+        folder::remove_file(&path)?;
         let file = OpenOptions::new()
             .append(true)
             .create(true)
             .mode(0o600)
             .open(&path);
-        let emptied = file.and_then(|file| file.set_len(0).map(|()| file));
-        emptied.map_err(Error::io("open", &path))
+        file.map_err(Error::io("open", &path))
     }
 }

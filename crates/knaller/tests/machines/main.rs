@@ -8,6 +8,7 @@ mod differences;
 mod direct;
 mod doctor;
 mod embed;
+mod events;
 mod failures;
 mod forwards;
 mod jail;
