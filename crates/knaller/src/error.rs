@@ -110,6 +110,8 @@ pub enum Error {
     TemplateInUse(String),
     #[error("the volume {volume} is in use by {}", users.join(", "))]
     VolumeInUse { volume: String, users: Vec<String> },
+    #[error("nobody can tell whether the volume {volume} is in use: the records of these machines are damaged: {}", damaged.join(", "))]
+    VolumeUncertain { volume: String, damaged: Vec<String> },
 
     #[error("{protocol} port {port} of {} is taken by {}", host(*bind), owner(by.as_ref()))]
     PortTaken {

@@ -64,7 +64,6 @@ fn all_goes_on(world: &World) {
         &["template", "prune"],
         &["volume", "create", "data", "--size", "32M"],
         &["volume", "ls"],
-        &["volume", "rm", "data"],
     ] {
         let ran = world.run(words);
         assert_eq!(ran.code, Some(0), "{words:?}: {}", ran.stderr);
@@ -111,12 +110,23 @@ fn damaged_machines_are_listed_told_and_removed() {
     let renamed = world.run(&["rename", "bad-0", "good"]);
     assert_eq!(renamed.code, Some(1), "{}", renamed.stderr);
     assert!(renamed.stderr.contains("bad-0/vm.json"), "{}", renamed.stderr);
+    let kept = world.run(&["volume", "rm", "data"]);
+    assert_eq!(kept.code, Some(4), "{}", kept.stderr);
+    assert!(
+        kept.stderr.contains("knaller rm --force bad-0"),
+        "{}",
+        kept.stderr
+    );
+    let kept = world.run(&["system", "prune", "--volumes", "--force"]);
+    assert!(kept.stderr.contains("volumes stay"), "{}", kept.stderr);
+    assert_eq!(world.succeed(&["volume", "ls", "-o", "name"]), "data\n");
     world.succeed(&["rm", "bad-0"]);
     world.succeed(&["rm", "--force", "bad-1", "bad-2", "bad-5"]);
     world.succeed(&["rm", "--filter", "name=bad-3"]);
     world.succeed(&["rm", "--all"]);
     assert_eq!(world.succeed(&["ls", "-o", "name"]), "");
     assert_eq!(fs::read_dir(folder(&world, "vms")).unwrap().count(), 0);
+    world.succeed(&["volume", "rm", "data"]);
 }
 
 #[test]

@@ -47,6 +47,9 @@ impl Error {
                 "a disk that is written to belongs to one machine: stop that first; several may share it if all add `:ro`"
                     .to_owned()
             }
+            Self::VolumeUncertain { damaged, .. } => {
+                format!("remove what is left of them first: knaller rm --force {}", damaged.join(" "))
+            }
             Self::OwnersDisk { .. } => {
                 "a program that embeds the library copies the disk itself while the machine stands still: Machine::create_raw; or stop the machine, copy the disk and start another from the copy".to_owned()
             }

@@ -89,7 +89,7 @@ impl Knaller {
     /// Removes a volume and all that is on it.
     ///
     /// # Errors
-    /// There is none, or a machine has it in its spec.
+    /// There is none, a machine has it in its spec, or a machine is damaged, so that nobody knows whether it has.
     pub async fn remove_volume(&self, name: &Name) -> Result<()> {
         let (inner, name) = (std::sync::Arc::clone(&self.inner), name.clone());
         task::blocking(move |_| {
@@ -106,6 +106,7 @@ impl Knaller {
                     users,
                 });
             }
+            users::certain(&inner, &path, false)?;
             fs::remove_file(&path).map_err(Error::io("remove", &path))
         })
         .await
@@ -196,6 +197,7 @@ pub(crate) fn prepare(inner: &Inner, record: &Record, task: &Task) -> Result<Opt
             // Whole, clean, and nothing that can be told writes to it.
             VolumeSource::File(_) => drop(Rootfs::open(&path)?),
         }
+        users::certain(inner, &path, true)?;
         let users = users::against(inner, &record.name, &path, volume.read_only)?;
         if !users.is_empty() {
             let volume = volume.to_string();
@@ -204,6 +206,7 @@ pub(crate) fn prepare(inner: &Inner, record: &Record, task: &Task) -> Result<Opt
     }
     if let Some((path, read_only)) = raw {
         // Asked first, since the kernel does not know a machine's name.
+        users::certain(inner, path, true)?;
         let users = users::against(inner, &record.name, path, read_only)?;
         if !users.is_empty() {
             let (path, by) = (path.to_owned(), format!("{} has it", users.join(", ")));

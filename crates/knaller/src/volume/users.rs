@@ -8,7 +8,7 @@ use crate::claim::Claim;
 use crate::knaller::Inner;
 use crate::layout::Files;
 use crate::record::Record;
-use crate::{Name, Result, damage, heal, list};
+use crate::{Error, Name, Result, damage, heal, list};
 
 /// The machines that have the disk `path` in their spec.
 pub(super) fn of(inner: &Inner, path: &Path) -> Result<Vec<String>> {
@@ -31,11 +31,30 @@ pub(super) fn against(inner: &Inner, own: &Name, path: &Path, read_only: bool) -
     Ok(others.collect())
 }
 
+/// Refuses where a damaged machine may have the disk `path`, which only one that runs can be writing to.
+pub(super) fn certain(inner: &Inner, path: &Path, only_running: bool) -> Result<()> {
+    let mut damaged = Vec::new();
+    for name in heal::names(&inner.options.paths)? {
+        let may_have_it =
+            damage::machine(inner, &name).is_some_and(|machine| machine.running || !only_running);
+        if may_have_it {
+            damaged.push(name.to_string());
+        }
+    }
+    if damaged.is_empty() {
+        return Ok(());
+    }
+    Err(Error::VolumeUncertain {
+        volume: super::name_of(path).map_or_else(|| path.display().to_string(), |name| name.to_string()),
+        damaged,
+    })
+}
+
 fn runs(files: &Files) -> bool {
     heal::lives(files).unwrap_or(true) || matches!(Claim::take_now(files), Ok(None))
 }
 
-/// All machines, but for one that is gone by now, or whose record is damaged: it cannot be started.
+/// All machines, but for one that is gone by now, or whose record is damaged: see [`certain`].
 fn all(inner: &Inner) -> Result<Vec<(Files, Record)>> {
     let mut all = Vec::new();
     for name in heal::names(&inner.options.paths)? {

@@ -128,6 +128,11 @@ impl PruneArgs {
                 }
                 // A machine has it since.
                 Err(knaller::Error::VolumeInUse { .. } | knaller::Error::NoVolume(_)) => {}
+                // So it is for all that are left.
+                Err(error @ knaller::Error::VolumeUncertain { .. }) => {
+                    context.ui.warning(format_args!("volumes stay: {error}"));
+                    break;
+                }
                 Err(error) => return Err(error.into()),
             }
         }
