@@ -4,7 +4,7 @@
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 use testkit::Ran;
 
 use crate::world::{Running, World};
@@ -127,8 +127,11 @@ fn a_guest_that_never_asks_for_its_config() {
 #[test]
 fn a_guest_that_falls_silent_before_its_ssh_answers() {
     let world = World::new();
-    let mut start = start_until(&world, "config", &["--boot-timeout", "10"]);
-    signal(&world, "qemu-system", Signal::STOP);
+    let mut start = start_until(&world, "boot", &["--boot-timeout", "10"]);
+    // Looked for before: from the config on the guest needs a tenth of a second.
+    let qemu = process(&world, "qemu-system");
+    start.line("\"config\"");
+    rustix::process::kill_process(qemu, Signal::STOP).unwrap();
     start.line("SSH did not answer within 10.0 s");
     let (code, said) = start.end();
     assert_eq!(code, 11, "{said}");
@@ -158,10 +161,14 @@ fn start_until(world: &World, step: &str, options: &[&str]) -> Running {
 
 /// Sends a signal to the one process of the world that runs this program.
 fn signal(world: &World, program: &str, signal: Signal) {
+    rustix::process::kill_process(process(world, program), signal).unwrap();
+}
+
+/// The one process of the world that runs this program.
+fn process(world: &World, program: &str) -> Pid {
     let found = world.sandbox.processes();
     let process = found
         .iter()
         .find(|process| process.program().starts_with(program));
-    let pid = rustix::process::Pid::from_raw(process.unwrap().pid).unwrap();
-    rustix::process::kill_process(pid, signal).unwrap();
+    Pid::from_raw(process.unwrap().pid).unwrap()
 }
