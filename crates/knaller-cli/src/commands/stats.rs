@@ -80,7 +80,7 @@ impl StatsArgs {
         let names = if self.names.is_empty() {
             let machines = context.knaller.list().await?.into_iter();
             let running = machines.filter(|info| {
-                matches!(info.state, State::Running | State::Paused) && self.filter.take(info)
+                !matches!(info.state, State::Stopped | State::Starting) && self.filter.take(info)
             });
             running.map(|info| info.name).collect()
         } else {

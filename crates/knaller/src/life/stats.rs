@@ -58,7 +58,8 @@ pub struct Stats {
 
 pub(crate) async fn stats(inner: &Arc<Inner>, name: &Name) -> Result<Stats> {
     let info = list::one(inner, name).await?;
-    if !matches!(info.state, State::Running | State::Paused) {
+    // One whose VMM is too busy to answer has its figures all the same: they may say why.
+    if matches!(info.state, State::Stopped | State::Starting) {
         return Err(Error::NotRunning(name.clone()));
     }
     let (files, record) = list::load(inner, name)?;

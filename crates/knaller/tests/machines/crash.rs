@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use knaller::{StartEvent, StartOptions, State, Vmm};
 
-use crate::support::{Bed, PATIENCE, bare, small, vmm};
+use crate::support::{Bed, PATIENCE, bare, end, small, vmm};
 
 /// Steps of both sides, in the order in which a start has them.
 const STEPS: [&str; 8] = [
@@ -127,4 +127,21 @@ fn child(pid: u32) -> u32 {
             .collect::<Vec<u32>>()
     });
     children.into_iter().next().unwrap()
+}
+
+#[tokio::test]
+async fn a_vmm_that_does_not_answer_has_figures_all_the_same() {
+    use rustix::process::{Pid, Signal, kill_process};
+
+    let bed = Bed::new();
+    let machine = bed.start(small("busy")).await;
+    let pid = machine.info().await.unwrap().pid.unwrap();
+    let vmm = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    kill_process(vmm, Signal::STOP).unwrap();
+    assert_eq!(machine.info().await.unwrap().state, State::Unresponsive);
+    let stats = machine.stats().await.unwrap();
+    assert!(stats.usage.processes >= 2 && stats.usage.memory > 0, "{stats:?}");
+    kill_process(vmm, Signal::CONT).unwrap();
+    assert_eq!(machine.info().await.unwrap().state, State::Running);
+    end(&machine).await;
 }
