@@ -39,6 +39,7 @@ pub(crate) use hand::{can_make_devices, can_show, hand, others_may};
 pub(crate) use limits::fail_instead_of_ending;
 pub(crate) use loads::of as loads;
 pub(crate) use namespaces::apart;
+pub(crate) use rules::is_of_an_older_kernel;
 
 /// Before each line of the log that tells of a part of the jail that is not there.
 pub(crate) const WITHOUT: &str = "knaller: the jail is without ";

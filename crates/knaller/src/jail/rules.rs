@@ -42,6 +42,15 @@ pub(super) fn apply(plan: &Plan) -> Result<Option<String>, Error> {
     Ok(lacking(done.landlock))
 }
 
+/// How it begins what a jail is without if the kernel is only older than the newest rules.
+const NEWER: &str = "landlock's newer rules";
+
+/// Whether that is all that this lack is: every machine of the host has it until another kernel runs, and the root with only its
+/// own files stands. Debian 12 is such a host.
+pub(crate) fn is_of_an_older_kernel(lack: &str) -> bool {
+    lack.starts_with(NEWER)
+}
+
 fn lacking(kernel: LandlockStatus) -> Option<String> {
     match kernel {
         LandlockStatus::NotImplemented => Some(
@@ -51,7 +60,7 @@ fn lacking(kernel: LandlockStatus) -> Option<String> {
             Some("landlock, which is switched off (landlock in lsm= of the kernel's command line)".to_owned())
         }
         LandlockStatus::Available { effective_abi, .. } if effective_abi < NEWEST => Some(format!(
-            "landlock's newer rules: this kernel has version {} of {}",
+            "{NEWER}: this kernel has version {} of {}",
             effective_abi as i32, NEWEST as i32
         )),
         LandlockStatus::Available { .. } => None,
@@ -84,5 +93,25 @@ fn beyond_reading(access: Access) -> BitFlags<AccessFs> {
         Access::ReadDisk => make_bitflags!(AccessFs::{IoctlDev}),
         Access::Sockets => make_bitflags!(AccessFs::{MakeSock | RemoveFile}),
         Access::Files => make_bitflags!(AccessFs::{WriteFile | Truncate}),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_older_kernel_is_told_from_one_without_landlock() {
+        let older = LandlockStatus::Available {
+            effective_abi: ABI::V2,
+            kernel_abi: None,
+        };
+        assert!(is_of_an_older_kernel(&lacking(older).unwrap()));
+        assert!(!is_of_an_older_kernel(
+            &lacking(LandlockStatus::NotEnabled).unwrap()
+        ));
+        assert!(!is_of_an_older_kernel(
+            &lacking(LandlockStatus::NotImplemented).unwrap()
+        ));
     }
 }

@@ -242,12 +242,20 @@ impl Start<'_> {
         if jail.without.is_empty() {
             return Ok(());
         }
-        let message = format!(
-            "the jail of {} is without {}",
-            record.name,
-            jail.without.join("; without ")
-        );
-        self.clock.tell(StartEvent::Exposed { message });
+        let said: Vec<_> = jail
+            .without
+            .iter()
+            .filter(|lack| !jail::is_of_an_older_kernel(lack))
+            .map(String::as_str)
+            .collect();
+        if !said.is_empty() {
+            let message = format!(
+                "the jail of {} is without {}",
+                record.name,
+                said.join("; without ")
+            );
+            self.clock.tell(StartEvent::Exposed { message });
+        }
         record.save(&files.record())
     }
 
