@@ -2,11 +2,10 @@
 //! none of ours.
 //!
 //! The invariant: what cannot be read stands in the way of nothing but itself. It is told, it can be removed by its name, and
-//! no image or snapshot that it may need is taken away before.
+//! no image, snapshot or volume that it may need is taken away before.
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
@@ -57,7 +56,7 @@ pub(crate) fn is_of_the_file(error: &Error) -> bool {
 }
 
 /// The machines that are damaged, by name.
-pub(crate) fn machines(inner: &Arc<Inner>) -> Result<Vec<Damaged>> {
+pub(crate) fn machines(inner: &Inner) -> Result<Vec<Damaged>> {
     let names = heal::names(&inner.options.paths)?;
     Ok(names
         .into_iter()

@@ -33,14 +33,11 @@ pub(super) fn against(inner: &Inner, own: &Name, path: &Path, read_only: bool) -
 
 /// Refuses where a damaged machine may have the disk `path`, which only one that runs can be writing to.
 pub(super) fn certain(inner: &Inner, path: &Path, only_running: bool) -> Result<()> {
-    let mut damaged = Vec::new();
-    for name in heal::names(&inner.options.paths)? {
-        let may_have_it =
-            damage::machine(inner, &name).is_some_and(|machine| machine.running || !only_running);
-        if may_have_it {
-            damaged.push(name.to_string());
-        }
-    }
+    let damaged: Vec<_> = damage::machines(inner)?
+        .into_iter()
+        .filter(|machine| machine.running || !only_running)
+        .map(|machine| machine.name.to_string())
+        .collect();
     if damaged.is_empty() {
         return Ok(());
     }
