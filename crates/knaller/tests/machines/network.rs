@@ -101,7 +101,7 @@ fn field(pid: u32, file: &str, name: &str) -> u32 {
 
 pub(crate) async fn serve(machine: &Machine) -> Session {
     let script = "
-import socket, threading, time
+import select, socket, threading
 tcp = socket.create_server(('::', 7001), family=socket.AF_INET6, dualstack_ipv6=True)
 clock = socket.create_server(('::', 7004), family=socket.AF_INET6, dualstack_ipv6=True)
 udp = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
@@ -119,9 +119,9 @@ def tick(stream):
     try:
         with stream:
             stream.recv(1)
-            while True:
+            # Twenty a second, until the other side has something to say: that it is gone.
+            while not select.select([stream], [], [], 0.05)[0]:
                 stream.sendall(b'.')
-                time.sleep(0.05)
     except OSError:
         pass
 def ticks():
