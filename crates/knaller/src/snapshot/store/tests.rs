@@ -3,6 +3,16 @@ use crate::MachineSpec;
 use crate::handover::STATE;
 use crate::record::Record;
 
+fn place() -> (tempfile::TempDir, Snapshots) {
+    let temp = tempfile::tempdir().unwrap();
+    let paths = Paths {
+        data: temp.path().to_owned(),
+        runtime: temp.path().join("r"),
+    };
+    let snapshots = Snapshots::open(&paths).unwrap();
+    (temp, snapshots)
+}
+
 fn keep(snapshots: &Snapshots, name: &str, parent: Option<&Description>) -> Description {
     let name: Name = name.parse().unwrap();
     let mut record = Record::new(name.clone(), snapshots.folder.clone(), MachineSpec::new());
@@ -20,12 +30,7 @@ fn keep(snapshots: &Snapshots, name: &str, parent: Option<&Description>) -> Desc
 
 #[test]
 fn who_cannot_tell_what_a_snapshot_needs_takes_nothing_away() {
-    let temp = tempfile::tempdir().unwrap();
-    let snapshots = Snapshots::open(&Paths {
-        data: temp.path().to_owned(),
-        runtime: temp.path().join("r"),
-    })
-    .unwrap();
+    let (_temp, snapshots) = place();
     let base = keep(&snapshots, "base", None);
     keep(&snapshots, "next", Some(&base));
     let needed = snapshots.remove(&base.name, false);
@@ -56,12 +61,7 @@ fn who_cannot_tell_what_a_snapshot_needs_takes_nothing_away() {
 
 #[test]
 fn a_damaged_snapshot_goes_after_those_that_build_on_it_and_strays_stay() {
-    let temp = tempfile::tempdir().unwrap();
-    let snapshots = Snapshots::open(&Paths {
-        data: temp.path().to_owned(),
-        runtime: temp.path().join("r"),
-    })
-    .unwrap();
+    let (_temp, snapshots) = place();
     let base = keep(&snapshots, "base", None);
     keep(&snapshots, "next", Some(&base));
     fs::write(snapshots.folder.join("web-1"), "a file").unwrap();

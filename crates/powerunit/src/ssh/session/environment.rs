@@ -110,7 +110,7 @@ pub(super) struct Sources<'a> {
     /// Those of the key's line.
     pub key: &'a [(String, String)],
     pub asked: &'a Asked,
-    /// Those of this session: `SSH_CONNECTION`, `TERM` and so on.
+    /// Those of this SSH session: `SSH_CONNECTION`, `TERM` and so on.
     pub session: Vec<(&'static str, OsString)>,
 }
 
