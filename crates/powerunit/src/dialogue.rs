@@ -23,6 +23,9 @@ use crate::listen::VsockAddr;
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
 const LAST_PAUSE: Duration = Duration::from_millis(250);
 
+/// A connection that has stood so long was no mere attempt.
+const STOOD: Duration = Duration::from_millis(10);
+
 /// How long a host that took the connection may leave it without an answer before it is asked anew: it may have died
 /// without its end being announced. A host that lives answers at once.
 const ANSWER: Duration = Duration::from_secs(30);
@@ -213,12 +216,12 @@ impl Dialogue {
     }
 
     fn again(&mut self, attempt: Attempt) {
-        // A broken connection is no sign of a host that is not there: ask again at once.
-        let broken = matches!(self.state, State::Asked(_));
-        self.pause = if broken {
-            FIRST_PAUSE
-        } else {
-            (self.pause * 2).min(LAST_PAUSE)
+        // A broken connection is no sign of a host that is not there: ask again soon; and at once if it stood for a while, as
+        // that of a guest did which was kept while it waited.
+        self.pause = match &self.state {
+            State::Asked(question) if question.stood() >= STOOD => Duration::ZERO,
+            State::Asked(_) => FIRST_PAUSE,
+            _ => (self.pause * 2).clamp(FIRST_PAUSE, LAST_PAUSE),
         };
         self.state = State::Idle(Instant::now() + self.pause);
         self.last = Some(attempt);
@@ -226,6 +229,11 @@ impl Dialogue {
 }
 
 impl Question {
+    /// For how long there has been no answer.
+    fn stood(&self) -> Duration {
+        ANSWER.saturating_sub(self.deadline.saturating_duration_since(Instant::now()))
+    }
+
     /// Reads all there is. False when the host has hung up.
     fn receive(&mut self) -> Result<bool, Attempt> {
         let mut buffer = [0; 4096];
