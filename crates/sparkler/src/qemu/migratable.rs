@@ -28,6 +28,10 @@ const WORDS: usize = 14;
 const FIELDS: std::ops::Range<usize> = 6..12;
 /// Most bytes of one segment of the program.
 const MAX_SEGMENT: u64 = 256 << 20;
+/// Bytes looked at in one go.
+const PIECE: usize = 64 << 10;
+/// Bytes of the next piece that are looked at with it: at least those of a description and of a name, but for their first.
+const OVERLAP: usize = WORDS * WORD;
 
 /// Why QEMU's vsock device cannot be part of a snapshot.
 #[derive(Debug, thiserror::Error)]
@@ -46,10 +50,11 @@ pub enum Unfit {
 /// Makes the device of this QEMU one that can be saved and loaded. A second time changes nothing.
 pub fn make_migratable(qemu: &Remote) -> Result<(), Unfit> {
     let program = Program::open(qemu)?;
-    let complete = program.the_only(COMPLETE, |words| program.fields(words).is_some())?;
+    let [blocked, complete] = program.descriptions(&program.strings([BLOCKED, COMPLETE])?)?;
+    let complete = the_only(complete, |words| program.fields(words).is_some())?;
     let fields = program.fields(&complete.words).ok_or(Unfit::Unknown)?;
     let end = fields + 2;
-    let blocked = program.the_only(BLOCKED, |words| {
+    let blocked = the_only(blocked, |words| {
         is_marked(words, end) || is_same(words, &complete, end)
     })?;
     if is_same(&blocked.words, &complete, end) {
@@ -103,70 +108,49 @@ impl<'a> Program<'a> {
         })
     }
 
-    /// The one description of this name (between two NULs) that looks right.
-    fn the_only(
-        &self,
-        name: &[u8],
-        looks_right: impl Fn(&[u64; WORDS]) -> bool,
-    ) -> Result<Description, Unfit> {
-        let mut found = Vec::new();
-        for string in self.strings(name)? {
-            found.extend(self.descriptions(string)?);
-        }
-        found.retain(|one| looks_right(&one.words));
-        match <[Description; 1]>::try_from(found) {
-            Ok([description]) => Ok(description),
-            Err(_) => Err(Unfit::Unknown),
-        }
-    }
-
-    /// Where this name stands. What is only read is as it is in the file, whose pages need not be mapped for it.
-    fn strings(&self, name: &[u8]) -> io::Result<Vec<u64>> {
+    /// Where these names stand, each between two NULs. What is only read is as it is in the file, whose pages need not be
+    /// mapped for it.
+    fn strings(&self, names: [&[u8]; 2]) -> io::Result<[Vec<u64>; 2]> {
+        let mut found = [Vec::new(), Vec::new()];
         for segment in self.segments.iter().filter(|segment| !segment.writable) {
-            let mut bytes = buffer(segment);
-            let mut read = 0;
-            while read < bytes.len() {
-                match self
-                    .file
-                    .read_at(&mut bytes[read..], segment.offset + read as u64)?
-                {
-                    0 => break,
-                    count => read += count,
+            let read = |place, into: &mut [u8]| read_file(&self.file, segment.offset + place, into);
+            in_pieces(segment, read, |address, piece| {
+                for (name, found) in names.iter().zip(&mut found) {
+                    let places = memmem::find_iter(piece, name).filter(|place| *place < PIECE);
+                    found.extend(places.map(|place| address + place as u64 + 1));
                 }
-            }
-            let places = memmem::find_iter(&bytes, name).map(|place| segment.start + place as u64 + 1);
-            let places: Vec<u64> = places.collect();
-            if !places.is_empty() {
-                return Ok(places);
+            })?;
+            if found.iter().all(|places| !places.is_empty()) {
+                break;
             }
         }
-        Ok(Vec::new())
+        Ok(found)
     }
 
-    /// Whatever begins with a pointer to this string.
-    fn descriptions(&self, string: u64) -> io::Result<Vec<Description>> {
-        let pointer = string.to_ne_bytes();
+    /// Whatever begins with a pointer to one of these strings, for each set of them.
+    fn descriptions(&self, strings: &[Vec<u64>; 2]) -> io::Result<[Vec<Description>; 2]> {
+        let mut found = [Vec::new(), Vec::new()];
         for segment in &self.segments {
-            let mut bytes = buffer(segment);
-            self.qemu.read(segment.start, &mut bytes)?;
-            let places = memmem::find_iter(&bytes, &pointer).filter(|place| place % WORD == 0);
-            let found = places.filter_map(|place| {
-                let mut words = [0; WORDS];
-                let there = bytes.get(place..place + WORDS * WORD)?;
-                for (word, bytes) in words.iter_mut().zip(there.as_chunks::<WORD>().0) {
-                    *word = u64::from_ne_bytes(*bytes);
+            let read = |place, into: &mut [u8]| self.qemu.read(segment.start + place, into);
+            in_pieces(segment, read, |address, piece| {
+                let windows = piece.as_chunks::<WORD>().0.windows(WORDS);
+                for (place, words) in windows.enumerate().take(PIECE / WORD) {
+                    let pointer = u64::from_ne_bytes(words[0]);
+                    for (strings, found) in strings.iter().zip(&mut found) {
+                        if strings.contains(&pointer) {
+                            found.push(Description {
+                                address: address + (place * WORD) as u64,
+                                words: std::array::from_fn(|word| u64::from_ne_bytes(words[word])),
+                            });
+                        }
+                    }
                 }
-                Some(Description {
-                    address: segment.start + place as u64,
-                    words,
-                })
-            });
-            let found: Vec<Description> = found.collect();
-            if !found.is_empty() {
-                return Ok(found);
+            })?;
+            if found.iter().all(|descriptions| !descriptions.is_empty()) {
+                break;
             }
         }
-        Ok(Vec::new())
+        Ok(found)
     }
 
     /// Which word points to the fields: to something that begins with the name of a virtio device's state.
@@ -182,6 +166,108 @@ impl<'a> Program<'a> {
     }
 }
 
-fn buffer(segment: &Mapping) -> Vec<u8> {
-    vec![0; usize::try_from(segment.end - segment.start).unwrap_or(0)]
+/// The one description that looks right.
+fn the_only(
+    mut found: Vec<Description>,
+    looks_right: impl Fn(&[u64; WORDS]) -> bool,
+) -> Result<Description, Unfit> {
+    found.retain(|one| looks_right(&one.words));
+    match <[Description; 1]>::try_from(found) {
+        Ok([description]) => Ok(description),
+        Err(_) => Err(Unfit::Unknown),
+    }
+}
+
+/// Shows a segment piece by piece: a buffer as large as QEMU's data costs more than the search in it. `see` gets a piece's
+/// address and its bytes, of which the last [`OVERLAP`] are the beginning of the next piece: there it sees what begins in them.
+fn in_pieces(
+    segment: &Mapping,
+    read: impl Fn(u64, &mut [u8]) -> io::Result<()>,
+    mut see: impl FnMut(u64, &[u8]),
+) -> io::Result<()> {
+    let size = segment.end - segment.start;
+    let mut buffer = vec![0; PIECE + OVERLAP];
+    for place in (0..size).step_by(PIECE) {
+        let there = usize::try_from(size - place)
+            .unwrap_or(usize::MAX)
+            .min(buffer.len());
+        let (bytes, beyond) = buffer.split_at_mut(there);
+        read(place, bytes)?;
+        beyond.fill(0);
+        see(segment.start + place, &buffer);
+    }
+    Ok(())
+}
+
+/// Reads what the file has of it; the kernel shows zeros behind its end.
+fn read_file(file: &File, place: u64, mut into: &mut [u8]) -> io::Result<()> {
+    let mut place = place;
+    while !into.is_empty() {
+        match file.read_at(into, place)? {
+            0 => break,
+            count => {
+                into = &mut into[count..];
+                place += count as u64;
+            }
+        }
+    }
+    into.fill(0);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn segment(size: u64) -> Mapping {
+        Mapping {
+            start: 1 << 20,
+            end: (1 << 20) + size,
+            readable: true,
+            writable: false,
+            executable: false,
+            offset: 0,
+            inode: 0,
+            name: String::new(),
+        }
+    }
+
+    #[test]
+    fn what_lies_across_two_pieces_is_seen_once() {
+        let size = PIECE as u64 * 2 + 100;
+        for place in [
+            0,
+            PIECE - 5,
+            PIECE - 1,
+            PIECE,
+            2 * PIECE - 3,
+            2 * PIECE + 100 - COMPLETE.len(),
+        ] {
+            let mut bytes = vec![1; usize::try_from(size).unwrap()];
+            bytes[place..place + COMPLETE.len()].copy_from_slice(COMPLETE);
+            let read = |from: u64, into: &mut [u8]| {
+                let from = usize::try_from(from).unwrap();
+                into.copy_from_slice(&bytes[from..from + into.len()]);
+                Ok(())
+            };
+            let mut seen = Vec::new();
+            in_pieces(&segment(size), read, |address, piece| {
+                let places = memmem::find_iter(piece, COMPLETE).filter(|place| *place < PIECE);
+                seen.extend(places.map(|place| address + place as u64));
+            })
+            .unwrap();
+            assert_eq!(seen, [(1 << 20) + place as u64]);
+        }
+    }
+
+    #[test]
+    fn behind_a_files_end_are_zeros() {
+        let mut file = tempfile::tempfile().unwrap();
+        io::Write::write_all(&mut file, b"contents").unwrap();
+        let mut bytes = [7; 6];
+        read_file(&file, 4, &mut bytes).unwrap();
+        assert_eq!(&bytes, b"ents\0\0");
+        read_file(&file, 100, &mut bytes).unwrap();
+        assert_eq!(bytes, [0; 6]);
+    }
 }

@@ -352,8 +352,9 @@ async fn launch(
 ) -> Result<Running, Fault> {
     let args = machine.args();
     tracing::debug!("Starting {} {}", host.qemu.display(), args.join(" "));
+    let Theirs { inherited, preload } = &theirs;
     let process =
-        Process::spawn(&host.qemu, &args, &theirs.inherited, theirs.preload, ours.log.0).map_err(refuse)?;
+        Process::spawn(&host.qemu, host.accel, &args, inherited, *preload, ours.log.0).map_err(refuse)?;
     drop(theirs);
     let control = to_async(ours.control.0).map_err(no_descriptors)?;
     let generations = vec![0; machine.drives.len()];
