@@ -19,6 +19,9 @@ pub struct Sandbox {
     allowed: Vec<PathBuf>,
 }
 
+/// Names another folder for the sandboxes than /tmp.
+const PLACE: &str = "PITWALL_SANDBOXES";
+
 impl Default for Sandbox {
     fn default() -> Self {
         Self::new()
@@ -26,15 +29,17 @@ impl Default for Sandbox {
 }
 
 impl Sandbox {
-    /// New and empty. Its path is short, since socket paths end at 108 bytes.
+    /// New and empty, in the folder that `$PITWALL_SANDBOXES` names, else in /tmp. Its path is short, since socket paths end
+    /// at 108 bytes.
     ///
     /// # Panics
     /// When no temporary folder can be made.
     #[must_use]
     pub fn new() -> Self {
+        let place = std::env::var_os(PLACE).unwrap_or_else(|| "/tmp".into());
         let folder = tempfile::Builder::new()
             .prefix("pw-")
-            .tempdir_in("/tmp")
+            .tempdir_in(place)
             .expect("a temporary folder");
         for part in ["data", "run", "home"] {
             let part = folder.path().join(part);

@@ -159,6 +159,8 @@ fn emulated(suite: &Command, shared: &Path, program: &Path, kernel: &Path) -> Co
         .env("CONTRACT_KERNEL", kernel)
         .env("FIRECRACKER", program)
         .env("PITWALL_VMM", "firecracker")
+        // Where root's machines can have users of their own.
+        .env("PITWALL_SANDBOXES", "/run/disk")
         .env(SKIPPED, "/run/out/skipped");
     command
 }

@@ -1,5 +1,6 @@
 //! A knaller of its own for each test, with a kernel in it, that leaves nothing behind.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -83,7 +84,7 @@ fn options(sandbox: &Sandbox) -> Options {
     options
 }
 
-/// Puts the tests' kernel into a fresh data folder, by hard links: it is imported once.
+/// Puts the tests' kernel into a fresh data folder, by hard links where that is possible: it is imported once.
 pub(crate) fn give_kernels(data: &Path) {
     static SHARED: OnceLock<PathBuf> = OnceLock::new();
     let shared = SHARED.get_or_init(|| {
@@ -100,13 +101,14 @@ pub(crate) fn give_kernels(data: &Path) {
     std::fs::create_dir_all(data).unwrap();
     std::os::unix::fs::chown(data, None, None).unwrap();
     std::fs::set_permissions(data, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
-    let linked = Command::new("cp")
-        .arg("-al")
+    let is_near = shared.metadata().unwrap().dev() == data.metadata().unwrap().dev();
+    let copied = Command::new("cp")
+        .arg(if is_near { "-al" } else { "-a" })
         .arg(shared)
         .arg(data)
         .status()
         .unwrap();
-    assert!(linked.success());
+    assert!(copied.success());
 }
 
 /// The VMM that runs the tests' machines: sparkler, unless `$PITWALL_VMM` is `firecracker`.
