@@ -293,9 +293,17 @@ fn has_little(who: Who) {
             network,
         ]);
         let told = host.inspect(network);
-        let without = told["jail"]["without"].as_array().unwrap();
+        let without = told["jail"]["without"].as_array().unwrap().iter();
+        // What an older kernel cannot do is no fault of the jail's.
+        let without: Vec<_> = without
+            .map(|what| what.as_str().unwrap())
+            .filter(|what| !what.starts_with("landlock's newer rules"))
+            .collect();
         match who {
-            Who::Zero => assert!(without[0].as_str().unwrap().contains("KNALLER_USERS"), "{told}"),
+            Who::Zero => assert!(
+                matches!(without[..], [what] if what.contains("KNALLER_USERS")),
+                "{told}"
+            ),
             _ => assert!(without.is_empty(), "{told}"),
         }
         let vmm = Seen::of(&told["pid"].to_string());
