@@ -12,7 +12,8 @@ use super::report::{Row, median, milliseconds};
 const BUDGET: Duration = Duration::from_secs(1);
 
 pub(super) fn measure(ground: &Ground) -> Result<Vec<Row>> {
-    ground.started("snapshot", &[])?;
+    // Firecracker has to be told that it is to keep account of what changes; sparkler need not.
+    ground.started("snapshot", &["--track-dirty"])?;
     let (mut pauses, mut of_changes) = (Vec::new(), Vec::new());
     for _ in 0..RUNS {
         pauses.push(paused(ground, "kept", &[])?);
