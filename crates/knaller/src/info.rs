@@ -89,6 +89,9 @@ pub struct NextStart {
     pub cpus: Option<u8>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_mib: Option<u32>,
+    /// Whether the ports that its image exposes are forwarded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub publish_all: Option<bool>,
     /// All of them, as they will be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
@@ -100,6 +103,7 @@ impl NextStart {
         let next = Self {
             cpus: (is.cpus != to_be.cpus).then_some(to_be.cpus),
             memory_mib: (is.memory_mib != to_be.memory_mib).then_some(to_be.memory_mib),
+            publish_all: (is.publish_all != to_be.publish_all).then_some(to_be.publish_all),
             limits: (is.limits != to_be.limits).then(|| to_be.limits.clone()),
         };
         (next != Self::default()).then_some(next)

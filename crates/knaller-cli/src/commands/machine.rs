@@ -230,6 +230,10 @@ impl MachineView {
             }),
             next.memory_mib
                 .map(|mib| format!("{} of memory", human::mebibytes(mib.into()))),
+            next.publish_all.map(|all| match all {
+                true => "the image's ports".to_owned(),
+                false => "without the image's ports".to_owned(),
+            }),
             limits.map(|text| match text.is_empty() {
                 true => "no limits".to_owned(),
                 false => format!("limits: {text}"),

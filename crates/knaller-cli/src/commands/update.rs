@@ -55,11 +55,15 @@ pub(crate) struct UpdateArgs {
         visible_alias = "port",
         value_name = "PORTS",
         help_heading = "Machine",
-        help = "Forward these ports instead of those before: [ADDR:]HOST:GUEST[/udp]"
+        help = "Forward these ports instead of those named before: [ADDR:]HOST:GUEST[/udp]"
     )]
     publish: Vec<Forward>,
 
-    /// Forward no port
+    /// Forward each port that the image exposes from a free one, from the next start
+    #[arg(short = 'P', long, conflicts_with = "no_publish", help_heading = "Machine")]
+    publish_all: bool,
+
+    /// Forward no port, of --publish or of --publish-all
     #[arg(long, conflicts_with = "publish", help_heading = "Machine")]
     no_publish: bool,
 
@@ -94,6 +98,7 @@ impl UpdateArgs {
         update.cpus = self.cpus;
         update.memory_mib = self.memory;
         update.forwards = (self.no_publish || !self.publish.is_empty()).then_some(self.publish);
+        update.publish_all = (self.no_publish || self.publish_all).then_some(self.publish_all);
         (self.machines, update)
     }
 }
@@ -155,6 +160,8 @@ mod tests {
         expected.forwards = Some(vec!["80:80".parse().unwrap()]);
         assert_eq!(found, expected);
         assert_eq!(update("web"), Update::default());
-        assert_eq!(update("web --no-publish").forwards, Some(Vec::new()));
+        let none = update("web --no-publish");
+        assert_eq!((none.forwards, none.publish_all), (Some(Vec::new()), Some(false)));
+        assert_eq!(update("web -P").publish_all, Some(true));
     }
 }

@@ -64,8 +64,10 @@ pub struct Update {
     pub cpus: Option<u8>,
     /// From the next start.
     pub memory_mib: Option<u32>,
-    /// All of them anew.
+    /// All of them anew. What the image's ports have of [`MachineSpec::publish_all`] stays beside them.
     pub forwards: Option<Vec<Forward>>,
+    /// Whether each port that the image exposes is forwarded: no longer at once, and from the next start.
+    pub publish_all: Option<bool>,
 }
 
 /// What came of an [`Update`]: what is other than it was, in words.
@@ -102,6 +104,7 @@ impl Update {
         spec.cpus = self.cpus.unwrap_or(spec.cpus);
         spec.memory_mib = self.memory_mib.unwrap_or(spec.memory_mib);
         spec.forwards = self.forwards.unwrap_or(spec.forwards);
+        spec.publish_all = self.publish_all.unwrap_or(spec.publish_all);
         spec
     }
 }
@@ -120,7 +123,8 @@ pub(crate) async fn update(inner: &Arc<Inner>, name: &Name, update: Update) -> R
     let mut boots = None;
     if lives {
         // Refused more often than all the rest, and taken back if that is.
-        let moved = match record.spec.forwards == spec.forwards {
+        let unpublished = record.current().publish_all && !spec.publish_all;
+        let moved = match record.spec.forwards == spec.forwards && !unpublished {
             true => None,
             false => Some(Moved::to(inner, &files, &mut record, &spec).await?),
         };
@@ -206,18 +210,20 @@ enum Kind {
     Network,
     Balloon,
     Labels,
+    Exposed,
     Cpus,
     Memory,
 }
 
 impl Kind {
     /// What can be refused first, so that little is done by then.
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Processes,
         Self::Balloon,
         Self::Disks,
         Self::Network,
         Self::Labels,
+        Self::Exposed,
         Self::Cpus,
         Self::Memory,
     ];
@@ -229,6 +235,7 @@ impl Kind {
             Self::Network => "network limits",
             Self::Balloon => "memory target",
             Self::Labels => "labels",
+            Self::Exposed => "publishing of the image's ports",
             Self::Cpus => "CPUs",
             Self::Memory => "memory",
         }
@@ -242,6 +249,7 @@ impl Kind {
             Self::Network => (was.receive, was.send) != (is.receive, is.send),
             Self::Balloon => was.memory_target_mib != is.memory_target_mib,
             Self::Labels => old.labels != new.labels,
+            Self::Exposed => old.publish_all != new.publish_all,
             Self::Cpus => old.cpus != new.cpus,
             Self::Memory => old.memory_mib != new.memory_mib,
         }
@@ -268,6 +276,7 @@ impl Kind {
             Self::Network => (limits.receive, limits.send) = (from.limits.receive, from.limits.send),
             Self::Balloon => limits.memory_target_mib = from.limits.memory_target_mib,
             Self::Labels => to.labels.clone_from(&from.labels),
+            Self::Exposed => to.publish_all = from.publish_all,
             Self::Cpus => to.cpus = from.cpus,
             Self::Memory => to.memory_mib = from.memory_mib,
         }
@@ -296,6 +305,8 @@ impl Kind {
                     .map_err(refused)?;
             }
             Self::Labels => {}
+            // They went with the other forwards. Which they would be, only a start finds out.
+            Self::Exposed => return Ok(!spec.publish_all),
             Self::Cpus | Self::Memory => return Ok(false),
         }
         Ok(true)
@@ -350,7 +361,7 @@ mod tests {
 
     #[test]
     fn each_kind_is_copied_alone() {
-        let other = MachineSpec::new()
+        let mut other = MachineSpec::new()
             .label("a", "1")
             .cpus(3)
             .memory_mib(777)
@@ -366,6 +377,7 @@ mod tests {
                 send: Some(Rate::new(4)),
                 memory_target_mib: Some(99),
             });
+        other.publish_all = true;
         for kind in Kind::ALL {
             let mut spec = MachineSpec::new();
             kind.copy(&other, &mut spec);

@@ -26,7 +26,7 @@ impl Wishes {
         let published: Vec<Forward> = current
             .iter()
             .copied()
-            .filter(|forward| !named(&record.spec, forward) && !named(spec, forward))
+            .filter(|forward| spec.publish_all && !named(&record.spec, forward) && !named(spec, forward))
             .collect();
         let mut all: Vec<Forward> = spec.forwards.iter().chain(&published).copied().collect();
         current.retain(|forward| !all.contains(forward));
@@ -157,11 +157,19 @@ mod tests {
 
     #[test]
     fn what_the_image_publishes_stays_until_it_is_named() {
-        let record = record(&["8080:80"], &["8080:80", "4001:443"]);
-        let wishes = Wishes::of(&record, &spec(&[]));
+        let publishing = |texts| {
+            let mut spec = spec(texts);
+            spec.publish_all = true;
+            spec
+        };
+        let mut record = record(&["8080:80"], &["8080:80", "4001:443"]);
+        record.spec.publish_all = true;
+        let wishes = Wishes::of(&record, &publishing(&[]));
         assert_eq!(wishes.now, forwards(&["4001:443"]));
-        let wishes = Wishes::of(&record, &spec(&["8443:443"]));
+        let wishes = Wishes::of(&record, &publishing(&["8443:443"]));
         assert_eq!(wishes.now, forwards(&["8443:443"]));
+        let wishes = Wishes::of(&record, &spec(&["8080:80"]));
+        assert_eq!(wishes.now, forwards(&["8080:80"]));
     }
 
     #[test]
