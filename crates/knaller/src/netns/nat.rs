@@ -6,8 +6,9 @@ use std::net::IpAddr;
 use serde_json::{Value, json};
 
 use super::{Doors, Egress, Error, Hole, Plan, Port};
+use crate::Prefix;
 use crate::network::addresses::{GUEST_V4, GUEST_V6, PREFIX_V4, PREFIX_V6, TAP};
-use crate::network::egress::refused;
+use crate::network::egress::{PLATFORM, metadata, refused};
 use crate::network::nft::{
     self, Family, Table, accept, drop, interface, is_known, is_new, masquerade, matches, prefix, protocol,
     reject, to_port,
@@ -146,7 +147,14 @@ fn usual(plan: &Plan) -> Vec<Value> {
     for family in Family::all(plan.ipv6) {
         // Metadata services answer to anybody on the machine; a guest is somebody else. Its own is the VMM's, which takes
         // those packets before they come here.
-        commands.push(from_guest([family.to(&family.metadata()), drop()]));
+        commands.push(from_guest([family.to(&ranges(*family, metadata())), drop()]));
+        if family.has(&PLATFORM.address) {
+            // It is the host's name server where there is one, and asks whether a forwarded port answers.
+            let platform = family.to(&json!(PLATFORM.to_string()));
+            let [carries_ports, port] = to_port(DNS);
+            commands.push(from_guest([platform.clone(), carries_ports, port, accept()]));
+            commands.push(from_guest([platform, is_new(), drop()]));
+        }
         commands.extend(host_is_closed(*family, &plan.host));
     }
     commands
@@ -173,12 +181,7 @@ fn policy(plan: &Plan, egress: &Egress) -> Vec<Value> {
             commands.push(from_guest([family.is(), reject()]));
             continue;
         }
-        let closed: Vec<_> = refused()
-            .into_iter()
-            .filter(|range| family.has(&range.address))
-            .map(|range| prefix(&range.address.to_string(), range.length))
-            .collect();
-        commands.push(from_guest([family.to(&json!({ "set": closed })), reject()]));
+        commands.push(from_guest([family.to(&ranges(*family, refused())), reject()]));
     }
     commands
 }
@@ -202,6 +205,18 @@ fn hole_in(family: Family, hole: &Hole) -> Value {
 fn host_is_closed(family: Family, host: &[IpAddr]) -> Option<Value> {
     let own = set(family, host)?;
     Some(from_guest([family.to(&own), is_new(), reject()]))
+}
+
+/// Those of the family.
+fn ranges(family: Family, all: Vec<Prefix>) -> Value {
+    let own = all.into_iter().filter(|range| family.has(&range.address));
+    let set: Vec<_> = own
+        .map(|range| match range == Prefix::host(range.address) {
+            true => json!(range.address.to_string()),
+            false => prefix(&range.address.to_string(), range.length),
+        })
+        .collect();
+    json!({ "set": set })
 }
 
 /// Those of the family, if there are any.
@@ -239,14 +254,6 @@ impl Family {
         match self {
             Self::V4 => prefix(&GUEST_V4.to_string(), PREFIX_V4),
             Self::V6 => prefix(&GUEST_V6.to_string(), PREFIX_V6),
-        }
-    }
-
-    /// Where clouds serve a machine's credentials: 169.254.169.254 and others of its prefix; fd00:ec2::254 (AWS).
-    fn metadata(self) -> Value {
-        match self {
-            Self::V4 => prefix("169.254.0.0", 16),
-            Self::V6 => json!("fd00:ec2::254"),
         }
     }
 
@@ -334,7 +341,10 @@ mod tests {
             "oifname \"lo\" meta nfproto ipv6 udp dport 5353 dnat ip6 to [fd6b:6e61:6c6c:6572::2]:53",
             "ip saddr 127.0.0.0/8 oifname \"knaller0\" masquerade",
             "ip6 saddr fd6b:6e61:6c6c:6572::/64 oifname != \"knaller0\" masquerade",
-            "iifname \"knaller0\" ip daddr 169.254.0.0/16 drop",
+            "iifname \"knaller0\" ip daddr { 100.100.100.200, 169.254.0.0/16 } drop",
+            "iifname \"knaller0\" ip daddr 168.63.129.16 meta l4proto { tcp, udp } th dport 53 accept",
+            "iifname \"knaller0\" ip daddr 168.63.129.16 ct state new drop",
+            "iifname \"knaller0\" ip6 daddr { 64:ff9b::6464:64c8, 64:ff9b::a9fe:0/112, fd00:ec2::254, fd20:ce::254 } drop",
             "iifname \"knaller0\" ip daddr { 198.51.100.7, 203.0.113.2 } ct state new reject",
             "iifname \"knaller0\" ip6 daddr fd00:113::2 ct state new reject",
         ] {
@@ -379,7 +389,10 @@ mod tests {
             ("8080", 0),
             ("443", 0),
             // The others are as they were.
-            ("iifname \"knaller0\" ip daddr 169.254.0.0/16 drop", 1),
+            (
+                "iifname \"knaller0\" ip daddr { 100.100.100.200, 169.254.0.0/16 } drop",
+                1,
+            ),
         ] {
             assert_eq!(rules.matches(rule).count(), times, "{rule}\n{rules}");
         }
@@ -428,10 +441,9 @@ mod tests {
             "meta nfproto ipv4 meta l4proto { tcp, udp } th dport 25 accept",
         ];
         assert_eq!(rules[..expected.len()], expected, "{rules:#?}");
-        assert!(
-            rules[6]
-                .starts_with("ip daddr { 0.0.0.0/8, 10.0.0.0/8, 100.64.0.0/10, 127.0.0.0/8, 169.254.0.0/16")
-        );
+        assert!(rules[6].starts_with(
+            "ip daddr { 0.0.0.0/8, 10.0.0.0/8, 100.64.0.0/10, 127.0.0.0/8, 168.63.129.16, 169.254.0.0/16"
+        ));
         assert_eq!(rules[8], "ip6 daddr fd00::/8 accept");
         assert!(
             rules[9].starts_with("ip6 daddr { ") && rules[9].contains("fc00::/7"),

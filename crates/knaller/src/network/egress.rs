@@ -1,6 +1,6 @@
 //! A machine's egress policy as its start finds it: which addresses are private, and which its names have.
 
-use std::net::{IpAddr, Ipv6Addr, ToSocketAddrs as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, ToSocketAddrs as _};
 
 use guest_protocol::Pin;
 
@@ -45,28 +45,76 @@ const PRIVATE_V6: [Prefix; 9] = [
 /// Where NAT64 has the world's IPv4 (RFC 6052): 64:ff9b::/96.
 const NAT64: u128 = 0x0064_ff9b << 96;
 
-/// Where clouds serve a machine's credentials: 169.254.169.254 and others of its prefix; fd00:ec2::254 (AWS).
-const METADATA: [Prefix; 2] = [
-    Prefix::v4(169, 254, 0, 0, 16),
-    Prefix::v6(0xfd00_0ec2 << 96 | 0x254, 128),
+/// How else IPv6 has the world's IPv4, each with where the address begins, in bits: mapped (RFC 4291, 2.5.5.2), compatible
+/// (2.5.5.1), NAT64 (RFC 6052) and its local prefix (RFC 8215) as most use it, 6to4 (RFC 3056).
+const IPV4_IN_IPV6: [(Prefix, u8); 5] = [
+    (Prefix::v6(0xffff << 32, 96), 96),
+    (Prefix::v6(0, 96), 96),
+    (Prefix::v6(NAT64, 96), 96),
+    (Prefix::v6(0x0064_ff9b_0001 << 80, 96), 96),
+    (Prefix::v6(0x2002 << 112, 16), 16),
 ];
 
-/// Whether there is a metadata service of the host's in it.
+/// Where clouds serve a machine's credentials: 169.254.169.254 (AWS, Azure, Google Cloud and most others) and others of its
+/// prefix (169.254.170.2 of AWS's containers), 100.100.100.200 (Alibaba Cloud); fd00:ec2::254 (AWS), fd20:ce::254 (Google
+/// Cloud).
+const METADATA: [Prefix; 4] = [
+    Prefix::v4(169, 254, 0, 0, 16),
+    Prefix::v4(100, 100, 100, 200, 32),
+    Prefix::v6(0xfd00_0ec2 << 96 | 0x254, 128),
+    Prefix::v6(0xfd20_00ce << 96 | 0x254, 128),
+];
+
+/// Azure's platform, at a public address: it gives a machine its certificates and settings, and is its name server too
+/// (learn.microsoft.com, "What is IP address 168.63.129.16?").
+pub(crate) const PLATFORM: Prefix = Prefix::v4(168, 63, 129, 16, 32);
+
+/// Whether there is a metadata service of the host's in it, by whatever address it may be reached.
 pub(crate) fn is_metadata(prefix: Prefix) -> bool {
-    METADATA.iter().any(|service| service.overlaps(prefix))
+    let services = || METADATA.into_iter().chain([PLATFORM]);
+    let has = |prefix| services().any(|service| service.overlaps(prefix));
+    has(prefix)
+        || IPV4_IN_IPV6
+            .into_iter()
+            .any(|(form, at)| within(prefix, form, at).is_some_and(has))
 }
 
-/// What a policy refuses unless it is told otherwise.
-pub(crate) fn refused() -> Vec<Prefix> {
-    let through_nat64 = PRIVATE_V4.iter().filter_map(|range| match range.address {
+/// The IPv4 addresses that a prefix of IPv6 has in one form.
+fn within(prefix: Prefix, form: Prefix, at: u8) -> Option<Prefix> {
+    let IpAddr::V6(v6) = prefix.address else {
+        return None;
+    };
+    form.overlaps(prefix).then(|| {
+        let bits = (v6.to_bits() >> (96 - at)) & u128::from(u32::MAX);
+        Prefix {
+            address: Ipv4Addr::from_bits(u32::try_from(bits).unwrap_or_default()).into(),
+            length: prefix.length.saturating_sub(at).min(32),
+        }
+    })
+}
+
+/// The same addresses behind NAT64; none of an IPv6 one's.
+fn through_nat64(range: &Prefix) -> Option<Prefix> {
+    match range.address {
         IpAddr::V4(v4) => Some(Prefix {
             address: Ipv6Addr::from_bits(NAT64 | u128::from(v4.to_bits())).into(),
             length: 96 + range.length,
         }),
         IpAddr::V6(_) => None,
-    });
-    let own = PRIVATE_V4.iter().chain(&PRIVATE_V6).copied();
-    own.chain(through_nat64).collect()
+    }
+}
+
+/// Metadata services, and the ways to them, that no machine without a policy reaches. Not [`PLATFORM`].
+pub(crate) fn metadata() -> Vec<Prefix> {
+    let behind = METADATA.iter().filter_map(through_nat64);
+    METADATA.into_iter().chain(behind).collect()
+}
+
+/// What a policy refuses unless it is told otherwise.
+pub(crate) fn refused() -> Vec<Prefix> {
+    let v4 = || PRIVATE_V4.iter().chain([&PLATFORM]);
+    let behind = v4().filter_map(through_nat64);
+    v4().chain(&PRIVATE_V6).copied().chain(behind).collect()
 }
 
 /// A policy whose names have addresses.
@@ -157,11 +205,62 @@ mod tests {
             Ok(vec![public])
         );
         assert!(open(&["2001:db8::1"], false).unwrap_err().contains("no address"));
-        for service in ["169.254.169.254", "169.254.170.2", "fd00:ec2::254"] {
+        for service in [
+            "169.254.169.254",
+            "169.254.170.2",
+            "fd00:ec2::254",
+            "100.100.100.200",
+            "168.63.129.16",
+            "fd20:ce::254",
+            "64:ff9b::a9fe:a9fe",
+            "64:ff9b:1::a9fe:a9fe",
+            "64:ff9b::100.100.100.200",
+            "::ffff:169.254.169.254",
+            "::169.254.169.254",
+            "2002:a9fe:a9fe::1",
+            "64:ff9b::168.63.129.16",
+        ] {
             let refused = open(&["192.0.2.1", service], true);
             assert!(refused.unwrap_err().contains("metadata service"), "{service}");
         }
-        assert!(open(&["fd00:ec2::253"], true).is_ok());
+        for other in [
+            "fd00:ec2::253",
+            "fd20:ce::253",
+            "168.63.129.17",
+            "100.100.100.201",
+            "64:ff9b::8.8.8.8",
+            "2002:808:808::1",
+        ] {
+            assert!(open(&[other], true).is_ok(), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_range_has_the_services_that_it_holds_in_any_form() {
+        let holds = |text: &str| is_metadata(text.parse().unwrap());
+        for range in [
+            "::/0",
+            "0.0.0.0/0",
+            "64:ff9b::/96",
+            "64:ff9b::a900:0/104",
+            "64:ff00::/24",
+            "2002::/16",
+            "2002:a9fe::/32",
+            "100.64.0.0/10",
+            "168.0.0.0/8",
+            "fd20::/16",
+        ] {
+            assert!(holds(range), "{range}");
+        }
+        for range in [
+            "2001:db8::/32",
+            "64:ff9b::800:0/104",
+            "2002:800::/24",
+            "10.0.0.0/8",
+            "fd21::/16",
+        ] {
+            assert!(!holds(range), "{range}");
+        }
     }
 
     #[test]
@@ -190,6 +289,11 @@ mod tests {
             "fe80::1",
             "ff02::1",
             "2002:a00:1::1",
+            "100.100.100.200",
+            "fd20:ce::254",
+            "168.63.129.16",
+            "64:ff9b::a9fe:a9fe",
+            "64:ff9b::168.63.129.16",
         ] {
             assert!(closed(address), "{address}");
         }

@@ -160,6 +160,10 @@ fn what_it_may_reach_is_no_wider_than_it_was_and_than_it_is_here() {
         "allow=128.0.0.0/1",
         "allow=fd00::/8",
         "allow=[fd00:ec2::254]:80",
+        "allow=100.100.100.200:80",
+        "allow=[fd20:ce::254]:80",
+        "allow=[64:ff9b::a9fe:a9fe]:80",
+        "allow=168.63.129.16:80",
     ] {
         assert_eq!(reach(Network::Pasta, &[rule]), public_alone, "{rule}");
         assert_eq!(reach(Network::Pasta, &["deny", rule]), ["deny"], "{rule}");
