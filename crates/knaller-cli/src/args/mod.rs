@@ -3,6 +3,7 @@
 pub(crate) mod environment;
 pub(crate) mod file;
 pub(crate) mod filter;
+pub(crate) mod given;
 pub(crate) mod grace;
 pub(crate) mod limits;
 pub(crate) mod mac;

@@ -9,6 +9,7 @@ use knaller::{
 };
 
 use crate::args::environment::EnvironmentArgs;
+use crate::args::given::Given;
 use crate::args::limits::LimitOptions;
 use crate::args::mac::MacChoice;
 use crate::args::{file, size};
@@ -27,6 +28,31 @@ const MAX_METADATA: u64 = 51_200;
 /// The largest file of public keys, in bytes.
 const MAX_KEYS: u64 = 64 * 1024;
 
+/// The arguments that say how a machine is started, not what it is.
+const HOW: [&str; 9] = [
+    "name", "named", "detach", "no_wait", "adopt", "timings", "verbose", "output", "cold",
+];
+
+/// The arguments that a machine of a snapshot can have.
+const OF_A_SNAPSHOT: [&str; 16] = [
+    "name",
+    "named",
+    "detach",
+    "no_wait",
+    "timings",
+    "verbose",
+    "output",
+    "from_snapshot",
+    "cold_fallback",
+    "memory_backend",
+    "hostname",
+    "mac",
+    "publish",
+    "labels",
+    "rm",
+    "track_dirty",
+];
+
 /// Start a microVM
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -38,6 +64,9 @@ Examples:
   knaller start web --detach -p 8080:80 -- httpd -f -p 80
   knaller start build --cpus 4 --memory 4G --rootfs debian-12.ext4 --rm")]
 pub(crate) struct StartArgs {
+    #[command(flatten)]
+    given: Given,
+
     /// The machine's name; two words are made up if there is none
     #[arg(value_name = "NAME", add = ArgValueCandidates::new(complete::machines))]
     name: Option<Name>,
@@ -330,6 +359,16 @@ impl StartArgs {
         self.network.apply(&mut spec);
         self.limits.apply(&mut spec);
         Ok(spec)
+    }
+
+    /// Whether nothing says what the machine is to be, not even what a new one would be anyway.
+    pub(super) fn is_name_alone(&self) -> bool {
+        (self.name.is_some() || self.named.is_some()) && self.given.but::<Self>(&HOW).is_empty()
+    }
+
+    /// What was given that a machine of a snapshot cannot have, as the user writes it.
+    pub(super) fn unfit_for_a_snapshot(&self) -> Vec<String> {
+        self.given.but::<Self>(&OF_A_SNAPSHOT)
     }
 
     pub(super) fn has_command(&self) -> bool {

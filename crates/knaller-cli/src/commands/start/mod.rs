@@ -31,7 +31,7 @@ impl StartArgs {
         let stays = !self.detach && !self.no_wait;
         let mut signals = Signals::watch(&Signal::ENDINGS)?;
         if self.adopt
-            && let Some(machine) = adoptable(&context.knaller, &spec).await?
+            && let Some(machine) = self.adoptable(&context.knaller, &spec).await?
         {
             return self.adopt(&context, &machine, signals, stays).await;
         }
@@ -102,12 +102,12 @@ impl StartArgs {
         observer: &mut (dyn FnMut(StartEvent) + Send),
     ) -> Result<(Machine, Timeline), CommandError> {
         if let Some(snapshot) = &self.from_snapshot {
-            let mut spec = restored(&spec)?;
+            let mut spec = self.restored(&spec)?;
             spec.cold_fallback = self.cold_fallback;
             spec.memory = self.memory_backend.into();
             return Ok(knaller.restore(snapshot, spec, options, observer).await?);
         }
-        if let Some(machine) = stopped(knaller, &spec).await {
+        if let Some(machine) = self.stopped(knaller, &spec).await {
             let timeline = machine.start(options, observer).await?;
             return Ok((machine, timeline));
         }
@@ -115,60 +115,55 @@ impl StartArgs {
     }
 }
 
-/// What a machine of a snapshot may have of its own.
-fn restored(spec: &MachineSpec) -> Result<RestoreSpec, CommandError> {
-    let mut own = RestoreSpec::default();
-    own.name.clone_from(&spec.name);
-    own.hostname.clone_from(&spec.hostname);
-    own.mac = spec.mac;
-    own.forwards = (!spec.forwards.is_empty()).then(|| spec.forwards.clone());
-    own.labels.clone_from(&spec.labels);
-    own.remove_on_exit = spec.remove_on_exit;
-    own.track_dirty = spec.track_dirty;
-    let mut rest = MachineSpec::new();
-    rest.name = spec.name.clone();
-    rest.hostname.clone_from(&spec.hostname);
-    rest.mac = spec.mac;
-    rest.forwards.clone_from(&spec.forwards);
-    rest.labels.clone_from(&spec.labels);
-    rest.remove_on_exit = spec.remove_on_exit;
-    rest.track_dirty = spec.track_dirty;
-    if rest == *spec {
-        return Ok(own);
+impl StartArgs {
+    /// What a machine of a snapshot may have of its own.
+    fn restored(&self, spec: &MachineSpec) -> Result<RestoreSpec, CommandError> {
+        let unfit = self.unfit_for_a_snapshot();
+        if !unfit.is_empty() {
+            return Err(CommandError::usage(format!(
+                "a machine of a snapshot is what it was: only its name, --hostname, --mac, --publish, --label, --rm and --track-dirty can be given, not {}",
+                unfit.join(", ")
+            )));
+        }
+        let mut own = RestoreSpec::default();
+        own.name.clone_from(&spec.name);
+        own.hostname.clone_from(&spec.hostname);
+        own.mac = spec.mac;
+        own.forwards = (!spec.forwards.is_empty()).then(|| spec.forwards.clone());
+        own.labels.clone_from(&spec.labels);
+        own.remove_on_exit = spec.remove_on_exit;
+        own.track_dirty = spec.track_dirty;
+        Ok(own)
     }
-    Err(CommandError::usage(
-        "a machine of a snapshot is what it was: only its name, --hostname, --mac, --publish, --label, --rm and --track-dirty can be given",
-    ))
-}
 
-async fn stopped(knaller: &Knaller, spec: &MachineSpec) -> Option<Machine> {
-    if !is_name_alone(spec) {
-        return None;
+    async fn stopped(&self, knaller: &Knaller, spec: &MachineSpec) -> Option<Machine> {
+        if !self.is_name_alone() {
+            return None;
+        }
+        let machine = knaller.get(spec.name.as_ref()?.as_str()).await.ok()?;
+        let info = machine.info().await.ok()?;
+        (info.state == State::Stopped).then_some(machine)
     }
-    let machine = knaller.get(spec.name.as_ref()?.as_str()).await.ok()?;
-    let info = machine.info().await.ok()?;
-    (info.state == State::Stopped).then_some(machine)
-}
 
-/// The machine that runs, and is to be as it is.
-async fn adoptable(knaller: &Knaller, spec: &MachineSpec) -> Result<Option<Machine>, CommandError> {
-    if !is_name_alone(spec) {
-        let message = "--adopt is for a machine that there is: it takes its name alone";
-        return Err(CommandError::usage(message));
+    /// The machine that runs, and is to be as it is.
+    async fn adoptable(
+        &self,
+        knaller: &Knaller,
+        spec: &MachineSpec,
+    ) -> Result<Option<Machine>, CommandError> {
+        if !self.is_name_alone() {
+            let message = "--adopt is for a machine that there is: it takes its name alone";
+            return Err(CommandError::usage(message));
+        }
+        let Some(name) = &spec.name else { return Ok(None) };
+        // One that is gone is not made anew as another.
+        let machine = knaller.get(name.as_str()).await?;
+        Ok(match machine.info().await?.state {
+            State::Running | State::Paused | State::Unresponsive => Some(machine),
+            // Nobody knows yet whether it comes up.
+            State::Stopped | State::Starting => None,
+        })
     }
-    let Some(name) = &spec.name else { return Ok(None) };
-    // One that is gone is not made anew as another.
-    let machine = knaller.get(name.as_str()).await?;
-    Ok(match machine.info().await?.state {
-        State::Running | State::Paused | State::Unresponsive => Some(machine),
-        // Nobody knows yet whether it comes up.
-        State::Stopped | State::Starting => None,
-    })
-}
-
-fn is_name_alone(spec: &MachineSpec) -> bool {
-    let name = spec.name.clone();
-    name.is_some_and(|name| *spec == MachineSpec::new().name(name))
 }
 
 /// Paths in a spec hold whatever folder a later command is called in.

@@ -13,6 +13,41 @@ fn spec(words: &str) -> Result<MachineSpec, CommandError> {
     line.start.spec()
 }
 
+fn start(words: &str) -> StartArgs {
+    let line = Line::try_parse_from(std::iter::once("start").chain(words.split_whitespace()));
+    line.unwrap().start
+}
+
+#[test]
+fn a_default_that_is_given_is_given() {
+    for words in [
+        "web -d --cold -v --timings -o json",
+        "--name web --no-wait",
+        "web --adopt",
+    ] {
+        assert!(start(words).is_name_alone(), "{words}");
+    }
+    for words in [
+        "",
+        "web -m 256M",
+        "web --cpus 1",
+        "web --network pasta",
+        "web --image builtin",
+        "web --restart no",
+        "web --boot-timeout 60",
+        "web --vmm auto",
+        "web -- true",
+    ] {
+        assert!(!start(words).is_name_alone(), "{words}");
+    }
+    let words = "web --from-snapshot s --hostname h --mac new -p 80:80 -l a=b --rm --track-dirty -d --memory-backend file";
+    assert!(start(words).unfit_for_a_snapshot().is_empty());
+    assert_eq!(
+        start("web --from-snapshot s --memory 256M --network pasta --cold").unfit_for_a_snapshot(),
+        ["--memory", "--cold", "--network"]
+    );
+}
+
 #[test]
 fn no_words_are_the_librarys_defaults() {
     assert_eq!(spec("").unwrap(), MachineSpec::new());
