@@ -206,7 +206,19 @@ mod tests {
                 folder.display()
             );
         }
-        std::fs::set_permissions(&paths.runtime, std::fs::Permissions::from_mode(0o777)).unwrap();
+        let shared = |folder: &std::path::Path, mode| {
+            std::fs::set_permissions(folder, std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        shared(&paths.runtime, 0o777);
+        assert!(matches!(prepare(&paths), Err(Error::Untrusted(_))));
+        // Who may only look into it sees names: what is in there is private by itself.
+        shared(&paths.runtime, 0o755);
+        shared(&paths.data, 0o755);
+        std::fs::remove_dir(vms(&paths)).unwrap();
+        prepare(&paths).unwrap();
+        let mode = vms(&paths).metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+        shared(&paths.data, 0o775);
         assert!(matches!(prepare(&paths), Err(Error::Untrusted(_))));
     }
 
