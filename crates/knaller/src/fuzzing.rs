@@ -2,12 +2,11 @@
 //!
 //! The invariant: each takes any bytes, and returns.
 
-use crate::doctor::orphans;
 use crate::network::{dns, routes};
 use crate::record::Record;
 use crate::ssh::control;
 use crate::vmm::kvm;
-use crate::{memory, pager, snapshot, tail};
+use crate::{memory, pager, process, snapshot, tail};
 
 /// `vm.json`: what is understood is written and understood again, the same.
 pub fn record(bytes: &[u8]) {
@@ -45,7 +44,7 @@ pub fn proc_files(bytes: &[u8]) {
     let _ = routes::has_default_v6(&text);
     let _ = memory::field(&text, "MemAvailable");
     let _ = kvm::virtualises(&text);
-    let _ = orphans::instance(bytes, b"/run");
+    process::fuzz_command_line(bytes);
 }
 
 /// What a VMM says of its guest's memory, and what is noted of one.

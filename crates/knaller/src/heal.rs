@@ -212,7 +212,7 @@ impl Unattended<'_> {
 
     /// Ends the processes of a start that was killed, or of a machine that is nobody's.
     fn end(&self) -> Result<()> {
-        let ended = process::end(&self.record.instance, PATIENCE).map_err(Error::system("end processes"))?;
+        let ended = process::end(&self.record.boot(), PATIENCE).map_err(Error::system("end processes"))?;
         if !ended {
             return Err(Error::Timeout {
                 what: format!("the processes of {}", self.name),
@@ -244,9 +244,10 @@ impl Unattended<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::process::{Child, Command, Stdio};
+    use std::process::Child;
 
     use super::*;
+    use crate::process::stand_in;
     use crate::{Knaller, MachineSpec};
 
     fn knaller(temp: &tempfile::TempDir) -> Knaller {
@@ -270,12 +271,9 @@ mod tests {
 
     /// A process that is known for the machine's VMM, until its input ends.
     fn vmm_of(files: &Files, instance: &str) -> Child {
-        Command::new("sh")
-            .args(["-c", "read line", "vmm", "--id", instance])
-            .stdin(Stdio::piped())
-            .stderr(leash::fasten(&files.vmm_log()).unwrap())
-            .spawn()
-            .unwrap()
+        let mut command = stand_in::vmm(&files.api_socket(), instance);
+        command.stderr(leash::fasten(&files.vmm_log()).unwrap());
+        stand_in::start(command, ":")
     }
 
     #[tokio::test]
@@ -302,7 +300,7 @@ mod tests {
         assert!(files.pausing().exists() && files.runtime.exists());
         assert!(!files.config_socket().exists());
         drop(vmm.stdin.take());
-        assert_eq!(vmm.wait().unwrap().code(), Some(1), "it was not killed");
+        assert_eq!(vmm.wait().unwrap().code(), Some(0), "it was not killed");
     }
 
     #[tokio::test]

@@ -1,11 +1,13 @@
-//! The processes of a boot. The invariant: a process is known by its machine's instance id, which is part of the command line
-//! of pasta, of the helper and of the VMM, and it is signalled only through a pidfd whose command line was read after it
-//! was opened; so never one that merely has the number.
+//! The processes of a boot. The invariant: a process is known by its user and its machine's instance id, which has its place in
+//! the command line of pasta, of the helper and of the VMM ([`boot`]), and it is signalled only through a pidfd whose command
+//! line was read after it was opened; so never one that merely has the number, or merely mentions the id.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -14,8 +16,12 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with, sockopt};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use crate::doctor::orphans;
 use crate::readable;
+use crate::user::UserRange;
+
+mod boot;
+
+pub(crate) use boot::Boot;
 
 /// A process that is held by its descriptor: the number cannot be another's as long as this exists.
 #[derive(Debug)]
@@ -24,19 +30,13 @@ pub(crate) struct Process {
     handle: OwnedFd,
 }
 
-/// The length of an instance id, in bytes: a UUID with its dashes.
-const ID: usize = 36;
-
-/// Where its dashes are.
-const DASHES: [usize; 4] = [8, 13, 18, 23];
-
 /// The processes of this boot that exist now.
-pub(crate) fn of(instance: &str) -> io::Result<Vec<Process>> {
+pub(crate) fn of(boot: &Boot) -> io::Result<Vec<Process>> {
     let mut found = Vec::new();
     for pid in others()? {
-        if mentions(pid, instance)?
+        if boot.has(pid)?
             && let Some(handle) = hold(pid)?
-            && mentions(pid, instance)?
+            && boot.has(pid)?
         {
             found.push(Process { pid, handle });
         }
@@ -45,38 +45,56 @@ pub(crate) fn of(instance: &str) -> io::Result<Vec<Process>> {
 }
 
 /// As [`of`], for many boots with one look at the host's processes: those that have any, by their instance id.
-pub(crate) fn of_each(instances: &HashSet<String>) -> io::Result<HashMap<String, Vec<Process>>> {
+pub(crate) fn of_each(boots: &HashSet<Boot>) -> io::Result<HashMap<String, Vec<Process>>> {
+    let boots: HashMap<&[u8], &Boot> = boots
+        .iter()
+        .map(|boot| (boot.instance.as_bytes(), boot))
+        .collect();
     let mut found: HashMap<String, Vec<Process>> = HashMap::new();
     for pid in others()? {
-        let line = command_line(pid)?;
-        let Some(instance) = ids(&line).find(|id| instances.contains(*id)) else {
+        let line = boot::command_line(pid)?;
+        let Some(boot) = boot::instance(&boot::words(&line)).and_then(|id| boots.get(id)) else {
             continue;
         };
         if let Some(handle) = hold(pid)?
-            && mentions(pid, instance)?
+            && boot.has(pid)?
         {
             let process = Process { pid, handle };
-            found.entry(instance.to_owned()).or_default().push(process);
+            found.entry(boot.instance.clone()).or_default().push(process);
         }
     }
     Ok(found)
 }
 
 /// Who listens on a Unix socket, if that is a process of this boot.
-pub(crate) fn listening(socket: &Path, instance: &str) -> io::Result<Option<Process>> {
+pub(crate) fn listening(socket: &Path, boot: &Boot) -> io::Result<Option<Process>> {
     let Some(pid) = listener(socket)? else {
         return Ok(None);
     };
-    let held = hold(pid)?.filter(|_| mentions(pid, instance).unwrap_or(false));
+    let held = hold(pid)?.filter(|_| boot.has(pid).unwrap_or(false));
     Ok(held.map(|handle| Process { pid, handle }))
 }
 
-/// The instance id of the boot whose VMM listens on this socket, as its command line has it.
-pub(crate) fn instance_behind(socket: &Path) -> io::Result<Option<String>> {
+/// The boot whose VMM listens on this socket, as its command line has it. `users` are those that root's machines may have.
+pub(crate) fn boot_behind(socket: &Path, users: UserRange) -> io::Result<Option<Boot>> {
     let Some(pid) = listener(socket)? else {
         return Ok(None);
     };
-    Ok(orphans::instance(&command_line(pid)?, b""))
+    Ok(Boot::behind(pid, users)?.map(|(boot, _)| boot))
+}
+
+/// The processes, by their numbers, whose command lines say that their machine's API socket is below this folder, and of which
+/// boots they are. To be looked at, not to be signalled.
+pub(crate) fn with_sockets_below(folder: &Path, users: UserRange) -> io::Result<Vec<(Pid, Boot)>> {
+    let mut found = Vec::new();
+    for pid in others()? {
+        if let Some((boot, socket)) = Boot::behind(pid, users)?
+            && Path::new(OsStr::from_bytes(&socket)).starts_with(folder)
+        {
+            found.push((pid, boot));
+        }
+    }
+    Ok(found)
 }
 
 /// The number of whoever listens on a Unix socket.
@@ -94,10 +112,10 @@ fn listener(socket: &Path) -> io::Result<Option<Pid>> {
 
 /// The numbers of the processes of this boot that exist now, and of all that they have started. To be looked at, not to be
 /// signalled.
-pub(crate) fn family(instance: &str) -> io::Result<Vec<Pid>> {
+pub(crate) fn family(boot: &Boot) -> io::Result<Vec<Pid>> {
     let mut roots = BTreeSet::new();
     for pid in others()? {
-        if mentions(pid, instance)? {
+        if boot.has(pid)? {
             roots.insert(pid.as_raw_nonzero().get());
         }
     }
@@ -144,43 +162,11 @@ fn hold(pid: Pid) -> io::Result<Option<OwnedFd>> {
     }
 }
 
-/// Whether one of the words of its command line is, or holds, the instance id.
-fn mentions(pid: Pid, instance: &str) -> io::Result<bool> {
-    let line = command_line(pid)?;
-    let mut windows = line.windows(instance.len());
-    Ok(windows.any(|window| window == instance.as_bytes()))
-}
-
-/// Empty for a zombie, for one that is gone, and for one that is another user's and hidden. But who has too many open
-/// files to look must not say that there is nobody.
-fn command_line(pid: Pid) -> io::Result<Vec<u8>> {
-    match std::fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())) {
-        Ok(line) => Ok(line),
-        Err(error)
-            if matches!(
-                error.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
-            ) =>
-        {
-            Ok(Vec::new())
-        }
-        Err(error) if error.raw_os_error() == Some(Errno::SRCH.raw_os_error()) => Ok(Vec::new()),
-        Err(error) => Err(error),
-    }
-}
-
-/// What in a command line has the form of an instance id.
-fn ids(line: &[u8]) -> impl Iterator<Item = &str> {
-    line.windows(ID)
-        .filter(|window| DASHES.iter().all(|at| window.get(*at) == Some(&b'-')))
-        .filter_map(|window| std::str::from_utf8(window).ok())
-}
-
 /// Kills every process of this boot and waits until none is left; whether that came about in time.
-pub(crate) fn end(instance: &str, patience: Duration) -> io::Result<bool> {
+pub(crate) fn end(boot: &Boot, patience: Duration) -> io::Result<bool> {
     let until = Instant::now() + patience;
     loop {
-        let processes = of(instance)?;
+        let processes = of(boot)?;
         if processes.is_empty() {
             return Ok(true);
         }
@@ -209,8 +195,8 @@ impl Process {
 
     /// The words of its command line; none if it has ended.
     pub(crate) fn words(&self) -> io::Result<Vec<String>> {
-        let line = command_line(self.pid)?;
-        let words = line.split(|byte| *byte == 0);
+        let line = boot::command_line(self.pid)?;
+        let words = boot::words(&line).into_iter();
         Ok(words
             .map(|word| String::from_utf8_lossy(word).into_owned())
             .collect())
@@ -281,30 +267,63 @@ fn began(stat: &str, ticks_per_second: u64) -> Option<Duration> {
     ))
 }
 
+#[cfg(fuzzing)]
+pub(crate) fn fuzz_command_line(line: &[u8]) {
+    let _ = boot::instance(&boot::words(line));
+}
+
+/// Processes that are taken for a boot's by those who test what becomes of these.
+#[cfg(test)]
+pub(crate) mod stand_in {
+    use std::io::Write as _;
+    use std::path::Path;
+    use std::process::{Child, Command, Stdio};
+
+    /// A shell with a VMM's command line. It does what comes by its standard input, and ends when that does.
+    pub(crate) fn vmm(socket: &Path, instance: &str) -> Command {
+        let mut command = Command::new("sh");
+        command
+            .args(["-s", "vmm", "--api-sock"])
+            .arg(socket)
+            .args(["--id", instance])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        command
+    }
+
+    /// Starts it and waits until it has its command line: a moment after it has become its program. `first` is what it does
+    /// before it waits for the end of its input.
+    pub(crate) fn start(mut command: Command, first: &str) -> Child {
+        let mut child = command.spawn().unwrap();
+        writeln!(child.stdin.as_mut().unwrap(), "{first}\necho").unwrap();
+        std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut [0]).unwrap();
+        child
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::process::{Child, Command, Stdio};
 
     use super::*;
 
-    fn sleeper(instance: &str) -> Child {
-        // Reads until its input ends, which it never does while the child is held.
-        let mut child = Command::new("sh")
-            .args(["-c", "echo; read line", instance])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        // Until it has its command line: a moment after it has become its program.
-        io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut [0]).unwrap();
-        child
+    fn boot() -> Boot {
+        Boot {
+            instance: uuid::Uuid::new_v4().to_string(),
+            user: None,
+        }
+    }
+
+    fn vmm(boot: &Boot) -> Child {
+        let command = stand_in::vmm(Path::new("/run/x/api.sock"), &boot.instance);
+        stand_in::start(command, ":")
     }
 
     #[test]
-    fn only_processes_of_the_instance_end() {
-        let (mine, other) = (uuid::Uuid::new_v4().to_string(), uuid::Uuid::new_v4().to_string());
-        let mut children = [sleeper(&mine), sleeper(&mine)];
-        let mut stranger = sleeper(&other);
+    fn only_processes_of_the_boot_end() {
+        let (mine, other) = (boot(), boot());
+        let mut children = [vmm(&mine), vmm(&mine)];
+        let mut stranger = vmm(&other);
         assert!(end(&mine, Duration::from_secs(60)).unwrap());
         for child in &mut children {
             assert!(!child.wait().unwrap().success());
@@ -314,17 +333,45 @@ mod tests {
         stranger.wait().unwrap();
         assert!(of(&other).unwrap().is_empty());
     }
+    #[test]
+    fn who_mentions_a_boot_or_is_another_users_is_none_of_it() {
+        use std::os::unix::process::CommandExt as _;
+
+        let boot = boot();
+        let mut reader = Command::new("sh");
+        reader
+            .args(["-c", "echo; echo; read line", "x", "--id", &boot.instance])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        let mut strangers = vec![stand_in::start(reader, ":")];
+        if rustix::process::geteuid().is_root() {
+            let mut nobodys = stand_in::vmm(Path::new("/run/x/api.sock"), &boot.instance);
+            nobodys.uid(65_534).gid(65_534);
+            strangers.push(stand_in::start(nobodys, ":"));
+            // But it is for a machine that has this user for itself.
+            let of_nobody = Boot {
+                user: Some(65_534),
+                ..boot.clone()
+            };
+            assert_eq!(of(&of_nobody).unwrap().len(), 1);
+        }
+        assert!(of(&boot).unwrap().is_empty() && family(&boot).unwrap().is_empty());
+        assert!(of_each(&HashSet::from([boot.clone()])).unwrap().is_empty());
+        assert!(end(&boot, Duration::ZERO).unwrap());
+        for stranger in &mut strangers {
+            drop(stranger.stdin.take());
+            assert!(stranger.wait().unwrap().code().is_some(), "it was killed");
+        }
+    }
 
     #[test]
     fn of_many_boots_each_has_its_own() {
-        let ids: Vec<String> = (0..3).map(|_| uuid::Uuid::new_v4().to_string()).collect();
-        // One has its id in the midst of a word, as pasta's forwards have.
-        let mut children = [sleeper(&ids[0]), sleeper(&format!("--id={},x", ids[1]))];
-        let wanted: HashSet<String> = ids.iter().cloned().collect();
-        let found = of_each(&wanted).unwrap();
+        let boots = [boot(), boot(), boot()];
+        let mut children = [vmm(&boots[0]), vmm(&boots[1])];
+        let found = of_each(&boots.iter().cloned().collect()).unwrap();
         assert_eq!(found.len(), 2);
-        for (child, id) in children.iter().zip(&ids) {
-            let [process] = found[id].as_slice() else {
+        for (child, boot) in children.iter().zip(&boots) {
+            let [process] = found[&boot.instance].as_slice() else {
                 panic!("{found:?}")
             };
             assert_eq!(process.pid(), child.id());
@@ -341,6 +388,23 @@ mod tests {
                 .flatten()
                 .all(|process| process.has_ended().unwrap())
         );
+    }
+
+    #[test]
+    fn of_those_with_their_sockets_below_a_folder_none_is_beside_it() {
+        let boot = boot();
+        let mut child = stand_in::start(
+            stand_in::vmm(Path::new("/run/some/web/api.sock"), &boot.instance),
+            ":",
+        );
+        let below = |folder: &str| {
+            let found = with_sockets_below(Path::new(folder), UserRange::default()).unwrap();
+            found.into_iter().any(|(_, of)| of == boot)
+        };
+        assert!(below("/run/some"));
+        assert!(!below("/run/so") && !below("/run/some/we"));
+        drop(child.stdin.take());
+        child.wait().unwrap();
     }
 
     #[test]

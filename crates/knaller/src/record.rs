@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::cgroup::Group;
 use crate::layout::Files;
 use crate::network::{direct, live};
+use crate::process::Boot;
 use crate::{Error, Forward, MachineSpec, Name, Network, Options, Origin, Result};
 
 /// The form of the file.
@@ -168,6 +169,14 @@ impl Record {
     /// What this boot has.
     pub(crate) fn current(&self) -> &MachineSpec {
         self.boots.as_deref().unwrap_or(&self.spec)
+    }
+
+    /// This boot, as its processes are known.
+    pub(crate) fn boot(&self) -> Boot {
+        Boot {
+            instance: self.instance.clone(),
+            user: self.jail.as_ref().and_then(|jail| jail.user),
+        }
     }
 
     /// What the guest is called.

@@ -12,6 +12,7 @@ use rustix::process::Signal;
 use crate::claim::Claim;
 use crate::knaller::Inner;
 use crate::layout::{self, Files};
+use crate::process::Boot;
 use crate::record::Record;
 use crate::ssh::control;
 use crate::{
@@ -44,7 +45,7 @@ pub(crate) async fn stop(inner: &Arc<Inner>, name: &Name, options: StopOptions) 
         _ => None,
     };
     if outcome.is_none() {
-        end(&record.instance, name).await?;
+        end(record.boot(), name).await?;
     }
     released(&files, &record).await;
     // Before it may go as a whole.
@@ -96,7 +97,7 @@ pub(crate) async fn kill(inner: &Arc<Inner>, name: &Name) -> Result<()> {
         return Err(Error::NotRunning(name.clone()));
     }
     halt(&files, &record)?;
-    end(&record.instance, name).await?;
+    end(record.boot(), name).await?;
     released(&files, &record).await;
     heal::one(inner, name).await
 }
@@ -107,11 +108,11 @@ async fn kill_damaged(inner: &Arc<Inner>, name: &Name, why: Error) -> Result<()>
     if !heal::lives(&files)? {
         return Err(Error::NotRunning(name.clone()));
     }
-    let behind = process::instance_behind(&files.api_socket());
-    let Some(instance) = behind.map_err(Error::system("look for a machine's processes"))? else {
+    let behind = process::boot_behind(&files.api_socket(), inner.options.users);
+    let Some(boot) = behind.map_err(Error::system("look for a machine's processes"))? else {
         return Err(why);
     };
-    end(&instance, name).await?;
+    end(boot, name).await?;
     let until = Instant::now() + KILLING;
     while heal::lives(&files)? && Instant::now() < until {
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -148,10 +149,9 @@ async fn released(files: &Files, record: &Record) {
     }
 }
 
-async fn end(instance: &str, name: &Name) -> Result<()> {
-    let instance = instance.to_owned();
+async fn end(boot: Boot, name: &Name) -> Result<()> {
     let ended = task::blocking(move |_| {
-        process::end(&instance, KILLING).map_err(Error::system("end a machine's processes"))
+        process::end(&boot, KILLING).map_err(Error::system("end a machine's processes"))
     });
     if ended.await? {
         return Ok(());
@@ -169,8 +169,9 @@ async fn gone(record: &Record, patience: Duration) -> bool {
 
 pub(crate) async fn ended(record: &Record) -> Result<()> {
     let failed = |error| Error::system("watch a machine's processes")(error);
+    let boot = record.boot();
     loop {
-        let processes = process::of(&record.instance).map_err(failed)?;
+        let processes = process::of(&boot).map_err(failed)?;
         if processes.is_empty() {
             return Ok(());
         }

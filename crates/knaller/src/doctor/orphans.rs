@@ -1,9 +1,9 @@
 //! VMMs that no machine's record knows, as when a data folder was removed by hand.
 
 use std::collections::HashSet;
-use std::os::unix::ffi::OsStrExt as _;
 
 use super::{Check, Verdict};
+use crate::process::Boot;
 use crate::record::Record;
 use crate::{Error, Options, Result, damage, heal, layout, process};
 
@@ -24,13 +24,14 @@ pub(super) fn check(options: &Options) -> Check {
     Check::bad("orphans", Verdict::Warning, found, remedy)
 }
 
-/// Process ids and instance ids of the VMMs that no machine's record knows. Blocks.
+/// Process ids of the VMMs that no machine's record knows, with the boots that they are of. Blocks.
 ///
 /// # Errors
 /// This process cannot read a machine's record. Its VMM must not be taken for nobody's.
-pub(crate) fn find(options: &Options) -> Result<Vec<(String, String)>> {
+pub(crate) fn find(options: &Options) -> Result<Vec<(String, Boot)>> {
+    let failed = || Error::system("look for a machine's processes");
     // First who runs: a machine that is started meanwhile has its record before its VMM.
-    let vmms = vmms(options);
+    let vmms = process::with_sockets_below(&options.paths.runtime, options.users).map_err(failed())?;
     let mut known = HashSet::new();
     for name in heal::names(&options.paths)? {
         let files = layout::files(&options.paths, &name);
@@ -40,39 +41,16 @@ pub(crate) fn find(options: &Options) -> Result<Vec<(String, String)>> {
             }
             // One that is damaged still has the VMM that listens on its socket.
             Err(error) if damage::is_of_the_file(&error) => {
-                let behind = process::instance_behind(&files.api_socket());
-                known.extend(behind.map_err(Error::system("look for a machine's processes"))?);
+                let behind = process::boot_behind(&files.api_socket(), options.users);
+                known.extend(behind.map_err(failed())?.map(|boot| boot.instance));
             }
             Err(error) => return Err(error),
         }
     }
-    Ok(vmms.into_iter().filter(|(_, id)| !known.contains(id)).collect())
-}
-
-/// Process ids and instance ids of the VMMs whose API socket is in the runtime folder.
-fn vmms(options: &Options) -> Vec<(String, String)> {
-    let prefix = options.paths.runtime.as_os_str().as_bytes();
-    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    processes
-        .filter_map(|entry| {
-            let pid = entry
-                .file_name()
-                .into_string()
-                .ok()
-                .filter(|name| name.parse::<u32>().is_ok())?;
-            let line = std::fs::read(entry.path().join("cmdline")).ok()?;
-            Some((pid, instance(&line, prefix)?))
-        })
-        .collect()
-}
-
-/// The instance id in a command line (/proc/PID/cmdline) whose API socket's path begins with `prefix`.
-pub(crate) fn instance(line: &[u8], prefix: &[u8]) -> Option<String> {
-    let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
-    let after = |flag: &[u8]| {
-        let at = words.iter().position(|word| *word == flag)?;
-        words.get(at + 1).copied()
-    };
-    let ours = after(b"--api-sock")?.starts_with(prefix);
-    ours.then_some(String::from_utf8_lossy(after(b"--id")?).into_owned())
+    let orphans = vmms
+        .into_iter()
+        .filter(|(_, boot)| !known.contains(&boot.instance));
+    Ok(orphans
+        .map(|(pid, boot)| (pid.as_raw_nonzero().to_string(), boot))
+        .collect())
 }

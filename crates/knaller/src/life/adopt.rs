@@ -14,7 +14,7 @@ use futures_util::{StreamExt as _, stream};
 
 use crate::knaller::Inner;
 use crate::layout::Files;
-use crate::process::{self, Process};
+use crate::process::{self, Boot, Process};
 use crate::record::{Moment, Record};
 use crate::{Error, Exit, Machine, Name, Result, State, heal, list, stop, task};
 
@@ -137,14 +137,9 @@ pub(crate) async fn adopt_all(inner: &Arc<Inner>) -> Result<Adoption> {
 
 /// The processes of these boots, by their instance ids.
 async fn processes_of(records: impl IntoIterator<Item = &Record>) -> Result<HashMap<String, Vec<Process>>> {
-    let instances: HashSet<String> = records
-        .into_iter()
-        .map(|record| record.instance.clone())
-        .collect();
-    task::blocking(move |_| {
-        process::of_each(&instances).map_err(Error::system("look for a machine's processes"))
-    })
-    .await
+    let boots: HashSet<Boot> = records.into_iter().map(Record::boot).collect();
+    task::blocking(move |_| process::of_each(&boots).map_err(Error::system("look for a machine's processes")))
+        .await
 }
 
 /// Makes sure that these processes, held before this, are the boot that the record tells of.
@@ -218,10 +213,11 @@ fn is_of_this_boot_of_the_host(record: &Record) -> bool {
 mod tests {
     use std::io::{Read as _, Write as _};
     use std::os::unix::net::UnixListener;
-    use std::process::{Child, Command, Stdio};
+    use std::process::Child;
 
     use super::*;
     use crate::claim::Claim;
+    use crate::process::stand_in;
     use crate::{Knaller, MachineSpec, Paths, layout, leash, runtime_folder};
 
     struct Place {
@@ -251,12 +247,9 @@ mod tests {
     /// A process of that boot, which holds the leash.
     fn process(files: &Files, record: &Record) -> Child {
         let log = leash::fasten(&files.vmm_log()).unwrap();
-        Command::new("sh")
-            .args(["-c", "read line", "vmm", "--id", &record.instance])
-            .stdin(Stdio::piped())
-            .stderr(log)
-            .spawn()
-            .unwrap()
+        let mut command = stand_in::vmm(&files.api_socket(), &record.instance);
+        command.stderr(log);
+        stand_in::start(command, ":")
     }
 
     /// This process, on the machine's API socket: it answers once, with this id.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::knaller::Inner;
 use crate::network::addresses::TAP;
-use crate::process;
+use crate::process::{self, Boot};
 use crate::ssh::control;
 use crate::{Error, Name, Result, State, list, task};
 
@@ -63,9 +63,8 @@ pub(crate) async fn stats(inner: &Arc<Inner>, name: &Name) -> Result<Stats> {
         return Err(Error::NotRunning(name.clone()));
     }
     let (files, record) = list::load(inner, name)?;
-    let instance = record.instance.clone();
-    let usage =
-        task::blocking(move |_| of(&instance).map_err(Error::system("look at a machine's processes")));
+    let boot = record.boot();
+    let usage = task::blocking(move |_| of(&boot).map_err(Error::system("look at a machine's processes")));
     let guest = async {
         // A frozen guest says nothing.
         if info.state == State::Paused {
@@ -86,9 +85,9 @@ pub(crate) async fn stats(inner: &Arc<Inner>, name: &Name) -> Result<Stats> {
 }
 
 /// The usage of a boot's processes and of all that they have started. Blocks.
-fn of(instance: &str) -> io::Result<Usage> {
+fn of(boot: &Boot) -> io::Result<Usage> {
     let mut usage = Usage::default();
-    for pid in process::family(instance)? {
+    for pid in process::family(boot)? {
         // One that ends meanwhile has used what it did; it is left out.
         let Some(one) = process_usage(pid) else { continue };
         usage.cpu_us += one.cpu_us;
@@ -161,21 +160,17 @@ mod tests {
 
     #[test]
     fn a_process_of_this_boot_and_its_children_are_counted() {
-        let instance = uuid::Uuid::new_v4().to_string();
-        let mut parent = std::process::Command::new("sh")
-            .args(["-c", "sleep 1000 & echo; wait", &instance])
-            .stdin(std::process::Stdio::piped())
-            .stdout(std::process::Stdio::piped())
-            .spawn()
-            .unwrap();
-        // Until the child is there.
-        let mut line = [0];
-        io::Read::read_exact(parent.stdout.as_mut().unwrap(), &mut line).unwrap();
-        let usage = of(&instance).unwrap();
+        let boot = Boot {
+            instance: uuid::Uuid::new_v4().to_string(),
+            user: None,
+        };
+        let vmm = process::stand_in::vmm("/run/x/api.sock".as_ref(), &boot.instance);
+        let mut parent = process::stand_in::start(vmm, "sleep 1000 &");
+        let usage = of(&boot).unwrap();
         assert_eq!(usage.processes, 2, "{usage:?}");
         assert!(usage.memory > 0, "{usage:?}");
-        let family = process::family(&instance).unwrap();
-        process::end(&instance, Duration::from_secs(60)).unwrap();
+        let family = process::family(&boot).unwrap();
+        process::end(&boot, Duration::from_secs(60)).unwrap();
         parent.wait().unwrap();
         for pid in family {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);

@@ -193,7 +193,7 @@ impl Start<'_> {
             user: Self::switch(user.as_ref(), record),
         };
         let since = self.clock.now();
-        undo.processes_of(&record.instance);
+        undo.processes_of(record.boot());
         if let (Some(ports), Some(Wire::Pasta(_))) = (&mut ports, &wire) {
             ports.let_go();
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::cgroup::Group;
 use crate::claim::Claim;
 use crate::network::direct::{self, Direct};
+use crate::process::Boot;
 use crate::{process, runtime_folder};
 
 /// How long killed processes may take to be gone: the kernel frees a guest's memory first.
@@ -19,7 +20,7 @@ pub(super) struct Undo {
     /// Whether the machine is new and is to go as a whole.
     new: bool,
     /// The boot whose processes are to end.
-    instance: Option<String>,
+    boot: Option<Boot>,
     group: Option<Group>,
     /// Whose way to the world is to go.
     network: Option<(Direct, String)>,
@@ -30,15 +31,15 @@ impl Undo {
         Self {
             new: claim.is_creating(),
             claim: Some(claim),
-            instance: None,
+            boot: None,
             group: None,
             network: None,
         }
     }
 
     /// From now on there may be processes of this boot.
-    pub(super) fn processes_of(&mut self, instance: &str) {
-        self.instance = Some(instance.to_owned());
+    pub(super) fn processes_of(&mut self, boot: Boot) {
+        self.boot = Some(boot);
     }
 
     /// From now on there may be this group of theirs.
@@ -53,8 +54,8 @@ impl Undo {
 
     /// Ends the processes of the boot, so that there may be another; whether they are gone.
     pub(super) fn end_processes(&mut self) -> std::io::Result<bool> {
-        let ended = match self.instance.take() {
-            Some(instance) => process::end(&instance, PATIENCE)?,
+        let ended = match self.boot.take() {
+            Some(boot) => process::end(&boot, PATIENCE)?,
             None => true,
         };
         if ended && let Some(group) = self.group.take() {
@@ -81,12 +82,12 @@ impl Undo {
 impl Drop for Undo {
     fn drop(&mut self) {
         let Some(claim) = self.claim.take() else { return };
-        if let Some(instance) = &self.instance {
-            match process::end(instance, PATIENCE) {
+        if let Some(boot) = &self.boot {
+            match process::end(boot, PATIENCE) {
                 Ok(true) => {}
                 // Without the processes gone their files have to stay, for the next command to heal.
-                Ok(false) => return tracing::warn!(instance, "processes of a failed start do not end"),
-                Err(error) => return tracing::warn!(instance, %error, "cannot end a failed start"),
+                Ok(false) => return tracing::warn!(boot.instance, "processes of a failed start do not end"),
+                Err(error) => return tracing::warn!(boot.instance, %error, "cannot end a failed start"),
             }
         }
         if let Some(group) = &self.group {

@@ -216,8 +216,8 @@ fn leftovers(paths: &Paths) -> Result<Vec<Healed>> {
 
 fn orphans_of(options: &Options, force: bool) -> Result<Vec<Healed>> {
     let mut healed = Vec::new();
-    for (pid, instance) in orphans::find(options)? {
-        let ended = force && process::end(&instance, PATIENCE).map_err(Error::system("end processes"))?;
+    for (pid, boot) in orphans::find(options)? {
+        let ended = force && process::end(&boot, PATIENCE).map_err(Error::system("end processes"))?;
         healed.push(Healed::Orphan { pid, ended });
     }
     Ok(healed)
@@ -263,10 +263,9 @@ fn answers(folder: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::process::{Command, Stdio};
-
     use super::*;
     use crate::claim::Claim;
+    use crate::process::stand_in;
     use crate::{Knaller, MachineSpec, runtime_folder};
 
     fn knaller(temp: &tempfile::TempDir) -> Knaller {
@@ -350,16 +349,7 @@ mod tests {
         let knaller = knaller(&temp);
         let socket = knaller.options().paths.runtime.join("lost/api.sock");
         let instance = uuid::Uuid::new_v4().to_string();
-        let mut vmm = Command::new("sh")
-            .args(["-c", "echo; read line", "vmm", "--api-sock"])
-            .arg(&socket)
-            .args(["--id", &instance])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        // Until it has its command line.
-        std::io::Read::read_exact(vmm.stdout.as_mut().unwrap(), &mut [0]).unwrap();
+        let mut vmm = stand_in::start(stand_in::vmm(&socket, &instance), ":");
         let orphan = |ended| Healed::Orphan {
             pid: vmm.id().to_string(),
             ended,

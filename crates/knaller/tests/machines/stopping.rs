@@ -1,5 +1,8 @@
 //! The ways in which a machine is stopped, from the polite one to the last.
 
+use std::io::Read as _;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use knaller::{ExecRequest, LogSource, Machine, Network, StopOptions, StopOutcome};
@@ -60,6 +63,37 @@ async fn a_machine_whose_init_cannot_be_asked_is_powered_off() {
     hears(&machine, "nobody answers now").await;
     assert_eq!(machine.stop(soon()).await.unwrap(), StopOutcome::CtrlAltDel);
     machine.remove().await.unwrap();
+}
+
+/// A process that only knows of a machine's boot.
+fn who_mentions(instance: &str, as_nobody: bool) -> Child {
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "echo; read line", "sh", "--id", instance])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
+    if as_nobody {
+        command.uid(65_534).gid(65_534);
+    }
+    let mut child = command.spawn().unwrap();
+    // It has its command line from here on.
+    child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+    child
+}
+
+#[tokio::test]
+async fn who_only_mentions_a_machine_is_neither_waited_for_nor_ended() {
+    let bed = Bed::new();
+    let machine = bed.start(small("web").network(Network::None)).await;
+    let instance = machine.info().await.unwrap().instance;
+    let root = rustix::process::geteuid().is_root();
+    let mut strangers = [who_mentions(&instance, false), who_mentions(&instance, root)];
+    assert_eq!(machine.stop(soon()).await.unwrap(), StopOutcome::Orderly);
+    machine.remove().await.unwrap();
+    for stranger in &mut strangers {
+        drop(stranger.stdin.take());
+        assert!(stranger.wait().unwrap().code().is_some(), "it was killed");
+    }
 }
 
 #[tokio::test]

@@ -38,7 +38,7 @@ struct Scene<'a> {
 impl<'a> Scene<'a> {
     fn of(options: &'a Options, files: &Files, record: &'a Record) -> Result<Self> {
         let failed = |error| Error::system("find a machine's VMM")(error);
-        let vmm = process::listening(&files.api_socket(), &record.instance).map_err(failed)?;
+        let vmm = process::listening(&files.api_socket(), &record.boot()).map_err(failed)?;
         let vmm = vmm.ok_or_else(|| Error::NotRunning(record.name.clone()))?;
         let network = vmm.network().map_err(failed)?;
         Ok(Self {
@@ -82,16 +82,16 @@ pub(crate) fn apply(
 }
 
 fn by_pasta(scene: &Scene<'_>, wanted: &[Forward]) -> Result<Vec<Forward>> {
-    let instance = &scene.record.instance;
+    let boot = &scene.record.boot();
     let held = of_pasta(scene.record);
     let (own, carried): (Vec<Forward>, Vec<Forward>) =
         wanted.iter().partition(|forward| wishes::is_held(held, forward));
     let mut missing = carried.clone();
     missing.retain({
-        let there = relays::forwards(instance)?;
+        let there = relays::forwards(boot)?;
         move |forward| !there.contains(forward)
     });
-    relays::end(instance, |there| {
+    relays::end(boot, |there| {
         missing.iter().any(|new| wishes::same_port(new, there))
     })?;
     let reserved = scene.reserve(&missing)?;
@@ -99,7 +99,7 @@ fn by_pasta(scene: &Scene<'_>, wanted: &[Forward]) -> Result<Vec<Forward>> {
     for forward in &reserved.forwards {
         relays::start(scene, *forward, &reserved)?;
     }
-    relays::end(instance, |there| {
+    relays::end(boot, |there| {
         !carried.contains(there) && !reserved.forwards.contains(there)
     })?;
     Ok(wishes::chosen(wanted, &missing, &reserved.forwards))
@@ -168,7 +168,7 @@ pub(crate) fn heal(options: &Options, files: &Files, record: &mut Record) -> Res
 pub(crate) fn shown(record: &Record) -> Result<Vec<Forward>> {
     let mut forwards = record.forwards.clone();
     if record.changed.is_some() && record.spec.network == Network::Pasta {
-        let carried = relays::forwards(&record.instance)?;
+        let carried = relays::forwards(&record.boot())?;
         let held = of_pasta(record);
         forwards.retain(|forward| wishes::is_held(held, forward) || carried.contains(forward));
     }
@@ -180,7 +180,7 @@ fn is_so(record: &Record) -> Result<bool> {
     if record.spec.network != Network::Pasta {
         return Ok(true);
     }
-    let there = relays::forwards(&record.instance)?;
+    let there = relays::forwards(&record.boot())?;
     let held = of_pasta(record);
     let wanted = record
         .forwards
@@ -197,7 +197,7 @@ pub(crate) fn over(record: &Record) {
     if record.changed.is_none() {
         return;
     }
-    if let Err(error) = relays::end(&record.instance, |_| true) {
+    if let Err(error) = relays::end(&record.boot(), |_| true) {
         tracing::warn!(name = %record.name, %error, "a port of the host may still be taken");
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{Scene, errand};
 use crate::helper::{ERRAND, Errand};
 use crate::network::ports::Reserved;
-use crate::process::{self, Process};
+use crate::process::{self, Boot, Process};
 use crate::relay::Port;
 use crate::{Error, Forward, Result};
 
@@ -15,16 +15,16 @@ use crate::{Error, Forward, Result};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What those of a boot carry.
-pub(super) fn forwards(instance: &str) -> Result<Vec<Forward>> {
-    Ok(of(instance)?.into_iter().map(|(forward, _)| forward).collect())
+pub(super) fn forwards(boot: &Boot) -> Result<Vec<Forward>> {
+    Ok(of(boot)?.into_iter().map(|(forward, _)| forward).collect())
 }
 
-fn of(instance: &str) -> Result<Vec<(Forward, Process)>> {
+fn of(boot: &Boot) -> Result<Vec<(Forward, Process)>> {
     let failed = |error| Error::system("look for a machine's processes")(error);
     let mut found = Vec::new();
-    for process in process::of(instance).map_err(failed)? {
+    for process in process::of(boot).map_err(failed)? {
         let words = process.words().map_err(failed)?;
-        if let Some(forward) = carried(&words, instance) {
+        if let Some(forward) = carried(&words, &boot.instance) {
             found.push((forward, process));
         }
     }
@@ -53,9 +53,9 @@ pub(super) fn start(scene: &Scene<'_>, forward: Forward, reserved: &Reserved) ->
 }
 
 /// Ends those of a boot that carry one of `which`. Returns when their ports are free.
-pub(super) fn end(instance: &str, which: impl Fn(&Forward) -> bool) -> Result<()> {
+pub(super) fn end(boot: &Boot, which: impl Fn(&Forward) -> bool) -> Result<()> {
     loop {
-        let mut ended = of(instance)?;
+        let mut ended = of(boot)?;
         ended.retain(|(forward, _)| which(forward));
         // Again, since one that is only just starting has a child, which was not there to be found.
         if ended.is_empty() {
