@@ -44,6 +44,38 @@ fn what_is_written_outlives_the_machine() {
 }
 
 #[test]
+fn the_copy_of_a_volume_follows_its_machine_to_another_name() {
+    let world = World::new();
+    let _ = world.ok(&["volume", "create", "data", "--size", "64M"]);
+    world.start("first", &["--network", "none", "--volume", "data:/data"]);
+    world.shell("first", "echo base > /data/file; sync");
+    let _ = world.ok(&["snapshot", "create", "first", "--name", "kept"]);
+    let restore = ["start", "copy", "--detach", "--from-snapshot", "kept"];
+    let _ = world.ok(&restore);
+    world.shell("copy", "echo alice > /data/file; sync");
+    // While it runs, and what is made of it then has its data.
+    let _ = world.ok(&["rename", "copy", "alice"]);
+    let _ = world.ok(&["fork", "alice", "--name", "fork"]);
+    assert_eq!(world.shell("fork", "cat /data/file"), "alice\n");
+    let _ = world.ok(&["stop", "alice", "fork"]);
+    // Another of the name that it had has its own.
+    let _ = world.ok(&restore);
+    assert_eq!(world.shell("copy", "cat /data/file"), "base\n");
+    world.shell("copy", "echo bob > /data/file; sync");
+    let _ = world.ok(&["stop", "copy"]);
+    let _ = world.ok(&["start", "alice", "--detach"]);
+    assert_eq!(world.shell("alice", "cat /data/file"), "alice\n");
+    world.shell("alice", "echo by alice > /data/file; sync");
+    let _ = world.ok(&["start", "copy", "--detach"]);
+    assert_eq!(world.shell("copy", "cat /data/file"), "bob\n");
+    assert_eq!(world.shell("first", "cat /data/file"), "base\n");
+    let _ = world.ok(&["rm", "--force", "first", "alice", "fork", "copy"]);
+    let _ = world.ok(&["snapshot", "rm", "kept"]);
+    let _ = world.ok(&["volume", "rm", "data"]);
+    world.sandbox.assert_clean();
+}
+
+#[test]
 fn one_writes_or_several_read() {
     let world = World::new();
     let _ = world.ok(&["volume", "create", "data", "--size", "64M"]);
