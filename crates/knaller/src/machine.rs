@@ -46,6 +46,8 @@ pub enum StopOutcome {
     CtrlAltDel,
     /// Neither helped: the VMM was killed.
     Killed,
+    /// It had ended already, and its restart policy would have had it started again: now it stays as it is.
+    StaysStopped,
 }
 
 /// A machine that exists, running or not. Cheap to clone; a handle, not an owner: dropping it changes nothing. But a
@@ -103,7 +105,8 @@ impl Machine {
         start::again(&self.inner, &self.name, 0, options, observer).await
     }
 
-    /// Ends it: asks its init, else sends Ctrl-Alt-Del, else kills. Returns when its VMM is gone.
+    /// Ends it: asks its init, else sends Ctrl-Alt-Del, else kills. Returns when its VMM is gone. No supervisor starts it after
+    /// that, nor one that has ended by itself and that its policy would have started again.
     pub async fn stop(&self, options: StopOptions) -> Result<StopOutcome> {
         stop::stop(&self.inner, &self.name, options).await
     }
@@ -182,8 +185,8 @@ impl Machine {
         snapshot::fork(&self.inner, &self.name, specs, options, observer).await
     }
 
-    /// Ends it at once, as pulling the plug does.
-    pub async fn kill(&self) -> Result<()> {
+    /// Ends it at once, as pulling the plug does: [`StopOutcome::Killed`], or [`StopOutcome::StaysStopped`] as with [`Self::stop`].
+    pub async fn kill(&self) -> Result<StopOutcome> {
         stop::kill(&self.inner, &self.name).await
     }
 

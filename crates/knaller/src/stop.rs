@@ -16,8 +16,8 @@ use crate::process::Boot;
 use crate::record::Record;
 use crate::ssh::control;
 use crate::{
-    Error, Exit, Name, Result, State, StopOptions, StopOutcome, damage, heal, life, list, process, record,
-    runtime_folder, tail, task,
+    Error, Exit, Name, Restart, Result, State, StopOptions, StopOutcome, damage, heal, life, list, process,
+    record, runtime_folder, tail, task,
 };
 
 /// What an orderly end takes beside the command's grace: killing the rest, syncing, unmounting.
@@ -30,13 +30,19 @@ const ASKING: Duration = Duration::from_secs(10);
 const KILLING: Duration = Duration::from_secs(30);
 
 pub(crate) async fn stop(inner: &Arc<Inner>, name: &Name, options: StopOptions) -> Result<StopOutcome> {
-    let info = list::one(inner, name).await?;
+    let mut info = list::one(inner, name).await?;
     if info.state == State::Stopped {
         heal::one(inner, name).await?;
-        return Err(Error::NotRunning(name.clone()));
+        if let Some(outcome) = stay(inner, name).await? {
+            return Ok(outcome);
+        }
+        // A supervisor was quicker.
+        info = list::one(inner, name).await?;
+        if info.state == State::Stopped {
+            return Err(Error::NotRunning(name.clone()));
+        }
     }
-    let (files, record) = list::load(inner, name)?;
-    halt(&files, &record)?;
+    let (files, record) = halted(inner, name)?;
     let grace = options
         .grace
         .unwrap_or(Duration::from_millis(record.spec.stop_grace_ms));
@@ -84,22 +90,51 @@ async fn in_order(files: &Files, record: &Record, state: State, grace: Duration)
 }
 
 /// Kills it.
-pub(crate) async fn kill(inner: &Arc<Inner>, name: &Name) -> Result<()> {
-    let (files, record) = match list::load(inner, name) {
+pub(crate) async fn kill(inner: &Arc<Inner>, name: &Name) -> Result<StopOutcome> {
+    let (files, _) = match list::load(inner, name) {
         Ok(loaded) => loaded,
         Err(error) if damage::machine(inner, name).is_some() => {
-            return kill_damaged(inner, name, error).await;
+            kill_damaged(inner, name, error).await?;
+            return Ok(StopOutcome::Killed);
         }
         Err(error) => return Err(error),
     };
     if !heal::lives(&files)? {
         heal::one(inner, name).await?;
-        return Err(Error::NotRunning(name.clone()));
+        if let Some(outcome) = stay(inner, name).await? {
+            return Ok(outcome);
+        }
     }
-    halt(&files, &record)?;
+    let (files, record) = halted(inner, name)?;
     end(record.boot(), name).await?;
     released(&files, &record).await;
-    heal::one(inner, name).await
+    heal::one(inner, name).await?;
+    Ok(StopOutcome::Killed)
+}
+
+/// Has a machine that does not run stay so, if its policy would have it started again; `None` if somebody has started it.
+async fn stay(inner: &Arc<Inner>, name: &Name) -> Result<Option<StopOutcome>> {
+    let not_running = || Error::NotRunning(name.clone());
+    match list::load(inner, name) {
+        Ok((_, record)) if record.spec.restart != Restart::No => {}
+        // One that was to go with its end has gone.
+        Ok(_) | Err(Error::NotFound(_)) => return Err(not_running()),
+        Err(error) => return Err(error),
+    }
+    let files = layout::files(&inner.options.paths, name);
+    // Whoever starts it has this, or looks what is written here when he has.
+    let claim = Claim::take(&files, name).await;
+    if heal::lives(&files)? {
+        return Ok(None);
+    }
+    let _claim = claim?;
+    let (files, record) = list::load(inner, name)?;
+    let exit = ended_how(inner, name);
+    if is_halted(&files, &record) || !record.spec.restart.wants(&exit, record.restarts) {
+        return Err(not_running());
+    }
+    record::write_private(&files.halted(), record.instance.as_bytes())?;
+    Ok(Some(StopOutcome::StaysStopped))
 }
 
 /// Kills a machine whose record cannot be read, which is why is told if its boot cannot be told either.
@@ -120,6 +155,20 @@ async fn kill_damaged(inner: &Arc<Inner>, name: &Name, why: Error) -> Result<()>
     Ok(())
 }
 
+/// The machine as it is, of which somebody wants its end. One that a supervisor is about to start has another boot by the time
+/// that this is written: either that is seen here, or the supervisor sees what was written for the last one ([`is_called_off`]).
+fn halted(inner: &Inner, name: &Name) -> Result<(Files, Record)> {
+    let (mut files, mut record) = list::load(inner, name)?;
+    loop {
+        halt(&files, &record)?;
+        let now = list::load(inner, name)?;
+        if now.1.instance == record.instance {
+            return Ok((files, record));
+        }
+        (files, record) = now;
+    }
+}
+
 /// Says that somebody wants this boot to end: no supervisor is to take the end for a failure.
 fn halt(files: &Files, record: &Record) -> Result<()> {
     match record::write_private(&files.halted(), record.instance.as_bytes()) {
@@ -135,6 +184,16 @@ fn halt(files: &Files, record: &Record) -> Result<()> {
 /// Whether somebody wanted this boot to end.
 pub(crate) fn is_halted(files: &Files, record: &Record) -> bool {
     std::fs::read_to_string(files.halted()).is_ok_and(|instance| instance == record.instance)
+}
+
+/// Whether somebody wanted the end of a machine that is being started again after the boot `before`, of which nobody had when
+/// that began. Then it is written as wanted for the new boot, which is to be told when its processes are there: who wrote it later
+/// finds them.
+pub(crate) fn is_called_off(files: &Files, record: &Record, before: &str) -> Result<bool> {
+    if std::fs::read_to_string(files.halted()).is_ok_and(|instance| instance == before) {
+        halt(files, record)?;
+    }
+    Ok(is_halted(files, record))
 }
 
 /// Waits until a boot that has ended counts as ended: a process that the kernel takes down loses its command line, by which

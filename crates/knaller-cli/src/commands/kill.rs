@@ -1,8 +1,10 @@
 //! `knaller kill`.
 
 use clap::Args;
+use knaller::StopOutcome;
 
 use super::each::{Done, each};
+use super::stop;
 use crate::args::machine::MachineArgs;
 use crate::context::Context;
 use crate::error::CommandError;
@@ -22,8 +24,11 @@ impl KillArgs {
     pub(crate) async fn run(self, context: Context) -> Result<u8, CommandError> {
         let names = self.machines.running(&context).await?;
         each(&context, names, "killing", self.report.output, async |name| {
-            context.machine(name).await?.kill().await?;
-            Ok(Some(Done::new("killed", format!("{name} was killed"))))
+            let (done, sentence) = match context.machine(name).await?.kill().await? {
+                outcome @ StopOutcome::StaysStopped => ("stopped", stop::told(name, outcome)),
+                _ => ("killed", format!("{name} was killed")),
+            };
+            Ok(Some(Done::new(done, sentence)))
         })
         .await
     }

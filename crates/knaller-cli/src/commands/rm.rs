@@ -44,7 +44,7 @@ impl RmArgs {
         let machine = context.knaller.get(name.as_str()).await?;
         if self.force {
             match machine.kill().await {
-                Ok(()) | Err(Error::NotRunning(_)) => {}
+                Ok(_) | Err(Error::NotRunning(_)) => {}
                 Err(error) => return Err(error),
             }
         }

@@ -158,7 +158,7 @@ async fn ending(signals: &mut Signals) -> Signal {
 async fn end(machine: &Machine) -> Result<(), CommandError> {
     let spec = machine.info().await?.spec;
     let ended = if spec.volumes.is_empty() {
-        machine.kill().await
+        machine.kill().await.map(drop)
     } else {
         machine.stop(StopOptions::default()).await.map(drop)
     };

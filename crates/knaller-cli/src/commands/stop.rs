@@ -58,6 +58,9 @@ pub(crate) fn told(name: &Name, outcome: StopOutcome) -> String {
         StopOutcome::CtrlAltDel => warning(format_args!(
             "{name} was powered off by Ctrl-Alt-Del, since its init could not be asked"
         )),
+        StopOutcome::StaysStopped => {
+            format!("{name} had ended, and is not started again")
+        }
         StopOutcome::Killed => warning(format_args!(
             "{name} did not stop when asked and was killed; its disk may lack what it wrote last"
         )),

@@ -100,6 +100,32 @@ fn a_supervisor_that_is_killed_goes_on_where_it_was() {
         .fails(2, &["--restart"]);
 }
 
+#[test]
+fn a_machine_that_ends_again_and_again_is_stopped_between_its_starts() {
+    let world = World::new();
+    let mut supervisor = world.spawn(&["supervise"]);
+    let words = ["-m", "128M", "--network", "none", "--restart", "always", "-d"];
+    for (name, command) in [("one", "stop"), ("two", "kill")] {
+        let start = [&["start", name], &words[..], &["--", "sh", "-c", "exit 1"]].concat();
+        let _ = world.ok(&start);
+        supervisor.line(&format!("{name} starts again in 1.6"));
+        // It does not come to that before the command, however long this takes.
+        supervisor.signal(Signal::STOP);
+        let ran = world.run(&[command, name]);
+        let told = format!("{name} had ended, and is not started again");
+        assert!(ran.code() == 0 && ran.stderr.contains(&told), "{ran}");
+        supervisor.signal(Signal::CONT);
+        supervisor.line(&format!("{name} stays stopped: it was stopped on purpose"));
+        assert_eq!(world.inspect(name)["state"], "stopped");
+        world
+            .run(&[command, name])
+            .fails(4, &[&format!("{name} is not running")]);
+    }
+    supervisor.signal(Signal::INT);
+    assert_eq!(supervisor.end().0, 0);
+    let _ = world.ok(&["rm", "one", "two"]);
+}
+
 fn kill(pid: i64) {
     let pid = rustix::process::Pid::from_raw(pid.try_into().unwrap()).unwrap();
     rustix::process::kill_process(pid, Signal::KILL).unwrap();

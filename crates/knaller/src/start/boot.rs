@@ -31,8 +31,8 @@ use crate::template::Template;
 use crate::volume::{self, Hold};
 use crate::watch::Watch;
 use crate::{
-    Error, MachineSpec, MemoryBackend, Result, folder, handover, image, jail, list, runtime_folder, tail,
-    task,
+    Error, MachineSpec, MemoryBackend, Result, folder, handover, image, jail, list, runtime_folder, stop,
+    tail, task,
 };
 
 /// How long the processes have to end after one of them was found not to answer, before that is blamed instead.
@@ -46,6 +46,8 @@ pub(super) struct Start<'a> {
     pub(super) options: StartOptions,
     /// What its guest is loaded from.
     pub(super) from: Option<(Arc<Held>, MemoryBackend)>,
+    /// Which boot a supervisor starts it again after.
+    pub(super) after: Option<String>,
 }
 
 impl Start<'_> {
@@ -200,6 +202,11 @@ impl Start<'_> {
         let (mut first, gate) = launch.spawn().await?;
         // A process has its number now.
         drop(user);
+        if let Some(before) = &self.after
+            && stop::is_called_off(files, record, before)?
+        {
+            return Err(Error::NotRunning(record.name.clone()));
+        }
         self.clock.host("spawn", since);
         let place = Place {
             files,

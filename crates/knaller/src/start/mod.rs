@@ -22,7 +22,7 @@ use crate::knaller::Inner;
 use crate::record::Record;
 use crate::snapshot::{self, Clone};
 use crate::ssh::control::Control;
-use crate::{Error, Machine, MachineSpec, Name, Result, heal, layout, life, list, task};
+use crate::{Error, Machine, MachineSpec, Name, Result, heal, layout, life, list, stop, task};
 
 mod api;
 mod boot;
@@ -102,6 +102,7 @@ pub(crate) async fn create(
         clock,
         options,
         from: None,
+        after: None,
     };
     let timeline = Box::pin(start.boot(claim, record)).await?;
     let machine = Machine::new(Arc::clone(inner), name).attended(attendance);
@@ -127,7 +128,11 @@ pub(crate) async fn again(
     if life::is_anothers(&inner.options.paths, name, &files.runtime)? {
         return Err(Error::Busy(name.clone()));
     }
+    if restarts > 0 && stop::is_halted(&files, &record) {
+        return Err(Error::NotRunning(name.clone()));
+    }
     let means = Means::gather(inner, &record.spec, record.image.as_deref()).await?;
+    let after = (restarts > 0).then(|| record.instance.clone());
     let mut record = record.again(files.runtime);
     record.restarts = restarts;
     clock.host("checks", Duration::ZERO);
@@ -137,6 +142,7 @@ pub(crate) async fn again(
         clock,
         options,
         from: None,
+        after,
     };
     Box::pin(start.boot(claim, record)).await
 }
@@ -185,6 +191,7 @@ pub(crate) async fn clone(
             ..options
         },
         from: fits.then_some((of, memory)),
+        after: None,
     };
     let timeline = Box::pin(start.boot(claim, record)).await?;
     Ok((Machine::new(Arc::clone(inner), name), timeline))
@@ -223,7 +230,7 @@ pub(crate) async fn clones(
 /// Removes a machine, whether it still runs or not, or is gone.
 async fn take_back(machine: &Machine) -> Result<()> {
     match machine.kill().await {
-        Ok(()) | Err(Error::NotRunning(_)) => {}
+        Ok(_) | Err(Error::NotRunning(_)) => {}
         Err(Error::NotFound(_)) => return Ok(()),
         Err(error) => return Err(error),
     }

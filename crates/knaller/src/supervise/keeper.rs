@@ -72,8 +72,8 @@ impl Keeper {
             tried = restarts;
             match self.start(restarts).await {
                 Ok(()) => self.say(SupervisedKind::Restarted { restarts }).await,
-                // Somebody else was quicker.
-                Err(Error::Running(_) | Error::Busy(_)) => {}
+                // Somebody else was quicker, or wants it to stay stopped.
+                Err(Error::Running(_) | Error::Busy(_) | Error::NotRunning(_)) => {}
                 Err(Error::NotFound(_)) => return,
                 Err(error) => self.failed(&error).await,
             }

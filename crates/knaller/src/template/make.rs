@@ -43,7 +43,7 @@ pub(crate) async fn make(
     let warm = machine.info().await.map(|info| info.origin == Origin::Warm);
     // It goes with its end.
     match machine.kill().await {
-        Ok(()) | Err(Error::NotRunning(_) | Error::NotFound(_)) => {}
+        Ok(_) | Err(Error::NotRunning(_) | Error::NotFound(_)) => {}
         Err(error) => return Err(error),
     }
     let warm = warm?;

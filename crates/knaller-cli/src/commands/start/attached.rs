@@ -63,7 +63,7 @@ async fn stop_or_kill(ui: Ui, machine: &Machine, signals: &mut Signals) -> Resul
     ui.note(format_args!("\nstopping {name}; Ctrl-C again kills it"));
     let stopped = tokio::select! {
         outcome = machine.stop(StopOptions::default()) => outcome.map(|outcome| stop::told(name, outcome)),
-        _ = signals.next() => machine.kill().await.map(|()| format!("{name} was killed")),
+        _ = signals.next() => machine.kill().await.map(|_| format!("{name} was killed")),
     };
     match stopped {
         Ok(outcome) => ui.note(outcome),
