@@ -54,15 +54,13 @@ impl ForkArgs {
         let machine = context.machine(&self.machine.name).await?;
         let mut signals = Signals::watch(&Signal::ENDINGS)?;
         let progress = Progress::start(context.ui, &format!("forking {}", machine.name()));
-        let mut observer = |event| match event {
+        let mut observer = |event: StartEvent| match event {
             StartEvent::Claimed { name, .. } => progress.doing(&format!("starting {name}")),
-            StartEvent::Slower { message }
-            | StartEvent::Exposed { message }
-            | StartEvent::Hindered { message } => progress.warning(&message),
-            StartEvent::Warning { step, message } => {
-                progress.warning(&format!("a guest went on without {step}: {message}"));
+            other => {
+                if let Some(warning) = other.warning() {
+                    progress.warning(&warning);
+                }
             }
-            _ => {}
         };
         let mut spec = RestoreSpec::default();
         spec.name = self.fork;

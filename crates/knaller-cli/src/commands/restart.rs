@@ -30,15 +30,7 @@ impl RestartArgs {
         let names = self.machines.existing(&context).await?;
         each(&context, names, "restarting", self.report.output, async |name| {
             let mut warnings = Vec::new();
-            let mut observer = |event| match event {
-                StartEvent::Warning { step, message } => {
-                    warnings.push(format!("its guest went on without {step}: {message}"));
-                }
-                StartEvent::Exposed { message } | StartEvent::Hindered { message } => {
-                    warnings.push(message);
-                }
-                _ => {}
-            };
+            let mut observer = |event: StartEvent| warnings.extend(event.warning());
             let machine = context.machine(name).await?;
             let timeline = machine
                 .restart(stop, StartOptions::default(), &mut observer)

@@ -126,15 +126,13 @@ async fn start(
     signals: &mut Signals,
 ) -> Result<Machine, CommandError> {
     let progress = Progress::start(context.ui, "starting");
-    let mut observer = |event| match event {
+    let mut observer = |event: StartEvent| match event {
         StartEvent::Claimed { name, .. } => progress.doing(&format!("starting {name}")),
-        StartEvent::Slower { message }
-        | StartEvent::Exposed { message }
-        | StartEvent::Hindered { message } => progress.warning(&message),
-        StartEvent::Warning { step, message } => {
-            progress.warning(&format!("the guest went on without {step}: {message}"));
+        other => {
+            if let Some(warning) = other.warning() {
+                progress.warning(&warning);
+            }
         }
-        _ => {}
     };
     let started = tokio::select! {
         started = context.knaller.start(spec, options, &mut observer) => started?,

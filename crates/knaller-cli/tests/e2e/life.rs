@@ -24,6 +24,32 @@ fn a_machine_of_an_ordinary_user() {
     life(&World::of_ordinary_user());
 }
 
+#[test]
+fn a_restart_that_was_slower_than_it_might_be_says_so() {
+    let world = World::new();
+    world.start("web", &["--network", "none"]);
+    let templates = world.sandbox.data().join("knaller/templates");
+    let spoil = || {
+        let mut folders = std::fs::read_dir(&templates).unwrap().map(Result::unwrap);
+        let state = folders.find_map(|folder| Some(folder.path().join("state")).filter(|path| path.exists()));
+        let state = state.unwrap();
+        let length = usize::try_from(state.metadata().unwrap().len()).unwrap();
+        std::fs::write(state, vec![7; length]).unwrap();
+    };
+    spoil();
+    let told = world.ok(&["restart", "web", "-o", "json"]);
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    let warnings = told[0]["warnings"].as_array().unwrap();
+    assert!(
+        matches!(warnings.as_slice(), [one] if one.as_str().unwrap().contains("written to")),
+        "{told}"
+    );
+    spoil();
+    let ran = world.run(&["restart", "web"]);
+    assert!(ran.code() == 0 && ran.stderr.contains("written to"), "{ran}");
+    world.stop_and_remove("web");
+}
+
 fn life(world: &World) {
     let server = ["httpd", "-f", "-p", "80", "-h", "/srv/www"];
     let options = ["-p", "127.0.0.1:0:80", "--env", "GREETING=hello", "--"];

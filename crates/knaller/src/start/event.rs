@@ -24,6 +24,20 @@ pub enum StartEvent {
     Warning { step: String, message: String },
 }
 
+impl StartEvent {
+    /// What somebody who starts a machine is to be warned of, in words, if it is anything.
+    #[must_use]
+    pub fn warning(&self) -> Option<String> {
+        match self {
+            Self::Slower { message } | Self::Exposed { message } | Self::Hindered { message } => {
+                Some(message.clone())
+            }
+            Self::Warning { step, message } => Some(format!("the guest went on without {step}: {message}")),
+            Self::Claimed { .. } | Self::Step(_) => None,
+        }
+    }
+}
+
 /// Which side did a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -122,14 +122,10 @@ impl Keeper {
     async fn start(&self, restarts: u32) -> Result<()> {
         let options = StartOptions::default();
         // Nobody listens to this start but the log.
-        let mut observer = |event| match event {
-            StartEvent::Slower { message }
-            | StartEvent::Exposed { message }
-            | StartEvent::Hindered { message } => tracing::warn!(name = %self.name, "{message}"),
-            StartEvent::Warning { step, message } => {
-                tracing::warn!(name = %self.name, step, "the guest went on without it: {message}");
+        let mut observer = |event: StartEvent| {
+            if let Some(warning) = event.warning() {
+                tracing::warn!(name = %self.name, "{warning}");
             }
-            StartEvent::Claimed { .. } | StartEvent::Step(_) => {}
         };
         let started = start::again(&self.inner, &self.name, restarts, options, &mut observer).await;
         started.map(drop)

@@ -81,13 +81,12 @@ impl Report {
             StartEvent::Step(step) if step.took >= WORTH_A_LINE => {
                 progress.done(&label(step.side, &step.name), step.took);
             }
-            StartEvent::Slower { message }
-            | StartEvent::Exposed { message }
-            | StartEvent::Hindered { message } => progress.warning(&message),
-            StartEvent::Warning { step, message } => {
-                progress.warning(&format!("the guest went on without {step}: {message}"));
+            StartEvent::Step(_) => {}
+            other => {
+                if let Some(warning) = other.warning() {
+                    progress.warning(&warning);
+                }
             }
-            _ => {}
         }
     }
 
