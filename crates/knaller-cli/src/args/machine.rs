@@ -60,8 +60,16 @@ impl MachineArgs {
 
     /// The names asked for; with `--all`, of all machines that do not lie stopped.
     pub(crate) async fn running(self, context: &Context) -> Result<Vec<Name>, CommandError> {
-        self.resolve(context, |machine| machine.state != State::Stopped)
-            .await
+        self.which(context, |state| state != State::Stopped).await
+    }
+
+    /// The names asked for; with `--all` or `--filter`, of those machines whose state is one of these.
+    pub(crate) async fn which(
+        self,
+        context: &Context,
+        wanted: impl Fn(State) -> bool,
+    ) -> Result<Vec<Name>, CommandError> {
+        self.resolve(context, |machine| wanted(machine.state)).await
     }
 
     /// Whether it is said which, instead of their names.

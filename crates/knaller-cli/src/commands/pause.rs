@@ -1,6 +1,7 @@
 //! `knaller pause`.
 
 use clap::Args;
+use knaller::State;
 
 use super::each::{Done, each};
 use crate::args::machine::MachineArgs;
@@ -21,7 +22,8 @@ pub(crate) struct PauseArgs {
 
 impl PauseArgs {
     pub(crate) async fn run(self, context: Context) -> Result<u8, CommandError> {
-        let names = self.machines.running(&context).await?;
+        let can = |state| !matches!(state, State::Stopped | State::Paused);
+        let names = self.machines.which(&context, can).await?;
         each(&context, names, "pausing", self.report.output, async |name| {
             context.machine(name).await?.pause().await?;
             Ok(Some(Done::new("paused", format!("{name} is paused"))))

@@ -1,6 +1,7 @@
 //! `knaller resume`.
 
 use clap::Args;
+use knaller::State;
 
 use super::each::{Done, each};
 use crate::args::machine::MachineArgs;
@@ -20,7 +21,9 @@ pub(crate) struct ResumeArgs {
 
 impl ResumeArgs {
     pub(crate) async fn run(self, context: Context) -> Result<u8, CommandError> {
-        let names = self.machines.running(&context).await?;
+        // One whose VMM does not say what it is may stand still.
+        let can = |state| matches!(state, State::Paused | State::Unresponsive);
+        let names = self.machines.which(&context, can).await?;
         each(&context, names, "resuming", self.report.output, async |name| {
             context.machine(name).await?.resume().await?;
             Ok(Some(Done::new("resumed", format!("{name} goes on"))))

@@ -111,6 +111,20 @@ fn what_was_done_to_several_is_told_to_programs() {
         told(&["resume", "a"]),
         json!([{ "name": "a", "done": "resumed" }])
     );
+    // Of all, or of those that a filter means, those are meant that are not so already.
+    let one = |name: &str, done: &str| json!([{ "name": name, "done": done }]);
+    assert_eq!(told(&["pause", "--all"]), one("a", "paused"));
+    assert_eq!(told(&["resume", "b"]), one("b", "resumed"));
+    assert_eq!(told(&["resume", "--all"]), one("a", "resumed"));
+    assert_eq!(told(&["resume", "--filter", "name=b"]), json!([]));
+    let _ = world.ok(&["pause", "b"]);
+    assert_eq!(told(&["pause", "--filter", "name=b"]), json!([]));
+    assert_eq!(told(&["pause", "--all"]), one("a", "paused"));
+    let _ = world.ok(&["pause", "--all"]);
+    let _ = world.ok(&["resume", "--all"]);
+    let _ = world.ok(&["resume", "--all"]);
+    world.run(&["resume", "a"]).fails(4, &["a is not paused"]);
+    let _ = world.ok(&["pause", "b"]);
     let label = told(&["update", "a", "--label", "tier=front"]);
     assert_eq!(label[0]["now"], json!(["labels"]));
     let kept = told(&["snapshot", "create", "a", "--name", "s"]);
