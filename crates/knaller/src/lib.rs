@@ -90,6 +90,7 @@ mod record;
 mod relay;
 mod remove_on_drop;
 mod runtime_folder;
+mod sealed;
 mod snapshot;
 mod spec;
 mod ssh;

@@ -2,7 +2,7 @@
 //! kernel offers to anybody; a VMM adds its own, which only allows what it needs (Firecracker's, QEMU's `-sandbox`).
 //!
 //! It is what keeps a VMM that runs as root from user namespaces (see `namespaces`), and any from files without a name
-//! in the folders that it shares with knaller.
+//! in the folders that it shares with knaller, and from rights to its own files that were taken from it.
 
 use std::collections::BTreeMap;
 
@@ -12,6 +12,19 @@ use seccompiler::{
 };
 
 use super::Error;
+
+/// Calls that give a file another mode, or an access control list that says the same. What a VMM has written for a snapshot
+/// nobody may write to any more (see [`crate::sealed`]), though it is the file's owner. The last are of Linux 6.6, 6.13 and 6.17.
+const RIGHTS: [c_long; 8] = [
+    libc::SYS_fchmod,
+    libc::SYS_fchmodat,
+    libc::SYS_setxattr,
+    libc::SYS_lsetxattr,
+    libc::SYS_fsetxattr,
+    452, // fchmodat2
+    463, // setxattrat
+    469, // file_setattr
+];
 
 /// Namespaces and mounts, other processes' memory, the kernel's own programs, keys and modules, files by handle; and links:
 /// in the folders that it shares with knaller a VMM makes files and sockets, and nothing that leads elsewhere.
@@ -56,7 +69,7 @@ const REFUSED: [c_long; 36] = [
 
 /// The older forms of some, where there are any.
 #[cfg(target_arch = "x86_64")]
-const OLDER: [c_long; 2] = [libc::SYS_symlink, libc::SYS_link];
+const OLDER: [c_long; 3] = [libc::SYS_symlink, libc::SYS_link, libc::SYS_chmod];
 #[cfg(not(target_arch = "x86_64"))]
 const OLDER: [c_long; 0] = [];
 
@@ -85,7 +98,7 @@ fn install() -> Result<(), seccompiler::Error> {
 }
 
 fn refused() -> Result<BTreeMap<c_long, Vec<SeccompRule>>, seccompiler::Error> {
-    let calls = REFUSED.iter().chain(&OLDER);
+    let calls = REFUSED.iter().chain(&RIGHTS).chain(&OLDER);
     let mut rules: BTreeMap<_, _> = calls.map(|call| (*call, Vec::new())).collect();
     rules.insert(libc::SYS_clone, vec![with(0, libc::CLONE_NEWUSER)?]);
     for (call, flags) in OPENING {

@@ -24,6 +24,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
+use rustix::fs::Mode;
 use serde::{Deserialize, Serialize};
 
 mod calls;
@@ -174,6 +175,8 @@ pub(crate) fn enter(plan: &Plan, handed: Vec<OwnedFd>) -> Result<Vec<String>, Er
 /// As [`enter`].
 pub(crate) fn shut(plan: &Plan) -> Result<Option<String>, Error> {
     let without = rules::apply(plan)?;
+    // A VMM can change no mode afterwards, of its sockets neither.
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
     calls::refuse()?;
     Ok(without)
 }

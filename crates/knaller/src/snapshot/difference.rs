@@ -5,7 +5,7 @@
 
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use images::Task;
 use images::rootfs::Rootfs;
@@ -24,7 +24,8 @@ pub(super) fn tells_pages(folder: &Path) -> bool {
 }
 
 /// Makes a difference, in its place, of the memory that a VMM wrote into `folder`: of all of it, or of what was changed.
-pub(super) fn of_memory(folder: &Path, below: &Held, among: Among, task: &Task) -> Result<()> {
+/// Gives where that is.
+pub(super) fn of_memory(folder: &Path, below: &Held, among: Among, task: &Task) -> Result<PathBuf> {
     let path = folder.join(MEMORY);
     let [changes, map] = difference_at(folder, MEMORY);
     let failed = || Error::io("compare", &path);
@@ -41,7 +42,8 @@ pub(super) fn of_memory(folder: &Path, below: &Held, among: Among, task: &Task) 
     let pages = pages.map_err(failed())?;
     thin_out(&file, &pages).map_err(failed())?;
     fs::rename(&path, &changes).map_err(Error::io("rename", &path))?;
-    pages.save(&map).map_err(Error::io("write", &map))
+    pages.save(&map).map_err(Error::io("write", &map))?;
+    Ok(changes)
 }
 
 /// Keeps a disk, at `path`, in `folder`: whole where its blocks can be shared, or where there was none such, else what

@@ -26,6 +26,7 @@ use crate::handover::{self, Guest, MEMORY, STATE};
 use crate::knaller::Inner;
 use crate::layout::{self, Files};
 use crate::record::Record;
+use crate::sealed::seal;
 use crate::start::{self, StartEvent, StartOptions};
 use crate::{
     Error, Machine, Name, RestoreSpec, Result, State, StopOptions, Timeline, heal, holes, list, stop, task,
@@ -279,10 +280,18 @@ pub(super) async fn still(
         .as_ref()
         .map(|below| below.description.as_parent())
         .transpose()?;
-    let (folder, memory, parent) = (folder_of(to), to.memory.clone(), below.clone());
-    task::blocking(move |task| match parent {
-        Some(parent) => difference::of_memory(&folder, &parent, among, task),
-        None => dig(&memory),
+    let (folder, to, parent) = (folder_of(to), to.clone(), below.clone());
+    task::blocking(move |task| {
+        let memory = match parent {
+            Some(parent) => difference::of_memory(&folder, &parent, among, task)?,
+            None => {
+                dig(&to.memory)?;
+                to.memory
+            }
+        };
+        // The machine goes on, and its VMM with it: it is not to write into those that are made of this.
+        seal(&to.state)?;
+        seal(&memory)
     })
     .await?;
     Ok(Captured {

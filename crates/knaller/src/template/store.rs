@@ -12,6 +12,7 @@ use super::shape::Version;
 use crate::folder::{self, Fresh, Locked};
 use crate::handover::{MEMORY, STATE};
 use crate::record::write_private;
+use crate::sealed::seal;
 use crate::{Error, Filter, Paths, Result, holes};
 
 /// The form of `template.json`. The first had the sizes of the files alone.
@@ -286,6 +287,11 @@ impl Maker {
             .open(&memory)
             .map_err(Error::io("finish", &memory))?;
         holes::dig(&file).map_err(Error::io("finish", &memory))?;
+        drop(file);
+        // Before they are looked at: what their state is hangs on it.
+        for file in [&state, &memory] {
+            seal(file)?;
+        }
         let description = Description {
             form: FORM,
             shape: Shape::clone(&self.shape),

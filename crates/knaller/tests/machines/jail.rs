@@ -30,6 +30,7 @@ try link $b ln -s RUNTIME/api.sock ./elsewhere
 try namespaces $b unshare -U $b true
 try root $b touch /here
 try more $b touch OWN/handover/more
+try mode $b chmod 600 OWN/overlay.ext4
 try write $b dd if=$b of=OWN/overlay.ext4 bs=64k count=1 seek=1 conv=notrunc
 try longer $b dd if=$b of=OWN/overlay.ext4 bs=64k count=1 seek=16777216 conv=notrunc
 try host $b sh -c 'case $(hostname) in knaller) exit 1;; esac'
@@ -41,7 +42,7 @@ exit 3
 "#;
 
 /// The attempts that succeed without a jail, as whoever has no network of its own and no root.
-const POSSIBLE: [&str; 11] = [
+const POSSIBLE: [&str; 12] = [
     "passwd",
     "secret",
     "record",
@@ -52,6 +53,7 @@ const POSSIBLE: [&str; 11] = [
     "namespaces",
     "host",
     "more",
+    "mode",
     "longer",
 ];
 
@@ -500,4 +502,93 @@ fn where_proc_is_covered_the_rest_of_the_jail_is_there_and_it_is_said() {
         ran.stderr
     );
     assert!(ran.stdout.contains("a /proc of its own"), "{}", ran.stdout);
+}
+
+/// What other machines' memory is mapped from, below a folder of snapshots or templates.
+fn guests(folder: &Path) -> Vec<PathBuf> {
+    // That of the snapshots may not be there yet.
+    let folders = std::fs::read_dir(folder).into_iter().flatten();
+    let folders = folders.map(|entry| entry.unwrap().path());
+    let files = folders.flat_map(|folder| ["state", "memory"].map(|name| folder.join(name)));
+    files.filter(|path| path.exists()).collect()
+}
+
+/// Checks that no process has a descriptor by which it could write to a guest that was kept, and that none can get one.
+#[track_caller]
+fn nobody_can_write_guests(host: &Host, kept: usize) {
+    let data = host.sandbox.data().join("knaller");
+    let folders = [data.join("templates"), data.join("snapshots")];
+    let files: Vec<_> = folders.iter().flat_map(|folder| guests(folder)).collect();
+    // A difference has its memory by another name.
+    let whole = files.iter().filter(|file| file.ends_with("memory")).count();
+    assert_eq!(whole, kept, "{files:?}");
+    for file in &files {
+        assert_eq!(
+            file.metadata().unwrap().mode() & 0o777,
+            0o400,
+            "{}",
+            file.display()
+        );
+    }
+    let identity = |path: &Path| path.metadata().map(|data| (data.dev(), data.ino())).ok();
+    let inodes: BTreeSet<_> = files.iter().filter_map(|file| identity(file)).collect();
+    let processes = std::fs::read_dir("/proc")
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let mut read = 0;
+    // Whoever has gone meanwhile has nothing open.
+    for fds in processes.filter_map(|process| std::fs::read_dir(process.join("fd")).ok()) {
+        for fd in fds.flatten().map(|fd| fd.path()) {
+            let name = std::fs::read_link(&fd).unwrap_or_default();
+            // That of a fork has no name any more.
+            let kept = |of| inodes.contains(&of) || folders.iter().any(|folder| name.starts_with(folder));
+            if !identity(&fd).is_some_and(kept) || fd.is_dir() {
+                continue;
+            }
+            let info = fd.to_str().unwrap().replace("/fd/", "/fdinfo/");
+            let info = std::fs::read_to_string(info).unwrap_or_default();
+            let flags = info
+                .lines()
+                .find_map(|line| line.strip_prefix("flags:"))
+                .unwrap_or("0");
+            let flags = i32::from_str_radix(flags.trim(), 8).unwrap();
+            assert_eq!(
+                flags & libc::O_ACCMODE,
+                libc::O_RDONLY,
+                "{} is {}",
+                fd.display(),
+                name.display()
+            );
+            read += 1;
+        }
+    }
+    // sparkler compares with what it kept, so there is something to be seen.
+    assert!(read > 0 || vmm() == Vmm::Firecracker);
+}
+
+fn kept_guests_are_nobodys_to_write(who: Who) {
+    let host = Host::new(who);
+    // The first start of a shape keeps a template, whose maker lives on.
+    nobody_can_write_guests(&host, 1);
+    host.sure(&["snapshot", "create", "victim", "--name", "kept"]);
+    nobody_can_write_guests(&host, 2);
+    host.sure(&["fork", "victim", "--name", "forked"]);
+    nobody_can_write_guests(&host, 2);
+    host.sure(&["snapshot", "create", "victim", "--diff", "--name", "more"]);
+    nobody_can_write_guests(&host, 2);
+    host.sure(&["kill", "forked"]);
+    host.sure(&["rm", "forked"]);
+    host.end();
+}
+
+#[test]
+fn nobody_writes_into_guests_that_an_ordinary_user_keeps() {
+    kept_guests_are_nobodys_to_write(Who::Ordinary);
+}
+
+#[test]
+fn nobody_writes_into_guests_that_root_keeps() {
+    if is_root() {
+        kept_guests_are_nobodys_to_write(Who::Root);
+    }
 }

@@ -52,6 +52,11 @@ impl Base {
         })
     }
 
+    #[cfg(test)]
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
     /// Whether nobody has written to the file since.
     pub(super) fn is_unchanged(&self) -> bool {
         let now = self.file.metadata().map(|data| Stamp::of(&data));

@@ -5,6 +5,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
@@ -101,9 +102,11 @@ impl Target {
         Ok(())
     }
 
-    /// What later snapshots are compared with; none if it is not a file that can be read again.
+    /// What later snapshots are compared with; none if it is not a file that can be read again. Only that: other guests
+    /// may be loaded from it, and this process is not to be able to write into their memory.
     pub(super) fn into_base(self) -> Option<Base> {
-        Base::of(self.file).ok()
+        let read_only = File::open(format!("/proc/self/fd/{}", self.file.as_raw_fd()));
+        Base::of(read_only.ok()?).ok()
     }
 }
 

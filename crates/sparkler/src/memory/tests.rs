@@ -169,3 +169,17 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_is_kept_of_a_snapshot_cannot_be_written() {
+    let mut guest = Guest::new();
+    guest.write(1, 1);
+    guest.save(SnapshotType::Full, "full");
+    let Kind::Shared(Some(base)) = &guest.memory.kind else {
+        panic!("nothing is kept");
+    };
+    let written = base.file().write_all_at(&[2], 0);
+    assert_eq!(written.unwrap_err().raw_os_error(), Some(libc::EBADF));
+    guest.write(2, 2);
+    assert_eq!(data_bytes(&guest.save(SnapshotType::Diff, "diff")), PAGE as u64);
+}
