@@ -6,8 +6,9 @@ use std::time::Duration;
 use firecracker_api::Client;
 use firecracker_api::models::{InstanceState, VmState};
 
+use crate::claim::Claim;
 use crate::knaller::Inner;
-use crate::layout::Files;
+use crate::layout::{self, Files};
 use crate::{Error, Name, Result, State, heal, list};
 
 /// How long the VMM may take.
@@ -27,6 +28,9 @@ pub(crate) async fn resume(inner: &Arc<Inner>, name: &Name) -> Result<()> {
 
 async fn turn(inner: &Arc<Inner>, name: &Name, from: State, to: VmState) -> Result<()> {
     heal::one(inner, name).await?;
+    // Who has it takes a snapshot, for instance: the guest must answer until it stands still, and stand still until its disks
+    // are copied.
+    let _claim = Claim::take(&layout::files(&inner.options.paths, name), name).await?;
     let info = list::one(inner, name).await?;
     if info.state != from {
         return Err(match info.state {

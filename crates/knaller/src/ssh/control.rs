@@ -13,6 +13,10 @@ use crate::record::Record;
 use crate::ssh::Ssh;
 use crate::{Error, Name, Result};
 
+/// How long the guest's init may take for an answer. Longest takes standing still: all that the guest has not written yet goes to
+/// its disks.
+const ANSWER: Duration = Duration::from_secs(120);
+
 /// How much of an answer that makes no sense a person is shown, in characters.
 const MAX_SHOWN: usize = 200;
 
@@ -72,11 +76,12 @@ impl Control {
             name: record.name.clone(),
             reason: error.to_string(),
         };
-        let channel = ssh.handle.channel_open_session().await.map_err(failed)?;
-        channel
-            .request_subsystem(true, CONTROL_SUBSYSTEM)
-            .await
-            .map_err(failed)?;
+        let asked = async {
+            let channel = ssh.handle.channel_open_session().await?;
+            channel.request_subsystem(true, CONTROL_SUBSYSTEM).await?;
+            Ok(channel)
+        };
+        let channel = in_time(&record.name, asked).await?.map_err(failed)?;
         Ok(Self {
             name: record.name.clone(),
             stream: BufReader::new(channel.into_stream()),
@@ -102,6 +107,11 @@ impl Control {
     }
 
     async fn ask(&mut self, request: &Request) -> Result<Reply> {
+        let name = self.name.clone();
+        in_time(&name, self.ask_patiently(request)).await?
+    }
+
+    async fn ask_patiently(&mut self, request: &Request) -> Result<Reply> {
         let failed = |reason: String| Error::Ssh {
             name: self.name.clone(),
             reason,
@@ -127,6 +137,15 @@ impl Control {
             reason,
         }
     }
+}
+
+/// What comes of asking the guest, which may stand still or not want to answer.
+async fn in_time<T>(name: &Name, asking: impl Future<Output = T>) -> Result<T> {
+    let answered = tokio::time::timeout(ANSWER, asking).await;
+    answered.map_err(|_| Error::Timeout {
+        what: format!("the init of {name}"),
+        after: ANSWER,
+    })
 }
 
 /// An answer, or why it is none; a guest may answer anything.

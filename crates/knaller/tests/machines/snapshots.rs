@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use knaller::{Error, MemoryBackend, Origin, RestoreSpec, SnapshotOptions, StartOptions, State, Vmm};
 
-use crate::support::{Bed, end, said, small, vmm};
+use crate::support::{Bed, PATIENCE, end, said, small, vmm};
 
 /// Counts in memory, ten times a second, which only a process that goes on can do.
 const COUNT: &str = "mkdir -p /run/c; (i=0; while true; do i=$((i+1)); echo $i > /run/c/n; sleep 0.1; done) >/dev/null 2>&1 </dev/null & \
@@ -273,5 +273,54 @@ async fn a_machine_is_paused_renamed_and_goes_on() {
     assert!(stats.usage.processes >= 2 && stats.usage.memory > 0, "{stats:?}");
     assert!(stats.guest.is_some());
     end(&other).await;
+    end(&machine).await;
+}
+
+#[tokio::test]
+async fn nobody_pauses_or_resumes_a_machine_that_a_snapshot_is_taken_of() {
+    let bed = Bed::new();
+    let machine = bed.start(small("busy")).await;
+    let data = bed.sandbox.data().join("knaller/vms/busy");
+    let runtime = bed.sandbox.runtime().join("knaller/busy");
+    for pauses in [true, false] {
+        let taking = tokio::time::timeout(PATIENCE, machine.snapshot(SnapshotOptions::default()));
+        let turning = async {
+            let begun = || {
+                [&data, &runtime]
+                    .iter()
+                    .any(|folder| folder.join("pausing").exists())
+            };
+            while !begun() {
+                tokio::task::yield_now().await;
+            }
+            match pauses {
+                true => vec![machine.pause().await],
+                false => {
+                    let mut turned = Vec::new();
+                    while begun() {
+                        turned.push(machine.resume().await);
+                    }
+                    turned
+                }
+            }
+        };
+        let (taken, turned) = tokio::join!(taking, turning);
+        taken.expect("it hangs").unwrap();
+        let state = machine.info().await.unwrap().state;
+        if pauses {
+            // Right after it, or not at all.
+            match &turned[..] {
+                [Ok(())] => {
+                    assert_eq!(state, State::Paused);
+                    machine.resume().await.unwrap();
+                }
+                refused => assert!(matches!(refused, [Err(Error::Busy(_))]), "{refused:?}"),
+            }
+        } else {
+            let refused = |turned| matches!(turned, &Err(Error::NotPaused(_) | Error::Busy(_)));
+            assert!(turned.iter().all(refused), "{turned:?}");
+        }
+        said(&machine, "true").await;
+    }
     end(&machine).await;
 }
