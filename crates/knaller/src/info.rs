@@ -95,6 +95,9 @@ pub struct NextStart {
     /// All of them, as they will be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
+    /// What else, by name and without what it will be: an environment may be secret.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<String>,
 }
 
 impl NextStart {
@@ -105,6 +108,7 @@ impl NextStart {
             memory_mib: (is.memory_mib != to_be.memory_mib).then_some(to_be.memory_mib),
             publish_all: (is.publish_all != to_be.publish_all).then_some(to_be.publish_all),
             limits: (is.limits != to_be.limits).then(|| to_be.limits.clone()),
+            others: crate::life::others(is, to_be),
         };
         (next != Self::default()).then_some(next)
     }

@@ -234,6 +234,7 @@ impl MachineView {
                 true => "the image's ports".to_owned(),
                 false => "without the image's ports".to_owned(),
             }),
+            (!next.others.is_empty()).then(|| format!("another {}", next.others.join(", "))),
             limits.map(|text| match text.is_empty() {
                 true => "no limits".to_owned(),
                 false => format!("limits: {text}"),

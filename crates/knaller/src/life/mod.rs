@@ -15,5 +15,5 @@ pub(crate) use pause::{pause, resume, unless_paused};
 pub(crate) use rename::{follow, is_anothers, is_unfinished, rename};
 pub(crate) use stats::stats;
 pub use stats::{Stats, Traffic, Usage};
-pub(crate) use update::update;
 pub use update::{Change, Update, Updated};
+pub(crate) use update::{others, update};

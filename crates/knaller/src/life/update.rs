@@ -10,15 +10,18 @@ use std::time::Duration;
 
 use firecracker_api::Client;
 
+use self::kind::{Kind, of_processes};
 use super::forwards::{self, Moved};
 use crate::claim::Claim;
 use crate::knaller::Inner;
 use crate::layout::{self, Files};
 use crate::record::Record;
-use crate::start::limits;
 use crate::{
-    CpuQuota, CpuSet, Error, Forward, Limits, MachineSpec, Name, Rate, Result, cgroup, heal, list, task,
+    CpuQuota, CpuSet, EgressRule, Forward, Limits, MachineSpec, Name, Rate, Restart, Result, cgroup, heal,
+    list, task,
 };
+
+mod kind;
 
 /// How long the VMM may take for one change.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -68,6 +71,15 @@ pub struct Update {
     pub forwards: Option<Vec<Forward>>,
     /// Whether each port that the image exposes is forwarded: no longer at once, and from the next start.
     pub publish_all: Option<bool>,
+    pub restart: Option<Restart>,
+    /// By their names; `None` takes one away. From the next start.
+    pub env: BTreeMap<String, Option<String>>,
+    /// From the next start; without one it is the machine's name.
+    pub hostname: Change<String>,
+    /// All of them anew, from the next start.
+    pub egress: Option<Vec<EgressRule>>,
+    /// From the next start.
+    pub boot_timeout_ms: Option<u64>,
 }
 
 /// What came of an [`Update`]: what is other than it was, in words.
@@ -95,16 +107,22 @@ impl Update {
         self.receive.apply(&mut limits.receive);
         self.send.apply(&mut limits.send);
         self.memory_target_mib.apply(&mut limits.memory_target_mib);
-        for (name, value) in self.labels {
-            match value {
-                Some(value) => spec.labels.insert(name, value),
-                None => spec.labels.remove(&name),
-            };
+        for (names, to) in [(self.labels, &mut spec.labels), (self.env, &mut spec.env)] {
+            for (name, value) in names {
+                match value {
+                    Some(value) => to.insert(name, value),
+                    None => to.remove(&name),
+                };
+            }
         }
+        self.hostname.apply(&mut spec.hostname);
         spec.cpus = self.cpus.unwrap_or(spec.cpus);
         spec.memory_mib = self.memory_mib.unwrap_or(spec.memory_mib);
         spec.forwards = self.forwards.unwrap_or(spec.forwards);
         spec.publish_all = self.publish_all.unwrap_or(spec.publish_all);
+        spec.restart = self.restart.unwrap_or(spec.restart);
+        spec.egress = self.egress.unwrap_or(spec.egress);
+        spec.boot_timeout_ms = self.boot_timeout_ms.unwrap_or(spec.boot_timeout_ms);
         spec
     }
 }
@@ -149,7 +167,7 @@ pub(crate) async fn update(inner: &Arc<Inner>, name: &Name, update: Update) -> R
             .filter(|kind| kind.differs(&record.spec, &spec))
         {
             match kind {
-                Kind::Labels => updated.now.push(kind.name()),
+                Kind::Labels | Kind::Restart => updated.now.push(kind.name()),
                 _ => updated.next_start.push(kind.name()),
             }
         }
@@ -163,6 +181,13 @@ pub(crate) async fn update(inner: &Arc<Inner>, name: &Name, update: Update) -> R
     save(files, record).await?;
     drop(claim);
     Ok(updated)
+}
+
+/// What of a machine will be other from its next start on and is no figure, by name.
+pub(crate) fn others(is: &MachineSpec, to_be: &MachineSpec) -> Vec<String> {
+    let kinds = [Kind::Environment, Kind::Hostname, Kind::Egress, Kind::BootTimeout];
+    let differ = kinds.into_iter().filter(|kind| kind.differs(is, to_be));
+    differ.map(|kind| kind.name().to_owned()).collect()
 }
 
 /// Refuses what no control group of this host can keep, as the next start would.
@@ -202,132 +227,10 @@ pub(super) async fn save(files: Files, record: Record) -> Result<()> {
     task::blocking(move |_| record.save(&files.record())).await
 }
 
-/// What is changed in one go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Processes,
-    Disks,
-    Network,
-    Balloon,
-    Labels,
-    Exposed,
-    Cpus,
-    Memory,
-}
-
-impl Kind {
-    /// What can be refused first, so that little is done by then.
-    const ALL: [Self; 8] = [
-        Self::Processes,
-        Self::Balloon,
-        Self::Disks,
-        Self::Network,
-        Self::Labels,
-        Self::Exposed,
-        Self::Cpus,
-        Self::Memory,
-    ];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Processes => "limits of the processes",
-            Self::Disks => "disk limits",
-            Self::Network => "network limits",
-            Self::Balloon => "memory target",
-            Self::Labels => "labels",
-            Self::Exposed => "publishing of the image's ports",
-            Self::Cpus => "CPUs",
-            Self::Memory => "memory",
-        }
-    }
-
-    fn differs(self, old: &MachineSpec, new: &MachineSpec) -> bool {
-        let (was, is) = (&old.limits, &new.limits);
-        match self {
-            Self::Processes => of_processes(was) != of_processes(is),
-            Self::Disks => (was.disk_bandwidth, was.disk_ops) != (is.disk_bandwidth, is.disk_ops),
-            Self::Network => (was.receive, was.send) != (is.receive, is.send),
-            Self::Balloon => was.memory_target_mib != is.memory_target_mib,
-            Self::Labels => old.labels != new.labels,
-            Self::Exposed => old.publish_all != new.publish_all,
-            Self::Cpus => old.cpus != new.cpus,
-            Self::Memory => old.memory_mib != new.memory_mib,
-        }
-    }
-
-    /// Has another spec say the same of it.
-    fn copy(self, from: &MachineSpec, to: &mut MachineSpec) {
-        let limits = &mut to.limits;
-        match self {
-            Self::Processes => {
-                let others = limits.clone();
-                *limits = Limits {
-                    disk_bandwidth: others.disk_bandwidth,
-                    disk_ops: others.disk_ops,
-                    receive: others.receive,
-                    send: others.send,
-                    memory_target_mib: others.memory_target_mib,
-                    ..from.limits.clone()
-                };
-            }
-            Self::Disks => {
-                (limits.disk_bandwidth, limits.disk_ops) = (from.limits.disk_bandwidth, from.limits.disk_ops);
-            }
-            Self::Network => (limits.receive, limits.send) = (from.limits.receive, from.limits.send),
-            Self::Balloon => limits.memory_target_mib = from.limits.memory_target_mib,
-            Self::Labels => to.labels.clone_from(&from.labels),
-            Self::Exposed => to.publish_all = from.publish_all,
-            Self::Cpus => to.cpus = from.cpus,
-            Self::Memory => to.memory_mib = from.memory_mib,
-        }
-    }
-
-    /// Changes it in a machine that runs; false if that cannot be done.
-    async fn change(self, client: &Client, record: &Record, spec: &MachineSpec) -> Result<bool> {
-        let refused = |error| Error::refused(&record.vmm, &error);
-        match self {
-            Self::Processes => {
-                // Processes that were started without a group stay without.
-                let Some(group) = record.cgroup.clone() else {
-                    return Ok(false);
-                };
-                let limits = spec.limits.clone();
-                task::blocking(move |_| group.limit(&limits)).await?;
-            }
-            Self::Disks => limits::disks_of(client, spec).await.map_err(refused)?,
-            Self::Network => limits::network(client, &spec.limits).await.map_err(refused)?,
-            Self::Balloon => {
-                // The guest's memory is that of its start, which an update of the spec does not change.
-                let machine = client.get_machine_config().await.map_err(refused)?;
-                let memory_mib = u32::try_from(machine.mem_size_mib).unwrap_or(u32::MAX);
-                limits::balloon(client, spec.limits.balloon_mib(memory_mib))
-                    .await
-                    .map_err(refused)?;
-            }
-            Self::Labels => {}
-            // They went with the other forwards. Which they would be, only a start finds out.
-            Self::Exposed => return Ok(!spec.publish_all),
-            Self::Cpus | Self::Memory => return Ok(false),
-        }
-        Ok(true)
-    }
-}
-
-/// What a control group keeps.
-fn of_processes(limits: &Limits) -> Limits {
-    Limits {
-        disk_bandwidth: None,
-        disk_ops: None,
-        receive: None,
-        send: None,
-        memory_target_mib: None,
-        ..limits.clone()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Error;
 
     #[test]
     fn what_is_not_named_stays() {
@@ -378,6 +281,11 @@ mod tests {
                 memory_target_mib: Some(99),
             });
         other.publish_all = true;
+        other.restart = Restart::Always;
+        other.env.insert("A".to_owned(), "1".to_owned());
+        other.hostname = Some("other".to_owned());
+        other.egress = vec!["deny".parse().unwrap()];
+        other.boot_timeout_ms = 1;
         for kind in Kind::ALL {
             let mut spec = MachineSpec::new();
             kind.copy(&other, &mut spec);
@@ -405,13 +313,24 @@ mod tests {
             cpus: Some(2),
             disk_ops: Change::Set(Rate::new(100)),
             labels: BTreeMap::from([("a".to_owned(), Some("1".to_owned()))]),
+            restart: Some(Restart::Always),
+            env: BTreeMap::from([("A".to_owned(), Some("1".to_owned())), ("B".to_owned(), None)]),
+            hostname: Change::Set("other".to_owned()),
             ..Update::default()
         };
         let updated = update(&inner, &name, change).await.unwrap();
-        assert_eq!(updated.now, ["labels"]);
-        assert_eq!(updated.next_start, ["disk limits", "CPUs"]);
+        assert_eq!(updated.now, ["labels", "restart policy"]);
+        assert_eq!(
+            updated.next_start,
+            ["disk limits", "CPUs", "environment", "host name"]
+        );
         let spec = Record::load(&files.record()).unwrap().spec;
         assert_eq!((spec.cpus, spec.limits.disk_ops), (2, Some(Rate::new(100))));
+        assert_eq!(
+            (spec.restart, spec.hostname.as_deref()),
+            (Restart::Always, Some("other"))
+        );
+        assert_eq!(spec.env, BTreeMap::from([("A".to_owned(), "1".to_owned())]));
         let wrong = Update {
             cpus: Some(0),
             ..Update::default()
