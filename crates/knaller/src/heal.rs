@@ -24,8 +24,8 @@ use crate::network::live;
 use crate::record::Record;
 use crate::system::Healed;
 use crate::{
-    Error, Name, Options, Paths, Result, attendance, damage, folder, handover, keep, leash, life, process,
-    runtime_folder, snapshot, task,
+    Error, Name, Options, Paths, Result, State, attendance, damage, folder, handover, keep, leash, life,
+    process, runtime_folder, snapshot, task,
 };
 
 /// How long killed processes may take to be gone.
@@ -194,14 +194,18 @@ impl Unattended<'_> {
             && attendance::is_over(&self.files).map_err(Error::io("lock", self.files.attended()))?)
     }
 
-    /// Lets a machine go on that stands still for nobody.
+    /// Lets a machine go on that stands still for nobody, or has it stand still if its user had paused it.
     fn go_on(self) -> Result<Option<Healed>> {
-        if !snapshot::resume_forsaken(&self.files)? {
+        let Some(state) = snapshot::heal_forsaken(&self.files)? else {
             return Ok(None);
-        }
+        };
         // Half a guest takes room.
         handover::clear(&self.files)?;
-        Ok(Some(Healed::Resumed { name: self.name }))
+        let name = self.name;
+        Ok(Some(match state {
+            State::Paused => Healed::PausedAgain { name },
+            _ => Healed::Resumed { name },
+        }))
     }
 
     /// Has a machine that runs be reached by its forwards.

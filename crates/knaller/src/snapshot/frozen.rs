@@ -1,7 +1,8 @@
 //! A guest that stands still while its disks are looked at.
 //!
 //! The invariant: its programs do nothing and its file systems are in order, and whatever ends the look, an error, a dropped
-//! future or a kill, they go on: told to, or by themselves after [`PATIENCE`].
+//! future or a kill, they go on: told to, or by themselves after [`PATIENCE`]. Where the machine's user had paused it, that is when
+//! he lets it go on.
 
 use std::time::Duration;
 
@@ -26,8 +27,6 @@ pub(crate) struct Frozen {
     /// Where a guest asks whose connections the VMM has broken meanwhile.
     listener: UnixListener,
     mark: Mark,
-    /// Whether its user had paused the machine.
-    was_paused: bool,
     /// What of it could not be made to stand still: a sentence each.
     pub(crate) warnings: Vec<String>,
 }
@@ -36,8 +35,8 @@ impl Frozen {
     /// Freezes the guest of a machine that runs, or that its user has paused: its init has to put that into order first.
     pub(crate) async fn begin(client: Client, files: &Files, record: &Record) -> Result<Self> {
         let refused = |error| Error::refused(&record.vmm, &error);
-        let mark = Mark::make(files)?;
         let was_paused = client.get_instance().await.map_err(refused)?.state == InstanceState::Paused;
+        let mark = Mark::make(files, was_paused)?;
         if was_paused {
             client.patch_vm(VmState::Resumed).await.map_err(refused)?;
         }
@@ -52,7 +51,6 @@ impl Frozen {
             record: record.clone(),
             listener,
             mark,
-            was_paused,
             warnings: frozen.warnings,
         })
     }
@@ -65,7 +63,7 @@ impl Frozen {
     /// Lets it go on, or leaves it paused as it was.
     pub(crate) async fn end(self) -> Result<()> {
         start::thaw(self.control, &self.listener, &self.record.name).await?;
-        if self.was_paused {
+        if self.mark.was_paused() {
             let paused = self.client.patch_vm(VmState::Paused).await;
             paused.map_err(|error| Error::refused(&self.record.vmm, &error))?;
         }

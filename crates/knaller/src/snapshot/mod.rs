@@ -37,7 +37,7 @@ pub(crate) use baseline::Baseline;
 pub(crate) use foreign::fuzz_admit;
 pub(crate) use frozen::Frozen;
 pub(crate) use merge::merge;
-pub(crate) use pause::resume_forsaken;
+pub(crate) use pause::heal_forsaken;
 pub use raw::{Paused, RawSnapshot, RawTaken};
 pub(crate) use raw::{create_raw, restore_raw};
 pub(crate) use restore::{Clone, copy_disks, restore};

@@ -1,7 +1,8 @@
 //! A machine standing still while it is looked at.
 //!
-//! The invariant: whatever ends the look, an error, a dropped future or a kill, the machine runs on. From before its guest is
-//! frozen until it is thawed a file says so, that its pauser holds a lock on; one that nobody holds is healed by resuming.
+//! The invariant: whatever ends the look, an error, a dropped future or a kill, the machine runs on, or stays paused if its user
+//! had paused it. From before its guest is frozen until it is thawed a file says which, that its pauser holds a lock on; one that
+//! nobody holds is healed so.
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
@@ -15,7 +16,7 @@ use firecracker_api::models::VmState;
 
 use crate::flocked::Flocked;
 use crate::layout::Files;
-use crate::{Error, Result, folder};
+use crate::{Error, Result, State, folder};
 
 /// How long the VMM may take to let the guest go on.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -27,18 +28,32 @@ pub(super) struct Mark {
     /// Where the guest asks meanwhile. Without the mark it would be that of a start that was killed, so it goes first.
     socket: PathBuf,
     _lock: Flocked,
-    /// Whether the next command has to let the machine go on.
+    /// Where the machine is told how it is to be afterwards, and whether its user had paused it.
+    api: PathBuf,
+    was_paused: bool,
+    /// Whether the next command has to tell it.
     stays: bool,
 }
 
+/// In the mark of a machine that its user had paused. That of any other is empty.
+const WAS_PAUSED: &str = "paused";
+
 impl Mark {
-    pub(super) fn make(files: &Files) -> Result<Self> {
+    pub(super) fn make(files: &Files, was_paused: bool) -> Result<Self> {
         let path = files.pausing();
         let mut options = File::options();
         let options = options.write(true).create(true).truncate(true).mode(0o600);
-        let lock = options.open(&path).and_then(Flocked::alone);
+        let said = if was_paused { WAS_PAUSED } else { "" };
+        // Locked before it says anything: who finds one that nobody holds heals it.
+        let lock = options.open(&path).and_then(|mut file| {
+            let lock = Flocked::alone(file.try_clone()?)?;
+            file.write_all(said.as_bytes())?;
+            Ok(lock)
+        });
         let lock = lock.map_err(Error::io("write", &path))?;
         Ok(Self {
+            api: files.api_socket(),
+            was_paused,
             path,
             socket: files.config_socket(),
             _lock: lock,
@@ -47,8 +62,21 @@ impl Mark {
     }
 }
 
+impl Mark {
+    /// Whether its user had paused the machine.
+    pub(super) fn was_paused(&self) -> bool {
+        self.was_paused
+    }
+}
+
 impl Drop for Mark {
     fn drop(&mut self) {
+        if self.was_paused
+            && let Err(error) = turn(&self.api, VmState::Paused)
+        {
+            self.stays = true;
+            tracing::warn!(%error, "a machine that was paused may run");
+        }
         match folder::remove_file(&self.socket) {
             Ok(()) if self.stays => {}
             Ok(()) => {
@@ -97,7 +125,11 @@ impl<'a> Pause<'a> {
 impl Drop for Pause<'_> {
     fn drop(&mut self) {
         let Some(mark) = self.mark.take() else { return };
-        if let Err(error) = resume(&self.socket) {
+        // Its guest, which is frozen, goes on by itself once its user lets the machine.
+        if mark.was_paused {
+            return;
+        }
+        if let Err(error) = turn(&self.socket, VmState::Resumed) {
             // The next command tries again.
             mark.stays = true;
             tracing::warn!(%error, "a machine stands still");
@@ -105,27 +137,36 @@ impl Drop for Pause<'_> {
     }
 }
 
-/// Lets a machine go on whose pauser was killed; whether it was. Blocks.
-pub(crate) fn resume_forsaken(files: &Files) -> Result<bool> {
+/// Lets a machine go on whose pauser was killed, or pauses it again if its user had: which, or nothing if its pauser lives.
+/// Blocks.
+pub(crate) fn heal_forsaken(files: &Files) -> Result<Option<State>> {
     let path = files.pausing();
-    let mark = match File::open(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+    let mut mark = match File::open(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         mark => mark.map_err(Error::io("open", &path))?,
     };
     match mark.try_lock() {
         // Its pauser lives.
-        Err(std::fs::TryLockError::WouldBlock) => return Ok(false),
+        Err(std::fs::TryLockError::WouldBlock) => return Ok(None),
         Err(std::fs::TryLockError::Error(error)) => return Err(Error::io("lock", &path)(error)),
         Ok(()) => {}
     }
-    resume(&files.api_socket()).map_err(Error::io("reach", files.api_socket()))?;
+    let mut said = [0; WAS_PAUSED.len()];
+    let (to, state) = match mark.read(&mut said).map_err(Error::io("read", &path))? {
+        0 => (VmState::Resumed, State::Running),
+        _ => (VmState::Paused, State::Paused),
+    };
+    turn(&files.api_socket(), to).map_err(Error::io("reach", files.api_socket()))?;
     std::fs::remove_file(&path).map_err(Error::io("remove", &path))?;
-    Ok(true)
+    Ok(Some(state))
 }
 
 /// One request, by hand: where this is called there may be no runtime to wait in.
-fn resume(socket: &Path) -> io::Result<()> {
-    let body = r#"{"state":"Resumed"}"#;
+fn turn(socket: &Path, to: VmState) -> io::Result<()> {
+    let body = match to {
+        VmState::Paused => r#"{"state":"Paused"}"#,
+        VmState::Resumed => r#"{"state":"Resumed"}"#,
+    };
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
@@ -136,7 +177,7 @@ fn resume(socket: &Path) -> io::Result<()> {
     )?;
     let mut status = [0; 12];
     stream.read_exact(&mut status)?;
-    // A guest that runs already is what was wanted.
+    // A guest that does so already is what was wanted.
     if status.starts_with(b"HTTP/1.1 2") || status.starts_with(b"HTTP/1.1 4") {
         return Ok(());
     }
@@ -178,14 +219,14 @@ mod tests {
     fn a_forsaken_machine_goes_on_and_one_with_a_pauser_does_not() {
         let temp = tempfile::tempdir().unwrap();
         let files = files(&temp);
-        assert!(!resume_forsaken(&files).unwrap());
+        assert_eq!(heal_forsaken(&files).unwrap(), None);
         let mark = File::create(files.pausing()).unwrap();
         mark.lock().unwrap();
-        assert!(!resume_forsaken(&files).unwrap());
+        assert_eq!(heal_forsaken(&files).unwrap(), None);
         assert!(files.pausing().exists());
         mark.unlock().unwrap();
         let vmm = vmm(&files);
-        assert!(resume_forsaken(&files).unwrap());
+        assert_eq!(heal_forsaken(&files).unwrap(), Some(State::Running));
         let heard = vmm.join().unwrap();
         assert!(
             heard.starts_with("PATCH /vm ") && heard.ends_with(r#"{"state":"Resumed"}"#),
@@ -207,12 +248,12 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let files = files(&temp);
         let listening = vmm(&files);
-        let mut mark = Mark::make(&files).unwrap();
+        let mut mark = Mark::make(&files, false).unwrap();
         drop(paused(&files, &mut mark));
         drop(mark);
         assert!(listening.join().unwrap().contains("Resumed"));
         assert!(!files.pausing().exists());
-        let mut mark = Mark::make(&files).unwrap();
+        let mut mark = Mark::make(&files, false).unwrap();
         drop(paused(&files, &mut mark));
         drop(mark);
         assert!(files.pausing().exists());
@@ -224,11 +265,31 @@ mod tests {
         let files = files(&temp);
         // It cannot be removed as a file, by root neither.
         std::fs::create_dir(files.config_socket()).unwrap();
-        drop(Mark::make(&files).unwrap());
+        drop(Mark::make(&files, false).unwrap());
         assert!(files.pausing().exists());
         std::fs::remove_dir(files.config_socket()).unwrap();
         std::fs::write(files.config_socket(), "").unwrap();
-        drop(Mark::make(&files).unwrap());
+        drop(Mark::make(&files, false).unwrap());
         assert!(!files.pausing().exists() && !files.config_socket().exists());
+    }
+
+    #[test]
+    fn what_its_user_had_paused_is_paused_again_whoever_was_looking() {
+        let temp = tempfile::tempdir().unwrap();
+        let files = files(&temp);
+        let listening = vmm(&files);
+        let mut mark = Mark::make(&files, true).unwrap();
+        drop(paused(&files, &mut mark));
+        drop(mark);
+        assert!(listening.join().unwrap().ends_with(r#"{"state":"Paused"}"#));
+        assert!(!files.pausing().exists());
+        // As of one that was killed: nobody was there to hear it.
+        drop(Mark::make(&files, true).unwrap());
+        assert!(files.pausing().exists());
+        std::fs::remove_file(files.api_socket()).unwrap();
+        let listening = vmm(&files);
+        assert_eq!(heal_forsaken(&files).unwrap(), Some(State::Paused));
+        assert!(listening.join().unwrap().ends_with(r#"{"state":"Paused"}"#));
+        assert!(!files.pausing().exists());
     }
 }

@@ -45,6 +45,10 @@ pub enum Healed {
     Resumed {
         name: Name,
     },
+    /// Whoever took a snapshot of a machine that its user had paused was killed: it is paused.
+    PausedAgain {
+        name: Name,
+    },
     /// Whoever changed its forwards was killed, or what carried one: they lead to it again.
     Forwards {
         name: Name,
@@ -119,6 +123,12 @@ impl fmt::Display for Healed {
             }
             Self::Resumed { name } => {
                 write!(f, "whoever made {name} stand still was killed: it goes on")
+            }
+            Self::PausedAgain { name } => {
+                write!(
+                    f,
+                    "whoever took a snapshot of {name}, which was paused, was killed: it is paused again"
+                )
             }
             Self::Forwards { name } => {
                 write!(
