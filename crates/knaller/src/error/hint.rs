@@ -47,6 +47,10 @@ impl Error {
                 "a disk that is written to belongs to one machine: stop that first; several may share it if all add `:ro`"
                     .to_owned()
             }
+            Self::VolumeNeeded { snapshots, .. } => format!(
+                "machines made of them go on with it: remove them first, with `knaller snapshot rm {}`",
+                listed(snapshots, " ")
+            ),
             Self::VolumeUncertain { damaged, .. } => {
                 format!("remove what is left of them first: knaller rm --force {}", damaged.join(" "))
             }

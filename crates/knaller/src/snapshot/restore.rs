@@ -15,7 +15,7 @@ use crate::start::{self, StartEvent, StartOptions};
 use crate::vmm::{self, SPARKLER};
 use crate::{
     Error, Forward, Mac, Machine, MachineSpec, Name, Restart, Result, Timeline, VolumeSource, heal, task,
-    template,
+    template, volume,
 };
 
 /// What a machine that is made of a snapshot has of its own. All else is as it was when the snapshot was taken.
@@ -167,6 +167,14 @@ async fn fit(inner: &Arc<Inner>, held: &Held) -> std::result::Result<(), String>
     let (cpu, _) = template::host().map_err(|error| error.to_string())?;
     if description.cpu != cpu {
         return Err("it was taken on another processor".to_owned());
+    }
+    for volume in description.record.spec.shared_volumes() {
+        let path = volume::path(&inner.options.paths, &VolumeSource::Name(volume.clone()));
+        if !path.exists() {
+            return Err(format!(
+                "its volume {volume} is gone, and the guest knows what was on it"
+            ));
+        }
     }
     let (options, mut of) = (inner.options.clone(), description.clone());
     let settled = task::blocking(move |task| match of.base {

@@ -180,6 +180,20 @@ impl Snapshots {
         Ok(of.map(|(name, _)| name).collect())
     }
 
+    /// Those whose guests have this volume, of which they keep no copy since they only read it. As for [`Self::of_image`],
+    /// those that are damaged do not count.
+    pub(crate) fn of_volume(&self, volume: &Name) -> Result<Vec<Name>> {
+        let all = self.readable()?.into_iter();
+        let of = all.filter(|(_, description)| {
+            description
+                .record
+                .spec
+                .shared_volumes()
+                .any(|name| name == volume)
+        });
+        Ok(of.map(|(name, _)| name).collect())
+    }
+
     /// Removes one that none builds on, or it and all that do: which.
     pub(crate) fn remove(&self, name: &Name, recursive: bool) -> Result<Vec<Name>> {
         // Who takes a difference to it has it locked until that has its name.

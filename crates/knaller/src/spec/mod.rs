@@ -294,6 +294,14 @@ impl MachineSpec {
         self
     }
 
+    /// The volumes with a name that it only reads, and so may have together with others.
+    pub(crate) fn shared_volumes(&self) -> impl Iterator<Item = &Name> {
+        self.volumes.iter().filter_map(|volume| match &volume.source {
+            VolumeSource::Name(name) if volume.read_only => Some(name),
+            _ => None,
+        })
+    }
+
     /// Adds or replaces a variable.
     #[must_use]
     pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {

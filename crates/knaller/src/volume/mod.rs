@@ -19,6 +19,7 @@ use images::rootfs::Rootfs;
 use crate::flocked::Flocked;
 use crate::knaller::Inner;
 use crate::record::Record;
+use crate::snapshot::Snapshots;
 use crate::{Error, Knaller, MachineSpec, Name, Paths, Result, Root, VolumeSource, task};
 
 use users::of as users_of;
@@ -89,7 +90,8 @@ impl Knaller {
     /// Removes a volume and all that is on it.
     ///
     /// # Errors
-    /// There is none, a machine has it in its spec, or a machine is damaged, so that nobody knows whether it has.
+    /// There is none, a machine has it in its spec, a snapshot needs it, or a machine is damaged, so that nobody knows
+    /// whether it has.
     pub async fn remove_volume(&self, name: &Name) -> Result<()> {
         let (inner, name) = (std::sync::Arc::clone(&self.inner), name.clone());
         task::blocking(move |_| {
@@ -107,6 +109,13 @@ impl Knaller {
                 });
             }
             users::certain(&inner, &path, false)?;
+            let snapshots = Snapshots::open(&inner.options.paths)?.of_volume(&name)?;
+            if !snapshots.is_empty() {
+                return Err(Error::VolumeNeeded {
+                    volume: name,
+                    snapshots,
+                });
+            }
             fs::remove_file(&path).map_err(Error::io("remove", &path))
         })
         .await

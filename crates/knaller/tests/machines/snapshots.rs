@@ -324,3 +324,43 @@ async fn nobody_pauses_or_resumes_a_machine_that_a_snapshot_is_taken_of() {
     }
     end(&machine).await;
 }
+
+#[tokio::test]
+async fn a_volume_that_a_snapshot_needs_stays_and_is_not_made_anew() {
+    let bed = Bed::new();
+    let volume: knaller::Name = "data".parse().unwrap();
+    let path = bed.knaller.create_volume(&volume, Some(32)).await.unwrap();
+    let machine = bed
+        .start(small("reader").volume("data:/data:ro".parse().unwrap()))
+        .await;
+    let kept: knaller::Name = "kept".parse().unwrap();
+    let options = SnapshotOptions {
+        name: Some(kept.clone()),
+        ..SnapshotOptions::default()
+    };
+    machine.snapshot(options).await.unwrap();
+    end(&machine).await;
+    let refused = bed.knaller.remove_volume(&volume).await.unwrap_err();
+    assert!(
+        matches!(&refused, Error::VolumeNeeded { snapshots, .. } if *snapshots == [kept.clone()]),
+        "{refused:?}"
+    );
+    // By somebody who asked nobody.
+    std::fs::remove_file(&path).unwrap();
+    let mut nothing = |_| {};
+    let restored = bed.knaller.restore(
+        &kept,
+        RestoreSpec::default(),
+        StartOptions::default(),
+        &mut nothing,
+    );
+    let refused = restored.await.map(drop).unwrap_err();
+    assert!(
+        matches!(&refused, Error::SnapshotUnfit { reason, .. } if reason.contains("volume data is gone")),
+        "{refused:?}"
+    );
+    assert!(!path.exists());
+    bed.knaller.remove_snapshot(&kept, false).await.unwrap();
+    bed.knaller.create_volume(&volume, Some(32)).await.unwrap();
+    bed.knaller.remove_volume(&volume).await.unwrap();
+}

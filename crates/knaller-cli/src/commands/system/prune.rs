@@ -126,8 +126,12 @@ impl PruneArgs {
                     size += volume.taken;
                     gone.push(volume.name.to_string());
                 }
-                // A machine has it since.
-                Err(knaller::Error::VolumeInUse { .. } | knaller::Error::NoVolume(_)) => {}
+                // A machine has it since, or a snapshot needs it.
+                Err(
+                    knaller::Error::VolumeInUse { .. }
+                    | knaller::Error::VolumeNeeded { .. }
+                    | knaller::Error::NoVolume(_),
+                ) => {}
                 // So it is for all that are left.
                 Err(error @ knaller::Error::VolumeUncertain { .. }) => {
                     context.ui.warning(format_args!("volumes stay: {error}"));
