@@ -110,6 +110,8 @@ pub enum Error {
     TemplateInUse(String),
     #[error("the volume {volume} is in use by {}", users.join(", "))]
     VolumeInUse { volume: String, users: Vec<String> },
+    #[error("the volume {volume} is in use by {}", users.join(", "))]
+    VolumeHeld { volume: Name, users: Vec<String> },
     #[error("the volume {volume} is needed by the snapshot{} {}", if snapshots.len() == 1 { "" } else { "s" }, listed(snapshots, ", "))]
     VolumeNeeded { volume: Name, snapshots: Vec<Name> },
     #[error("nobody can tell whether the volume {volume} is in use: the records of these machines are damaged: {}", damaged.join(", "))]

@@ -88,7 +88,7 @@ fn one_writes_or_several_read() {
         .fails(4, &["data", "in use by writer", ":ro"]);
     world
         .run(&["volume", "rm", "data"])
-        .fails(4, &["in use by writer"]);
+        .fails(4, &["in use by writer", "knaller rm writer"]);
     let _ = world.ok(&["stop", "writer"]);
     world.start("first", &["--volume", "data:/data:ro"]);
     world.start("second", &["--volume", "data:/data:ro"]);

@@ -118,6 +118,7 @@ impl Error {
             | Self::NotAdoptable { .. }
             | Self::VolumeExists(_)
             | Self::VolumeInUse { .. }
+            | Self::VolumeHeld { .. }
             | Self::VolumeNeeded { .. }
             | Self::VolumeUncertain { .. }
             | Self::ManyTemplates(_)

@@ -47,6 +47,10 @@ impl Error {
                 "a disk that is written to belongs to one machine: stop that first; several may share it if all add `:ro`"
                     .to_owned()
             }
+            Self::VolumeHeld { users, .. } => format!(
+                "a machine has its volumes while it is stopped, too: remove it first, with `knaller rm {}`",
+                users.join(" ")
+            ),
             Self::VolumeNeeded { snapshots, .. } => format!(
                 "machines made of them go on with it: remove them first, with `knaller snapshot rm {}`",
                 listed(snapshots, " ")

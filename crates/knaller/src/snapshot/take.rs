@@ -44,7 +44,7 @@ pub struct SnapshotOptions {
     /// Whether it is to have no more than what changed since the machine's last snapshot of this boot, or the one that
     /// it was made of, on which it builds then. Where there is none any more it is a whole one, which is told.
     pub diff: bool,
-    /// Whether the machine is stopped afterwards.
+    /// Whether the machine is stopped in order afterwards; what its guest does until then is not in the snapshot.
     pub stop: bool,
 }
 

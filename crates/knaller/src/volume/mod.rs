@@ -103,10 +103,7 @@ impl Knaller {
             }
             let users = users_of(&inner, &path)?;
             if !users.is_empty() {
-                return Err(Error::VolumeInUse {
-                    volume: name.to_string(),
-                    users,
-                });
+                return Err(Error::VolumeHeld { volume: name, users });
             }
             users::certain(&inner, &path, false)?;
             let snapshots = Snapshots::open(&inner.options.paths)?.of_volume(&name)?;

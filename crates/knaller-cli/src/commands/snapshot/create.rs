@@ -34,7 +34,7 @@ pub(crate) struct CreateArgs {
     #[arg(long)]
     diff: bool,
 
-    /// Stop the machine afterwards
+    /// Stop the machine in order afterwards; what it does until then is not in the snapshot
     #[arg(long)]
     stop: bool,
 

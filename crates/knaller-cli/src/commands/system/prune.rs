@@ -128,7 +128,7 @@ impl PruneArgs {
                 }
                 // A machine has it since, or a snapshot needs it.
                 Err(
-                    knaller::Error::VolumeInUse { .. }
+                    knaller::Error::VolumeHeld { .. }
                     | knaller::Error::VolumeNeeded { .. }
                     | knaller::Error::NoVolume(_),
                 ) => {}
