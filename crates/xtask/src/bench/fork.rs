@@ -26,7 +26,7 @@ pub(super) fn measure(ground: &Ground) -> Result<Vec<Row>> {
     let mut memory = [0; COUNTS.len()];
     for _ in 0..TURNS {
         for ((count, times), memory) in COUNTS.iter().zip(&mut times).zip(&mut memory) {
-            let (took, takes) = ground.turn(&["fork"], || forked(ground, *count))?;
+            let (took, takes) = forked(ground, *count)?;
             times.push(took);
             *memory = takes;
         }

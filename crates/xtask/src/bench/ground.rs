@@ -1,11 +1,10 @@
 //! What all the measurements share: a stage with a kernel, and how this machine runs guests.
 
-use std::cell::RefCell;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Error, Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use super::Vmm;
 use crate::command::output;
@@ -22,13 +21,7 @@ pub(super) struct Ground {
     pub(super) accel: [&'static str; 2],
     /// What runs the machines.
     pub(super) vmm: Vmm,
-    /// Of the turns that were repeated, why they failed.
-    pub(super) failed: RefCell<Vec<String>>,
 }
-
-/// How many turns of a run may fail on Firecracker, whose machines an emulated processor ends now and then. On sparkler
-/// none may.
-const FORGIVEN: usize = 8;
 
 impl Deref for Ground {
     type Target = Stage;
@@ -59,7 +52,6 @@ impl Ground {
             arguments: String::new(),
             accel,
             vmm,
-            failed: RefCell::default(),
         };
         // The first start makes what all later ones share; it is no measurement. It boots, for the kernel's arguments.
         ground.started("first", &["--cold"])?;
@@ -78,39 +70,12 @@ impl Ground {
         quiet(&mut self.knaller(&["rm", "--force", name]))
     }
 
-    /// One turn of a measurement, without which there would be no others; it leaves no machines but those of `stay`. One that
-    /// fails is repeated, as far as it may, and the report says so.
-    pub(super) fn turn<T>(&self, stay: &[&str], measure: impl Fn() -> Result<T>) -> Result<T> {
-        loop {
-            let error = match measure() {
-                Ok(measured) => return Ok(measured),
-                Err(error) => error,
-            };
-            if self.vmm == Vmm::Sparkler || self.failed.borrow().len() == FORGIVEN {
-                return Err(error);
-            }
-            println!("    a turn failed, and is repeated: {error:#}");
-            self.failed.borrow_mut().push(reason(&error));
-            let machines = told(&mut self.knaller(&["ls", "-o", "name"]))?;
-            for machine in machines.lines().filter(|name| !stay.contains(name)) {
-                self.removed(machine)?;
-            }
-        }
-    }
-
     /// A folder that goes with the stage.
     pub(super) fn folder(&self, name: &str) -> Result<PathBuf> {
         let folder = self.runtime.join(name);
         std::fs::create_dir_all(&folder)?;
         Ok(folder)
     }
-}
-
-/// What the command said of its failure, on one line: without our words before it, and without what follows as evidence.
-fn reason(error: &Error) -> String {
-    let whole = error.to_string();
-    let said = whole.rsplit("error: ").next().unwrap_or(&whole);
-    said.lines().next().unwrap_or_default().to_owned()
 }
 
 /// What `doctor` says, which tries it.

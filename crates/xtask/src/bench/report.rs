@@ -100,13 +100,6 @@ impl Report {
         for row in &self.rows {
             writeln!(text, "{row}")?;
         }
-        let failed = ground.failed.borrow();
-        if !failed.is_empty() {
-            writeln!(text, "\nTurns that failed and were repeated: {}.\n", failed.len())?;
-        }
-        for reason in failed.iter() {
-            writeln!(text, "- {reason}")?;
-        }
         for note in self.rows.iter().filter_map(|row| row.note) {
             writeln!(text, "\n{note}")?;
         }

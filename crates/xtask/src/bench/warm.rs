@@ -38,14 +38,10 @@ pub(super) fn against_cold(
 ) -> Result<Row> {
     let (mut warm, mut cold) = (Vec::new(), Vec::new());
     for _ in 0..RUNS {
-        cold.push(ground.turn(&[], || {
-            before()?;
-            took(ground, &["--image", image, "--cold"], "cold")
-        })?);
-        warm.push(ground.turn(&[], || {
-            before()?;
-            took(ground, &["--image", image], "warm")
-        })?);
+        before()?;
+        cold.push(took(ground, &["--image", image, "--cold"], "cold")?);
+        before()?;
+        warm.push(took(ground, &["--image", image], "warm")?);
     }
     Ok(Row::times(
         &format!("warm start to SSH ready: {title}"),
@@ -60,11 +56,11 @@ pub(super) fn against_cold(
 fn timeline(ground: &Ground) -> Result<Plot> {
     let cold = Lane {
         label: "cold",
-        bars: ground.turn(&[], || phases(ground, &["--cold"]))?,
+        bars: phases(ground, &["--cold"])?,
     };
     let warm = Lane {
         label: "warm",
-        bars: ground.turn(&[], || phases(ground, &[]))?,
+        bars: phases(ground, &[])?,
     };
     Plot::timeline("start", "A start, from the command to its end", &[cold, warm])
 }
