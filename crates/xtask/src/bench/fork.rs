@@ -12,10 +12,9 @@ use super::report::{Row, median};
 const COUNTS: [usize; 5] = [1, 2, 4, 7, 10];
 const TURNS: usize = 5;
 
-/// Why the budgets are out of reach without KVM; the figures are of one fork's `smaps` and of perf(1).
-const EMULATED: &str = "Forks without KVM: QEMU translates the code of each guest anew, about 0.3 s of a processor until SSH answers, and \
-    keeps 18 MiB of it; with its heap that is 38 MiB of each fork's own, beside 6 of pasta and 4 of sparkler. The guest's memory, which \
-    forks do share, is 2 MiB of that.";
+/// Why forks cost what they do without KVM.
+const EMULATED: &str = "Forks without KVM: QEMU translates the code of each guest anew until SSH answers, and keeps the translation, so that \
+    each fork has its own of what forks on KVM share or do not need.";
 
 /// What ten may take of one.
 const BUDGET: f64 = 2.0;
