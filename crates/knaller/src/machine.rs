@@ -157,8 +157,8 @@ impl Machine {
     /// Writes the state and the memory of the machine to two paths of the caller's at which there is nothing yet, and
     /// has `while_paused` copy its disks meanwhile: a snapshot of which nothing is in this program's folders. For a
     /// machine on a disk that its caller owns ([`crate::Root::Raw`], or none), and for its volumes;
-    /// [`crate::Knaller::restore_raw`] makes machines of it. What the guest had in its memory is secret: the mode of
-    /// both files is 0600.
+    /// [`crate::Knaller::restore_raw`] makes machines of it. What the guest had in its memory is secret, and
+    /// machines made of it read it on: the mode of both files is 0400.
     ///
     /// The machine goes on when `while_paused` has ended, however it does: by an error, a panic, or because this future
     /// was dropped. If this process is killed, the next command of any process lets it go on.
