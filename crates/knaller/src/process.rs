@@ -333,6 +333,7 @@ mod tests {
         stranger.wait().unwrap();
         assert!(of(&other).unwrap().is_empty());
     }
+
     #[test]
     fn who_mentions_a_boot_or_is_another_users_is_none_of_it() {
         use std::os::unix::process::CommandExt as _;

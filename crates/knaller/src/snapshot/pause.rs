@@ -60,9 +60,7 @@ impl Mark {
             stays: false,
         })
     }
-}
 
-impl Mark {
     /// Whether its user had paused the machine.
     pub(super) fn was_paused(&self) -> bool {
         self.was_paused

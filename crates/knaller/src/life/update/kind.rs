@@ -8,7 +8,7 @@ use crate::{Error, Limits, MachineSpec, Result, task};
 
 /// What is changed in one go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(super) enum Kind {
     Processes,
     Disks,
     Network,
@@ -42,7 +42,7 @@ impl Kind {
         Self::BootTimeout,
     ];
 
-    pub(crate) fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Processes => "limits of the processes",
             Self::Disks => "disk limits",
@@ -60,7 +60,7 @@ impl Kind {
         }
     }
 
-    pub(crate) fn differs(self, old: &MachineSpec, new: &MachineSpec) -> bool {
+    pub(super) fn differs(self, old: &MachineSpec, new: &MachineSpec) -> bool {
         let (was, is) = (&old.limits, &new.limits);
         match self {
             Self::Processes => of_processes(was) != of_processes(is),
@@ -80,7 +80,7 @@ impl Kind {
     }
 
     /// Has another spec say the same of it.
-    pub(crate) fn copy(self, from: &MachineSpec, to: &mut MachineSpec) {
+    pub(super) fn copy(self, from: &MachineSpec, to: &mut MachineSpec) {
         let limits = &mut to.limits;
         match self {
             Self::Processes => {
