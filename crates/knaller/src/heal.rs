@@ -9,6 +9,7 @@
 //! | `vsock.sock_1024` | a later start was killed | its processes end |
 //! | `attended`, and nobody holds it | whoever it was for was killed | its processes end, the machine goes |
 //! | a change of forwards under way | whoever changed them was killed | they are as they were before |
+//! | limits about to be changed | whoever changed them was killed | they are as they were before |
 //! | nobody carries a forward | whoever did was killed | another does |
 //! | no process holds the leash | it stopped | its sockets go, and it too if it is to be removed on exit |
 
@@ -131,7 +132,7 @@ fn try_heal(options: &Options, name: &Name) -> Result<Vec<Healed>> {
         record,
         claim,
     };
-    healed.extend(machine.heal()?.map(told));
+    healed.extend(machine.heal()?.into_iter().map(told));
     Ok(healed)
 }
 
@@ -159,11 +160,11 @@ struct Unattended<'a> {
 }
 
 impl Unattended<'_> {
-    fn heal(self) -> Result<Option<Healed>> {
+    fn heal(self) -> Result<Vec<Healed>> {
         if self.claim.is_creating() {
             self.end()?;
             self.claim.remove()?;
-            return Ok(Some(Healed::NeverStarted { name: self.name }));
+            return Ok(vec![Healed::NeverStarted { name: self.name }]);
         }
         if self.files.pausing().exists() {
             // Whoever took a snapshot was killed: the machine goes on, and its guest does when nobody answers it.
@@ -176,14 +177,14 @@ impl Unattended<'_> {
         if self.is_forsaken()? {
             self.end()?;
             self.claim.remove()?;
-            return Ok(Some(Healed::Forsaken { name: self.name }));
+            return Ok(vec![Healed::Forsaken { name: self.name }]);
         }
         if self.files.config_socket().exists() {
             self.end()?;
-            return Ok(Some(Healed::NotStarted { name: self.name }));
+            return Ok(vec![Healed::NotStarted { name: self.name }]);
         }
         if lives(&self.files)? {
-            return self.forward();
+            return self.settle();
         }
         self.clear()
     }
@@ -195,23 +196,31 @@ impl Unattended<'_> {
     }
 
     /// Lets a machine go on that stands still for nobody, or has it stand still if its user had paused it.
-    fn go_on(self) -> Result<Option<Healed>> {
+    fn go_on(self) -> Result<Vec<Healed>> {
         let Some(state) = snapshot::heal_forsaken(&self.files)? else {
-            return Ok(None);
+            return Ok(Vec::new());
         };
         // Half a guest takes room.
         handover::clear(&self.files)?;
         let name = self.name;
-        Ok(Some(match state {
+        Ok(vec![match state {
             State::Paused => Healed::PausedAgain { name },
             _ => Healed::Resumed { name },
-        }))
+        }])
     }
 
-    /// Has a machine that runs be reached by its forwards.
-    fn forward(mut self) -> Result<Option<Healed>> {
-        let healed = live::heal(self.options, &self.files, &mut self.record)?;
-        Ok(healed.then_some(Healed::Forwards { name: self.name }))
+    /// Has a machine that runs have its limits, and be reached by its forwards.
+    fn settle(mut self) -> Result<Vec<Healed>> {
+        let mut healed = Vec::new();
+        if life::heal_limits(&self.files, &mut self.record)? {
+            healed.push(Healed::Limits {
+                name: self.name.clone(),
+            });
+        }
+        if live::heal(self.options, &self.files, &mut self.record)? {
+            healed.push(Healed::Forwards { name: self.name });
+        }
+        Ok(healed)
     }
 
     /// Ends the processes of a start that was killed, or of a machine that is nobody's.
@@ -229,7 +238,7 @@ impl Unattended<'_> {
     }
 
     /// Takes away what a machine that has stopped leaves.
-    fn clear(self) -> Result<Option<Healed>> {
+    fn clear(self) -> Result<Vec<Healed>> {
         let runtime = &self.files.runtime;
         let had_sockets = runtime.exists() && !life::is_anothers(&self.options.paths, &self.name, runtime)?;
         if had_sockets {
@@ -240,9 +249,12 @@ impl Unattended<'_> {
         }
         if self.record.spec.remove_on_exit {
             self.claim.remove()?;
-            return Ok(Some(Healed::Removed { name: self.name }));
+            return Ok(vec![Healed::Removed { name: self.name }]);
         }
-        Ok(had_sockets.then_some(Healed::Ended { name: self.name }))
+        Ok(had_sockets
+            .then_some(Healed::Ended { name: self.name })
+            .into_iter()
+            .collect())
     }
 }
 

@@ -11,7 +11,7 @@ use crate::cgroup::Group;
 use crate::layout::Files;
 use crate::network::{direct, live};
 use crate::process::Boot;
-use crate::{Error, Forward, MachineSpec, Name, Network, Options, Origin, Result};
+use crate::{Error, Forward, Limits, MachineSpec, Name, Network, Options, Origin, Result};
 
 /// The form of the file.
 const FORM: u32 = 1;
@@ -41,6 +41,9 @@ pub(crate) struct Record {
     /// What else there is to know of the forwards, once they were changed while this boot ran.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) changed: Option<Changed>,
+    /// The limits that somebody is about to give this boot: if nobody is any more, it may have some of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) limiting: Option<Box<Limits>>,
     /// Whether the guest has IPv6.
     pub(crate) ipv6: bool,
     /// Whether the guest's console tells how its program ended: there is one, and powerunit runs it.
@@ -153,6 +156,7 @@ impl Record {
             image: None,
             forwards: spec.forwards.clone(),
             changed: None,
+            limiting: None,
             ipv6: false,
             tells: false,
             checked: false,

@@ -16,4 +16,4 @@ pub(crate) use rename::{follow, is_anothers, is_unfinished, rename};
 pub(crate) use stats::stats;
 pub use stats::{Stats, Traffic, Usage};
 pub use update::{Change, Update, Updated};
-pub(crate) use update::{others, update};
+pub(crate) use update::{heal_limits, others, update};

@@ -21,7 +21,10 @@ use crate::{
     list, task,
 };
 
+mod kept;
 mod kind;
+
+pub(crate) use kept::heal as heal_limits;
 
 /// How long the VMM may take for one change.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -146,10 +149,15 @@ pub(crate) async fn update(inner: &Arc<Inner>, name: &Name, update: Update) -> R
             true => None,
             false => Some(Moved::to(inner, &files, &mut record, &spec).await?),
         };
-        let client = Client::new(files.api_socket()).with_timeout(PATIENCE);
-        let has = match change(&client, &record, &spec, &mut updated).await {
+        let changed = async {
+            kept::begin(&files, &mut record, &spec).await?;
+            let client = Client::new(files.api_socket()).with_timeout(PATIENCE);
+            change(&client, &record, &spec, &mut updated).await
+        };
+        let has = match changed.await {
             Ok(has) => has,
             Err(error) => {
+                kept::back(&files, &mut record).await;
                 if let Some(moved) = moved {
                     moved.back(inner, &files, &mut record).await;
                 }
@@ -178,6 +186,7 @@ pub(crate) async fn update(inner: &Arc<Inner>, name: &Name, update: Update) -> R
     }
     record.spec = spec;
     record.boots = boots;
+    record.limiting = None;
     save(files, record).await?;
     drop(claim);
     Ok(updated)

@@ -107,6 +107,7 @@ fn admit_record(
         image,
         forwards: _,
         changed: _,
+        limiting: _,
         ipv6,
         tells,
         checked,

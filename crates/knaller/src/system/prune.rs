@@ -53,6 +53,10 @@ pub enum Healed {
     Forwards {
         name: Name,
     },
+    /// Whoever changed its limits was killed: they are as they were.
+    Limits {
+        name: Name,
+    },
     /// It has ended, and nobody was there to take its sockets away.
     Ended {
         name: Name,
@@ -134,6 +138,12 @@ impl fmt::Display for Healed {
                 write!(
                     f,
                     "port forwards of {name} were broken off: they lead to it again"
+                )
+            }
+            Self::Limits { name } => {
+                write!(
+                    f,
+                    "whoever changed limits of {name} was killed: they are as they were"
                 )
             }
             Self::Ended { name } => write!(f, "{name} has ended: its sockets are removed"),

@@ -42,6 +42,9 @@ impl Kind {
         Self::BootTimeout,
     ];
 
+    /// Those that something keeps while the machine runs.
+    pub(super) const KEPT: [Self; 4] = [Self::Processes, Self::Balloon, Self::Disks, Self::Network];
+
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Processes => "limits of the processes",

@@ -182,6 +182,7 @@ fn what_a_boot_had_of_its_host_stays_there() {
         held: record.forwards.clone(),
         under_way: true,
     });
+    record.limiting = Some(Box::default());
     record.cgroup = Some(serde_json::from_value(serde_json::json!("/sys/fs/cgroup/system.slice")).unwrap());
     record.jail = Some(Jailed::new("/etc".into()));
     record.origin = Origin::Warm;
@@ -190,7 +191,7 @@ fn what_a_boot_had_of_its_host_stays_there() {
     let here = admitted(description).description.record;
     assert_ne!(here.instance, instance);
     assert_eq!(here.runtime, Path::new("/here"));
-    assert_eq!(here.boots, None);
+    assert_eq!((here.boots, here.limiting), (None, None));
     assert_eq!(here.forwards, here.spec.forwards);
     assert_eq!(
         (here.changed, here.cgroup, here.jail, here.origin, here.restarts),
