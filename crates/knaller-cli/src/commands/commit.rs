@@ -8,10 +8,12 @@ use knaller::ImageEvent;
 use tokio::sync::mpsc;
 
 use crate::args::machine::MachineArg;
+use crate::commands::each::{Done, one};
+use crate::commands::image::ImageId;
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::signals::{Signal, Signals};
-use crate::ui::Progress;
+use crate::ui::{Progress, ReportArgs};
 
 /// Make an image of a machine
 #[derive(Args, Debug)]
@@ -29,10 +31,13 @@ pub(crate) struct CommitArgs {
     /// What the image is to be called
     #[arg(value_name = "IMAGE")]
     image: Reference,
+
+    #[command(flatten)]
+    report: ReportArgs,
 }
 
 impl CommitArgs {
-    pub(crate) async fn run(self, context: Context) -> Result<(), CommandError> {
+    pub(crate) async fn run(self, context: Context) -> Result<u8, CommandError> {
         let machine = context.machine(&self.machine.name).await?;
         let mut signals = Signals::watch(&Signal::ENDINGS)?;
         let progress = Progress::start(context.ui, "committing");
@@ -56,11 +61,9 @@ impl CommitArgs {
             }
         };
         drop(progress);
-        context.ui.note(format_args!(
-            "{} is image {}",
-            self.image.familiar(),
-            image.digest.short()
-        ));
-        Ok(())
+        let name = self.image.familiar();
+        let sentence = format!("{name} is image {}", image.digest.short());
+        let done = Done::with("committed", sentence, ImageId::of(&image.digest));
+        one(&context, &name, self.report.output, done)
     }
 }

@@ -58,20 +58,36 @@ pub(crate) async fn each<T: Serialize>(
     write(context, outcomes, output, "No machine is meant.")
 }
 
-/// As [`each`] to things that are no machines, one after the other: one may need another to have gone before.
+/// As [`each`] to things that are no machines, one after the other: one may need another to have gone before. A signal ends
+/// it at once.
 pub(crate) async fn in_turn<N: ToString, T: Serialize>(
     context: &Context,
     names: Vec<N>,
     output: Option<Format>,
-    act: impl AsyncFn(&N) -> Result<Option<Done<T>>, CommandError>,
+    mut act: impl AsyncFnMut(&N) -> Result<Option<Done<T>>, CommandError>,
 ) -> Result<u8, CommandError> {
     let progress = Progress::plain(context.ui);
     let mut outcomes = Vec::new();
     for name in names {
         let came = act(&name).await;
+        if let Err(error @ (CommandError::Ended(_) | CommandError::BrokenPipe)) = came {
+            return Err(error);
+        }
         outcomes.extend(Outcome::tell(&name.to_string(), came, &progress, output));
     }
     write(context, outcomes, output, "")
+}
+
+/// As [`in_turn`] to what is done already.
+pub(crate) fn one<T: Serialize>(
+    context: &Context,
+    name: &str,
+    output: Option<Format>,
+    done: Done<T>,
+) -> Result<u8, CommandError> {
+    let progress = Progress::plain(context.ui);
+    let outcome = Outcome::tell(name, Ok(Some(done)), &progress, output);
+    write(context, outcome.into_iter().collect(), output, "")
 }
 
 /// Writes what came of all of them where that is asked for, and gives the exit code.

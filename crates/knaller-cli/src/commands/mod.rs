@@ -130,7 +130,7 @@ impl Command {
             Self::Ssh(command) => command.run(context).await,
             Self::Exec(command) => command.run(context).await,
             Self::Cp(command) => command.run(context).await.map(|()| 0),
-            Self::Commit(command) => command.run(context).await.map(|()| 0),
+            Self::Commit(command) => command.run(context).await,
             Self::Logs(command) => command.run(context).await.map(|()| 0),
             Self::Events(command) => command.run(context).await,
             Self::Stats(command) => command.run(context).await.map(|()| 0),

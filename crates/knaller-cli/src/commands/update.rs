@@ -23,7 +23,7 @@ Ports that stay keep their connections. Limits of CPU time, processes and the VM
 --slice.
 
 What a machine is made of stays: its image, disks, volumes, kernel, VMM and kind of network. Another of those is another machine: \
-`knaller rm` and `knaller start`, or `knaller image commit` and `start --image` to take the files along.
+`knaller rm` and `knaller start`, or `knaller commit` and `start --image` to take the files along.
 
 Examples:
   knaller update web --cpu-quota 0.5 --disk-bandwidth 20:100

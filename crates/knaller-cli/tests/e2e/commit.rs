@@ -90,7 +90,12 @@ fn a_machine_that_runs_is_committed_and_goes_on() {
         "web",
         &format!("sh -c '{write}' > /etc/out 2>&1 < /etc/old & echo $! > /etc/pid"),
     );
-    let _ = world.ok(&["commit", "web", "while:1"]);
+    let told = world.ok(&["commit", "web", "while:1", "-o", "json"]);
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(
+        (&told[0]["name"], &told[0]["done"]),
+        (&"while:1".into(), &"committed".into())
+    );
     let check = "n=0; while read line i; do n=$((n + 1)); [ $line = line -a $i = $n ] || exit 1; done < /etc/lines; \
                  [ $n -gt 0 ]";
     let ran = world.run(&["run", "--memory", "128M", "while:1", "sh", "-c", check]);

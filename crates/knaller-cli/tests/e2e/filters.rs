@@ -85,13 +85,30 @@ fn filters_choose_what_is_listed_and_what_is_done() {
     world.import_base();
     let _ = world.ok(&["image", "prune", "--all", "--filter", "label=tier"]);
     assert_eq!(names(&["image", "ls"]), ["base:latest"]);
-    let _ = world.ok(&["image", "prune", "--all", "--filter", "name=bas"]);
+    let gone: Value =
+        serde_json::from_str(&world.ok(&["image", "prune", "--all", "--filter", "name=bas", "-o", "json"]))
+            .unwrap();
+    assert_eq!(gone["images"][0]["names"], json!(["base:latest"]));
+    assert_eq!(
+        (gone["images"].as_array().unwrap().len(), &gone["dry_run"]),
+        (1, &json!(false))
+    );
     assert!(names(&["image", "ls"]).is_empty());
     assert_eq!(pruned("name=spa")["volumes"], json!(["spare"]));
     assert_eq!(names(&["volume", "ls"]), ["data"]);
     let _ = world.ok(&["template", "prune", "--all", "--filter", "vmm=firecracker"]);
     assert_eq!(names(&["template", "ls"]).len(), 2);
-    let _ = world.ok(&["template", "prune", "--all", "--filter", "vmm=sparkler"]);
+    let gone: Value = serde_json::from_str(&world.ok(&[
+        "template",
+        "prune",
+        "--all",
+        "--filter",
+        "vmm=sparkler",
+        "-o",
+        "json",
+    ]))
+    .unwrap();
+    assert_eq!(gone["templates"], 2);
     assert!(names(&["template", "ls"]).is_empty());
 }
 
@@ -152,7 +169,12 @@ fn what_was_done_to_several_is_told_to_programs() {
     // Of what is no machine too, one after the other.
     let removed = json!([{ "name": "s", "done": "removed", "snapshots": ["s"] }]);
     assert_eq!(told(&["snapshot", "rm", "s"]), removed);
-    let _ = world.ok(&["volume", "create", "v", "--size", "64M"]);
+    let made = told(&["volume", "create", "v", "--size", "64M"]);
+    assert_eq!(
+        (&made[0]["name"], &made[0]["done"]),
+        (&json!("v"), &json!("created"))
+    );
+    assert!(made[0]["path"].as_str().unwrap().ends_with("/v.ext4"), "{made}");
     let run = world.run(&["volume", "rm", "nothing", "v", "-o", "json"]);
     let outcomes: Value = serde_json::from_str(&run.stdout).unwrap();
     run.fails(3, &["there is no volume named nothing"]);
@@ -162,6 +184,12 @@ fn what_was_done_to_several_is_told_to_programs() {
     let removed = told(&["template", "rm", &template[..8]]);
     assert_eq!(removed[0]["key"], template.trim());
     world.import_base();
+    let tagged = told(&["image", "tag", "base", "other"]);
+    assert_eq!(
+        (&tagged[0]["name"], &tagged[0]["done"]),
+        (&json!("other:latest"), &json!("tagged"))
+    );
+    let _ = world.ok(&["image", "rm", "other"]);
     let removed = told(&["image", "rm", "base"]);
     assert_eq!(
         (

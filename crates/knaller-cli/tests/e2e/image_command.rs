@@ -133,6 +133,11 @@ fn an_image_from_its_pull_to_its_removal() {
     let again = world.run(&["image", "pull", &name]);
     assert!(again.stderr.contains("2 layers were there already"), "{again}");
     let id = world.ok(&["image", "pull", "--quiet", &name]);
+    let told: Value = serde_json::from_str(&world.ok(&["image", "pull", &name, "-o", "json"])).unwrap();
+    assert_eq!(
+        told,
+        serde_json::json!([{ "name": name, "done": "pulled", "id": id.trim() }])
+    );
 
     let _ = world.ok(&["image", "tag", &name, "app"]);
     let list = listed(&world);

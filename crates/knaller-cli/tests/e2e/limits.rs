@@ -144,6 +144,61 @@ fn what_the_host_cannot_keep_is_refused() {
 }
 
 #[test]
+fn the_next_start_has_what_cannot_be_changed_before() {
+    let world = World::new();
+    world.start("web", &["--env", "OLD=1", "--env", "LEVEL=info"]);
+    let told = world.run(&[
+        "update",
+        "web",
+        "--env",
+        "LEVEL=debug",
+        "--remove-env",
+        "OLD",
+        "--hostname",
+        "shop",
+        "--egress",
+        "deny",
+        "--boot-timeout",
+        "77",
+        "--restart",
+        "on-failure:3",
+    ]);
+    let line =
+        "web: restart policy changed; environment, host name, egress rules, boot timeout from the next start";
+    assert!(told.stderr.contains(line), "{told}");
+    let show = "echo $OLD,$LEVEL,$(hostname)";
+    assert_eq!(world.shell("web", show), "1,info,web\n");
+    let next = world.inspect("web")["next_start"]["others"].clone();
+    let others = ["environment", "host name", "egress rules", "boot timeout"];
+    assert_eq!(next, serde_json::json!(others));
+    // A machine that is there is what it is: what was given for another is refused, if it is the default too.
+    let _ = world.ok(&["stop", "web"]);
+    world
+        .run(&["start", "web", "--detach", "--memory", "256M"])
+        .fails(
+            4,
+            &["a machine named web exists already", "starts it again as it is"],
+        );
+    let _ = world.ok(&["start", "web", "--detach"]);
+    assert_eq!(world.shell("web", show), ",debug,shop\n");
+    let web = world.inspect("web");
+    let spec = &web["details"]["spec"];
+    assert_eq!(
+        (&spec["boot_timeout_ms"], web["next_start"].is_null()),
+        (&77_000.into(), true)
+    );
+    assert_ne!(spec["egress"], serde_json::json!([]));
+    let _ = world.ok(&["update", "web", "--hostname", "none", "--no-egress"]);
+    let _ = world.ok(&["restart", "web"]);
+    assert_eq!(world.shell("web", "hostname"), "web\n");
+    assert_eq!(
+        world.inspect("web")["details"]["spec"]["egress"],
+        serde_json::json!([])
+    );
+    world.stop_and_remove("web");
+}
+
+#[test]
 fn what_can_be_changed_while_it_runs_is() {
     let world = World::new();
     world.start("web", &["--disk-iops", "1000"]);

@@ -64,6 +64,7 @@ fn all_json_has_one_style() {
         "--timings",
     ]);
     assert_eq!(started["labels"]["tier"], "front");
+    world.import_base();
     let _ = world.ok(&["volume", "create", "data", "--size", "32M"]);
     let taken = json(&["snapshot", "create", "web", "--name", "kept"]);
     assert_eq!(taken["labels"]["tier"], "front");
@@ -101,6 +102,10 @@ fn all_json_has_one_style() {
         &["pause", "web"],
         &["resume", "web"],
         &["update", "web", "--label", "a=b"],
+        &["image", "tag", "base", "other"],
+        &["image", "prune", "--all", "--dry-run"],
+        &["template", "prune"],
+        &["volume", "create", "more", "--size", "32M"],
         &["restart", "web"],
         &["stop", "web"],
         &["rm", "web", "nothing"],

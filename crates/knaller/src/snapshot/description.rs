@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::checksum;
 use crate::handover::STATE;
 use crate::record::{Record, known_form};
-use crate::template::Program;
+use crate::template::{Program, Version};
 use crate::{Error, Name, Result};
 
 /// The form of the file. The first had no ids and no parents.
@@ -46,6 +46,10 @@ pub(crate) struct Description {
     /// What the machine's overlay lies over; the guest has pages of it in its memory.
     #[serde(default)]
     pub(crate) base: Option<BaseFile>,
+    /// The disks of the volumes that the guest only read, by the volumes' numbers: no copy is kept of them, and the guest
+    /// has pages of them in its memory too.
+    #[serde(default)]
+    pub(crate) read: BTreeMap<usize, Version>,
     /// Each file's size and checksum, by its name.
     pub(crate) files: BTreeMap<String, Kept>,
 }
@@ -89,6 +93,7 @@ impl Description {
             cpu,
             paused_ms: 0,
             base: None,
+            read: BTreeMap::new(),
             files: BTreeMap::new(),
         }
     }

@@ -4,6 +4,7 @@
 //! the host's files, ports, processors or control groups it has, or when it starts by itself. Each field is decided on by its
 //! name, so that a new one comes in only when somebody has said here that it may.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
@@ -54,6 +55,7 @@ pub(super) fn admit(description: Description, folder: &Path, runtime: &Path) -> 
         cpu,
         paused_ms,
         base,
+        read: _,
         files,
     } = description;
     for (what, text) in [("id", &id), ("VMM's version", &vmm_version), ("processor", &cpu)] {
@@ -82,6 +84,7 @@ pub(super) fn admit(description: Description, folder: &Path, runtime: &Path) -> 
             cpu,
             paused_ms,
             base,
+            read: BTreeMap::new(),
             files,
         },
         changed,

@@ -12,6 +12,7 @@ use crate::knaller::Inner;
 use crate::layout::Files;
 use crate::pager;
 use crate::start::{self, StartEvent, StartOptions};
+use crate::template::Version;
 use crate::vmm::{self, SPARKLER};
 use crate::{
     Error, Forward, Mac, Machine, MachineSpec, Name, Restart, Result, Timeline, VolumeSource, heal, task,
@@ -168,13 +169,20 @@ async fn fit(inner: &Arc<Inner>, held: &Held) -> std::result::Result<(), String>
     if description.cpu != cpu {
         return Err("it was taken on another processor".to_owned());
     }
-    for volume in description.record.spec.shared_volumes() {
-        let path = volume::path(&inner.options.paths, &VolumeSource::Name(volume.clone()));
-        if !path.exists() {
-            return Err(format!(
-                "its volume {volume} is gone, and the guest knows what was on it"
-            ));
-        }
+    let volumes = &description.record.spec.volumes;
+    for (number, volume) in volumes.iter().enumerate().filter(|(_, volume)| volume.read_only) {
+        let path = volume::path(&inner.options.paths, &volume.source);
+        // One of another host came with the snapshot, and earlier snapshots do not say.
+        let had = description.read.get(&number);
+        let fate = match Version::of(&path) {
+            Err(_) => "is gone",
+            Ok(now) if had.is_some_and(|had| *had != now) => "was written to since",
+            Ok(_) => continue,
+        };
+        return Err(format!(
+            "its volume {} {fate}, and the guest knows what was on it",
+            volume.source
+        ));
     }
     let (options, mut of) = (inner.options.clone(), description.clone());
     let settled = task::blocking(move |task| match of.base {

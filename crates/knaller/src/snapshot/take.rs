@@ -4,6 +4,7 @@
 //! guest: freeze ─ VMM: pause ─ state, memory, disks ─ VMM: resume ─ guest: thaw ─ (comparison with the parent) ─ checksums, name
 //! ```
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,9 +29,10 @@ use crate::layout::{self, Files};
 use crate::record::Record;
 use crate::sealed::seal;
 use crate::start::{self, StartEvent, StartOptions};
+use crate::template::Version;
 use crate::{
-    Error, Machine, Name, RestoreSpec, Result, State, StopOptions, Timeline, heal, holes, list, stop, task,
-    template, volume,
+    Error, Machine, Name, Paths, RestoreSpec, Result, State, StopOptions, Timeline, heal, holes, list, stop,
+    task, template, volume,
 };
 
 /// How long the VMM may take to write a guest's memory.
@@ -231,6 +233,7 @@ pub(super) async fn still(
     now.spec.memory_mib = u32::try_from(size.mem_size_mib).unwrap_or(u32::MAX);
     now.spec.limits.fit(now.spec.memory_mib);
     let mut description = Description::new(name, now, instance.vmm_version, cpu);
+    description.read = only_read(&inner.options.paths, record)?;
     let mut frozen = Frozen::begin(client.clone(), files, record).await?;
     let warnings = frozen.warnings.clone();
     // sparkler finds changes whether it was told to keep an account of them or not.
@@ -349,4 +352,17 @@ async fn copy_disks(
         Ok(())
     })
     .await
+}
+
+/// The disks of the volumes that the guest only reads, as they are now.
+fn only_read(paths: &Paths, record: &Record) -> Result<BTreeMap<usize, Version>> {
+    let volumes = record.spec.volumes.iter().enumerate();
+    volumes
+        .filter(|(_, volume)| volume.read_only)
+        .map(|(number, volume)| {
+            let path = volume::path(paths, &volume.source);
+            let version = Version::of(&path).map_err(Error::io("look at", &path))?;
+            Ok((number, version))
+        })
+        .collect()
 }

@@ -104,11 +104,17 @@ pub(super) fn check_path(path: &str) -> Result<(), &'static str> {
 
 impl fmt::Display for Volume {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.source {
-            VolumeSource::Name(name) => write!(f, "{name}")?,
-            VolumeSource::File(path) => write!(f, "{}", path.display())?,
+        let read_only = if self.read_only { ":ro" } else { "" };
+        write!(f, "{}:{}{read_only}", self.source, self.path)
+    }
+}
+
+impl fmt::Display for VolumeSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => name.fmt(f),
+            Self::File(path) => path.display().fmt(f),
         }
-        write!(f, ":{}{}", self.path, if self.read_only { ":ro" } else { "" })
     }
 }
 

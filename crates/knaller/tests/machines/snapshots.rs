@@ -326,7 +326,7 @@ async fn nobody_pauses_or_resumes_a_machine_that_a_snapshot_is_taken_of() {
 }
 
 #[tokio::test]
-async fn a_volume_that_a_snapshot_needs_stays_and_is_not_made_anew() {
+async fn a_volume_that_a_snapshot_needs_stays_as_the_guest_knows_it() {
     let bed = Bed::new();
     let volume: knaller::Name = "data".parse().unwrap();
     let path = bed.knaller.create_volume(&volume, Some(32)).await.unwrap();
@@ -345,16 +345,21 @@ async fn a_volume_that_a_snapshot_needs_stays_and_is_not_made_anew() {
         matches!(&refused, Error::VolumeNeeded { snapshots, .. } if *snapshots == [kept.clone()]),
         "{refused:?}"
     );
+    // Who only reads it changes nothing.
+    end(&restored(&bed, &kept).await.unwrap()).await;
+    let writer = bed
+        .start(small("writer").volume("data:/data".parse().unwrap()))
+        .await;
+    said(&writer, "echo new > /data/file").await;
+    end(&writer).await;
+    let refused = restored(&bed, &kept).await.map(drop).unwrap_err();
+    assert!(
+        matches!(&refused, Error::SnapshotUnfit { reason, .. } if reason.contains("volume data was written to since")),
+        "{refused:?}"
+    );
     // By somebody who asked nobody.
     std::fs::remove_file(&path).unwrap();
-    let mut nothing = |_| {};
-    let restored = bed.knaller.restore(
-        &kept,
-        RestoreSpec::default(),
-        StartOptions::default(),
-        &mut nothing,
-    );
-    let refused = restored.await.map(drop).unwrap_err();
+    let refused = restored(&bed, &kept).await.map(drop).unwrap_err();
     assert!(
         matches!(&refused, Error::SnapshotUnfit { reason, .. } if reason.contains("volume data is gone")),
         "{refused:?}"
@@ -363,4 +368,12 @@ async fn a_volume_that_a_snapshot_needs_stays_and_is_not_made_anew() {
     bed.knaller.remove_snapshot(&kept, false).await.unwrap();
     bed.knaller.create_volume(&volume, Some(32)).await.unwrap();
     bed.knaller.remove_volume(&volume).await.unwrap();
+}
+
+async fn restored(bed: &Bed, of: &knaller::Name) -> knaller::Result<knaller::Machine> {
+    let mut nothing = |_| {};
+    let restored = bed
+        .knaller
+        .restore(of, RestoreSpec::default(), StartOptions::default(), &mut nothing);
+    restored.await.map(|(machine, _)| machine)
 }

@@ -8,12 +8,14 @@ use clap::{Args, ValueHint};
 use images::import::{self, Daemon, ImportError, Source};
 use images::oci::{Platform, Reference};
 
-use super::own_name;
 use super::watch::{Deed, Watch};
+use super::{ImageId, own_name};
 use crate::archive::Stdin;
+use crate::commands::each::{Done, one};
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::signals::{Signal, Signals};
+use crate::ui::ReportArgs;
 
 /// Bring in an image from elsewhere than a registry
 #[derive(Args, Debug)]
@@ -45,12 +47,15 @@ pub(crate) struct ImportArgs {
     platform: Option<Platform>,
 
     /// Show no progress; write the image's id to standard output
-    #[arg(short, long)]
+    #[arg(short, long, conflicts_with = "output")]
     quiet: bool,
+
+    #[command(flatten)]
+    report: ReportArgs,
 }
 
 impl ImportArgs {
-    pub(crate) async fn run(self, context: Context) -> Result<(), CommandError> {
+    pub(crate) async fn run(self, context: Context) -> Result<u8, CommandError> {
         let (source, leash) = source(&self.source)?;
         let mut signals = Signals::watch(&Signal::ENDINGS)?;
         let options = import::Options {
@@ -72,20 +77,16 @@ impl ImportArgs {
         let id = image.digest.short();
         if self.quiet {
             context.ui.print(&image.digest.to_string())?;
-        } else if let Some(name) = imported.names.first() {
-            context
-                .ui
-                .note(format_args!("{} is imported: {id}", name.familiar()));
-        } else if image.names.is_empty() {
-            context.ui.note(format_args!(
-                "{id} is imported and has no name: `knaller image tag {id} NAME` gives it one"
-            ));
-        } else {
-            context
-                .ui
-                .note(format_args!("{} is imported: {id}", image.display_name()));
+            return Ok(0);
         }
-        Ok(())
+        let given = imported.names.first().map(Reference::familiar);
+        let name = given.or_else(|| (!image.names.is_empty()).then(|| image.display_name()));
+        let sentence = match &name {
+            Some(name) => format!("{name} is imported: {id}"),
+            None => format!("{id} is imported and has no name: `knaller image tag {id} NAME` gives it one"),
+        };
+        let done = Done::with("imported", sentence, ImageId::of(&image.digest));
+        one(&context, name.as_deref().unwrap_or(id), self.report.output, done)
     }
 }
 

@@ -20,9 +20,10 @@ pub(super) use wanted::WantedArgs;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 use clap_complete::engine::ArgValueCandidates;
-use images::oci::Reference;
+use images::oci::{Digest, Reference};
 use images::registry::{Configuration, Registries, RegistryError};
 use images::store::{Store, StoreError};
+use serde::Serialize;
 
 use crate::complete;
 use crate::context::Context;
@@ -62,16 +63,30 @@ impl ImageArgs {
     pub(crate) async fn run(self, context: Context) -> Result<u8, CommandError> {
         match self.command {
             ImageCommand::Pull(command) => command.run(context).await,
-            ImageCommand::Import(command) => command.run(context).await.map(|()| 0),
+            ImageCommand::Import(command) => command.run(context).await,
             ImageCommand::List(command) => command.run(context).await.map(|()| 0),
             ImageCommand::Inspect(command) => command.run(context).await.map(|()| 0),
             ImageCommand::History(command) => command.run(context).await.map(|()| 0),
-            ImageCommand::Tag(command) => command.run(context).await.map(|()| 0),
+            ImageCommand::Tag(command) => command.run(context).await,
             ImageCommand::Rm(command) => command.run(context).await,
             ImageCommand::Prune(command) => command.run(context).await.map(|()| 0),
-            ImageCommand::Push(command) => command.run(context).await.map(|()| 0),
+            ImageCommand::Push(command) => command.run(context).await,
             ImageCommand::Export(command) => command.run(context).await.map(|()| 0),
         }
+    }
+}
+
+/// What programs are told of an image that was got or made.
+#[derive(Debug, Serialize)]
+pub(crate) struct ImageId {
+    /// Of its manifest.
+    id: String,
+}
+
+impl ImageId {
+    pub(crate) fn of(digest: &Digest) -> Self {
+        let id = digest.to_string();
+        Self { id }
     }
 }
 

@@ -1,15 +1,19 @@
 //! `knaller image pull`.
 
+use std::fmt;
+
 use clap::Args;
 use images::oci::{Platform, Reference};
 use images::registry::Registries;
 use images::store::Image;
 
-use super::registries;
 use super::watch::{Deed, Watch};
+use super::{ImageId, registries};
+use crate::commands::each::{Done, in_turn};
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::signals::{Signal, Signals};
+use crate::ui::ReportArgs;
 
 /// Fetch images from registries
 #[derive(Args, Debug)]
@@ -31,8 +35,11 @@ pub(crate) struct PullArgs {
     platform: Option<Platform>,
 
     /// Show no progress; write the images' ids to standard output
-    #[arg(short, long)]
+    #[arg(short, long, conflicts_with = "output")]
     quiet: bool,
+
+    #[command(flatten)]
+    report: ReportArgs,
 }
 
 impl PullArgs {
@@ -40,24 +47,26 @@ impl PullArgs {
         let registries = registries()?;
         let mut signals = Signals::watch(&Signal::ENDINGS)?;
         let platform = self.platform.unwrap_or_else(Platform::host);
-        let mut code = 0;
-        for name in &self.names {
-            match pull(&context, &registries, &mut signals, name, &platform, self.quiet).await {
-                Ok(image) if self.quiet => context.ui.print(&image.digest.to_string())?,
-                Ok(image) => context.ui.note(format_args!(
-                    "{} is pulled: {}",
-                    name.familiar(),
-                    image.digest.short()
-                )),
-                Err(error @ (CommandError::Ended(_) | CommandError::BrokenPipe)) => return Err(error),
-                // One that fails holds up no other.
-                Err(error) => {
-                    let failed = context.ui.error(&error.about(&name.familiar()));
-                    code = if code == 0 { failed } else { code };
-                }
+        let names = self.names.iter().map(Called).collect();
+        in_turn(&context, names, self.report.output, async |name: &Called<'_>| {
+            let image = pull(&context, &registries, &mut signals, name.0, &platform, self.quiet).await?;
+            if self.quiet {
+                context.ui.print(&image.digest.to_string())?;
+                return Ok(None);
             }
-        }
-        Ok(code)
+            let sentence = format!("{name} is pulled: {}", image.digest.short());
+            Ok(Some(Done::with("pulled", sentence, ImageId::of(&image.digest))))
+        })
+        .await
+    }
+}
+
+/// An image by its name, as short as it can be written.
+struct Called<'a>(&'a Reference);
+
+impl fmt::Display for Called<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.familiar())
     }
 }
 

@@ -6,11 +6,13 @@ use clap_complete::engine::ArgValueCandidates;
 use images::oci::Reference;
 
 use super::watch::{Deed, Watch};
-use super::{own_name, registries};
+use super::{ImageId, own_name, registries};
+use crate::commands::each::{Done, one};
 use crate::complete;
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::signals::{Signal, Signals};
+use crate::ui::ReportArgs;
 
 /// Send an image to a registry
 #[derive(Args, Debug)]
@@ -30,12 +32,15 @@ pub(crate) struct PushArgs {
     name: Option<Reference>,
 
     /// Show no progress; write the image's digest to standard output
-    #[arg(short, long)]
+    #[arg(short, long, conflicts_with = "output")]
     quiet: bool,
+
+    #[command(flatten)]
+    report: ReportArgs,
 }
 
 impl PushArgs {
-    pub(crate) async fn run(self, context: Context) -> Result<(), CommandError> {
+    pub(crate) async fn run(self, context: Context) -> Result<u8, CommandError> {
         let name = match &self.name {
             Some(name) => name.clone(),
             None => own_name(&self.image).map_err(|reason| {
@@ -53,11 +58,15 @@ impl PushArgs {
         };
         let digest = watch.run(&mut signals, None, push).await?;
         if self.quiet {
-            return Ok(context.ui.print(&digest.to_string())?);
+            context.ui.print(&digest.to_string())?;
+            return Ok(0);
         }
-        context
-            .ui
-            .note(format_args!("{} is pushed: {digest}", name.familiar()));
-        Ok(())
+        let name = name.familiar();
+        let done = Done::with(
+            "pushed",
+            format!("{name} is pushed: {digest}"),
+            ImageId::of(&digest),
+        );
+        one(&context, &name, self.report.output, done)
     }
 }

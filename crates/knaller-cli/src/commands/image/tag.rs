@@ -3,9 +3,11 @@
 use clap::Args;
 use images::oci::Reference;
 
-use super::{ImageArg, own_name, with_store};
+use super::{ImageArg, ImageId, own_name, with_store};
+use crate::commands::each::{Done, one};
 use crate::context::Context;
 use crate::error::CommandError;
+use crate::ui::ReportArgs;
 
 /// Give an image a further name
 #[derive(Args, Debug)]
@@ -22,19 +24,22 @@ pub(crate) struct TagArgs {
     /// The name
     #[arg(value_name = "NAME", value_parser = own_name)]
     name: Reference,
+
+    #[command(flatten)]
+    report: ReportArgs,
 }
 
 impl TagArgs {
-    pub(crate) async fn run(self, context: Context) -> Result<(), CommandError> {
+    pub(crate) async fn run(self, context: Context) -> Result<u8, CommandError> {
         let (what, name) = (self.image.image, self.name.clone());
-        let id = with_store(&context, move |store| {
+        let image = with_store(&context, move |store| {
             store.tag(&what, &name)?;
-            Ok(store.resolve(&what)?.digest)
+            store.resolve(&what)
         });
-        let id = id.await?;
-        context
-            .ui
-            .note(format_args!("{} is {} now", self.name.familiar(), id.short()));
-        Ok(())
+        let image = image.await?;
+        let name = self.name.familiar();
+        let sentence = format!("{name} is {} now", image.digest.short());
+        let done = Done::with("tagged", sentence, ImageId::of(&image.digest));
+        one(&context, &name, self.report.output, done)
     }
 }

@@ -8,13 +8,15 @@ use clap::{Args, ValueHint};
 use images::Task;
 use images::bundle::{Imported, Source};
 use knaller::Class;
+use serde::Serialize;
 use tokio::sync::mpsc;
 
 use super::with_store;
+use crate::commands::each::{Done, one};
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::signals::{Signal, Signals};
-use crate::ui::Steps;
+use crate::ui::{ReportArgs, Steps};
 
 /// Make a kernel ready for machines
 #[derive(Args, Debug)]
@@ -46,18 +48,23 @@ pub(crate) struct ImportArgs {
     /// Give it a name; the one named `default` is what `start` takes
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
+
+    #[command(flatten)]
+    report: ReportArgs,
 }
 
 impl ImportArgs {
-    pub(crate) async fn run(self, context: Context) -> Result<(), CommandError> {
+    pub(crate) async fn run(self, context: Context) -> Result<u8, CommandError> {
         let Imported { bundle, new } = self.import(&context).await?;
         let version = bundle.manifest().version.clone();
+        let id = bundle.id().to_string();
         if let Some(name) = self.name {
             with_store(&context, move |store| store.set_name(&bundle, &name)).await?;
         }
         let outcome = if new { "is imported" } else { "was imported before" };
-        context.ui.note(format_args!("kernel {version} {outcome}"));
-        Ok(())
+        let more = ImportedId { id, new };
+        let done = Done::with("imported", format!("kernel {version} {outcome}"), more);
+        one(&context, &version, self.report.output, done)
     }
 
     async fn import(&self, context: &Context) -> Result<Imported, CommandError> {
@@ -133,4 +140,11 @@ impl ImportArgs {
         }
         Ok(source)
     }
+}
+
+#[derive(Serialize)]
+struct ImportedId {
+    id: String,
+    /// Whether it was not there before.
+    new: bool,
 }

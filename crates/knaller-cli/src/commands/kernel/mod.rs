@@ -45,7 +45,7 @@ struct KernelArg {
 impl KernelArgs {
     pub(crate) async fn run(self, context: Context) -> Result<u8, CommandError> {
         match self.command {
-            KernelCommand::Import(command) => command.run(context).await.map(|()| 0),
+            KernelCommand::Import(command) => command.run(context).await,
             KernelCommand::List(command) => command.run(context).await.map(|()| 0),
             KernelCommand::Inspect(command) => command.run(context).await.map(|()| 0),
             KernelCommand::Name(command) => command.run(context).await.map(|()| 0),

@@ -44,7 +44,7 @@ impl SnapshotArgs {
             SnapshotCommand::Inspect(command) => command.run(context).await.map(|()| 0),
             SnapshotCommand::Export(command) => command.run(context).await.map(|()| 0),
             SnapshotCommand::Import(command) => command.run(context).await.map(|()| 0),
-            SnapshotCommand::Merge(command) => command.run(context).await.map(|()| 0),
+            SnapshotCommand::Merge(command) => command.run(context).await,
             SnapshotCommand::Rm(command) => command.run(context).await,
         }
     }

@@ -30,7 +30,7 @@ enum VolumeCommand {
 impl VolumeArgs {
     pub(crate) async fn run(self, context: Context) -> Result<u8, CommandError> {
         match self.command {
-            VolumeCommand::Create(command) => command.run(context).await.map(|()| 0),
+            VolumeCommand::Create(command) => command.run(context).await,
             VolumeCommand::List(command) => command.run(context).await.map(|()| 0),
             VolumeCommand::Rm(command) => command.run(context).await,
         }

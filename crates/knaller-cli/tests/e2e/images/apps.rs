@@ -1,11 +1,12 @@
 //! Services over Debian: each runs as its image says, and is reached from the host.
 
-use testkit::images::Image;
-
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Instant;
 
+use testkit::images::Image;
+
 use super::{page, start, wait_for, world_with};
-use crate::world::World;
+use crate::world::{World, host_port, http_get};
 use testkit::PATIENCE;
 
 #[test]
@@ -82,6 +83,22 @@ fn nginx_is_reached_by_a_named_port_and_by_all_that_are_exposed() {
         assert_eq!(page(machine, 0, "/"), "<h1>nginx in a microVM</h1>\n");
     }
     wait_for(&world, "named", "\"GET / HTTP/1.0\" 200");
+
+    // What is exposed is no more at once, and again from the next start.
+    let told = world.run(&["update", "exposed", "--no-publish"]);
+    assert!(told.stderr.contains("port forwards changed"), "{told}");
+    assert_eq!(world.inspect("exposed")["forwards"], serde_json::json!([]));
+    let told = world.run(&["update", "exposed", "-P"]);
+    let later = "publishing of the image's ports from the next start";
+    assert!(told.stderr.contains(later), "{told}");
+    let before = SocketAddr::from((Ipv4Addr::LOCALHOST, host_port(&exposed, 0)));
+    assert!(!http_get(before, "/").is_ok_and(|answer| answer.contains("nginx")));
+    let _ = world.ok(&["restart", "exposed"]);
+    world.shell("exposed", "until [ -s /run/nginx.pid ]; do sleep 0.1; done");
+    assert_eq!(
+        page(&world.inspect("exposed"), 0, "/"),
+        "<h1>nginx in a microVM</h1>\n"
+    );
     let _ = world.ok(&["rm", "--force", "named", "exposed"]);
     world.sandbox.assert_clean();
 }
