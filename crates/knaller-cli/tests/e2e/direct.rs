@@ -14,7 +14,7 @@ use crate::network::{FORWARDS, SERVER, ask, ways_in};
 use crate::world::{World, host_port};
 
 /// What looks public (RFC 5737, RFC 3849), and answers.
-const PUBLIC: [&str; 2] = ["203.0.113.1", "2001:db8:113::1"];
+pub(crate) const PUBLIC: [&str; 2] = ["203.0.113.1", "2001:db8:113::1"];
 
 /// What is private in one way or another, and answers too.
 const PRIVATE: [&str; 8] = [
@@ -60,7 +60,7 @@ for target in sys.argv[1:]:
 
 /// A host with a world around it that serves on one port of all its addresses, which is given too: each client is told
 /// who it is.
-fn world_around() -> (Lan, u16) {
+pub(crate) fn world_around() -> (Lan, u16) {
     let lan = Lan::new();
     lan.world_has(&MORE);
     let listener = lan.outside(|| TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).unwrap());
@@ -76,14 +76,14 @@ fn world_around() -> (Lan, u16) {
 }
 
 /// All that a machine could change of its host's network, in words; without what links do for themselves in their first second.
-fn state_of(lan: &Lan) -> String {
+pub(crate) fn state_of(lan: &Lan) -> String {
     let script = "nft list ruleset; ip -o link | cut -d: -f2; ip -4 route show table all | sort; ip -6 route show table all | grep -v fe80 | sort; \
                   grep -r . /proc/sys/net/ipv4/conf/eth0/forwarding /proc/sys/net/ipv4/ip_forward \
                   /proc/sys/net/ipv6/conf/all/forwarding /proc/sys/net/ipv6/conf/eth0/accept_ra";
     lan.on_host(|| run(Command::new("sh").args(["-c", script])).ok())
 }
 
-fn nft(lan: &Lan, words: &[&str]) -> String {
+pub(crate) fn nft(lan: &Lan, words: &[&str]) -> String {
     lan.on_host(|| run(Command::new("nft").args(words)).ok())
 }
 

@@ -8,6 +8,7 @@ mod direct;
 mod errors;
 mod faults;
 mod filters;
+mod firewall;
 mod guides;
 mod image_command;
 mod images;

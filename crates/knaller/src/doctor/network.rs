@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::process::Command;
 
 use super::{Check, Verdict};
-use crate::network::direct::Direct;
+use crate::network::direct::{self, Direct};
 use crate::network::pasta::{self, Pasta};
 use crate::network::routes;
 use crate::{Error, Options, Result};
@@ -46,6 +46,15 @@ pub(super) fn direct(options: &Options) -> Option<Check> {
         return None;
     }
     let id = "network-direct";
+    if options
+        .nft()
+        .and_then(|nft| direct::is_torn(&nft))
+        .unwrap_or(false)
+    {
+        let found = "the packet rules for machines that run were taken away, and they are cut off";
+        let remedy = "`knaller prune` makes them again; what loads the host's firewall anew should leave the table inet knaller";
+        return Some(Check::bad(id, Verdict::Warning, found, remedy));
+    }
     Some(match try_direct(options) {
         Ok(None) => Check::ok(id, "root's machines can have --network direct"),
         Ok(Some(obstacle)) => {

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::doctor::orphans;
 use crate::knaller::Inner;
-use crate::network::direct;
+use crate::network::direct::{self, Reached};
 use crate::record::Record;
 use crate::snapshot::Snapshots;
 use crate::{
@@ -100,6 +100,8 @@ pub enum Healed {
     },
     /// Rules of the host's for machines that have ended.
     Network,
+    /// Rules of the host's for machines that run were gone: they are there again.
+    Rules,
     /// A VMM that belongs to no machine.
     Orphan {
         pid: String,
@@ -173,6 +175,9 @@ impl fmt::Display for Healed {
             Self::Network => {
                 f.write_str("packet rules were left of machines that have ended: they are removed")
             }
+            Self::Rules => {
+                f.write_str("packet rules for machines that run were taken away: they are there again")
+            }
             Self::Orphan { pid, ended: true } => {
                 write!(
                     f,
@@ -210,11 +215,29 @@ pub(crate) async fn prune(inner: &Arc<Inner>, force: bool) -> Result<Vec<Healed>
     .await
 }
 
-/// What boots that have ended left of their way to the world, whosever folder they were of.
-fn network(options: &Options) -> Result<Option<Healed>> {
+/// What boots that have ended left of their way to the world, whosever folder they were of, and what those that run lack of it.
+fn network(options: &Options) -> Result<Vec<Healed>> {
     // Where it is not, nothing was made with it.
-    let Ok(nft) = options.nft() else { return Ok(None) };
-    Ok(direct::release(&nft, None)?.then_some(Healed::Network))
+    let Ok(nft) = options.nft() else {
+        return Ok(Vec::new());
+    };
+    let gone = direct::release(&nft, None)?.then_some(Healed::Network);
+    let records = heal::names(&options.paths)?.into_iter();
+    let records =
+        records.filter_map(|name| Record::load(&layout::files(&options.paths, &name).record()).ok());
+    let reached = records
+        .map(|record| {
+            let Record {
+                instance,
+                forwards,
+                ipv6,
+                ..
+            } = record;
+            (instance, Reached { forwards, ipv6 })
+        })
+        .collect();
+    let back = direct::mend(&nft, &reached)?.then_some(Healed::Rules);
+    Ok(gone.into_iter().chain(back).collect())
 }
 
 fn leftovers(paths: &Paths) -> Result<Vec<Healed>> {

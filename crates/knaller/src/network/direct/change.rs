@@ -5,6 +5,7 @@ use std::path::Path;
 
 use rtnetlink::Handle;
 
+use super::forwarding::Switched;
 use super::links::{self, Link};
 use super::table::{self, Held};
 use super::{check_root, failed, lock, namespace};
@@ -14,7 +15,7 @@ use crate::{Error, Forward, Result};
 /// The names of the ports that this boot has. Blocks.
 pub(crate) fn claimed(instance: &str) -> Result<Vec<String>> {
     let link = namespace::on_a_thread(|| link_of(instance)).map_err(failed("thread"))?;
-    link.map(|link| link.claims)
+    link.map(|(link, _)| link.claims)
 }
 
 /// Has these ports of the host lead to the machine, and no other. `inside` has its namespace take them. Blocks.
@@ -28,7 +29,7 @@ pub(crate) fn change(
     check_root()?;
     let work = || {
         let _lock = lock()?;
-        let link = link_of(instance)?;
+        let (link, switched) = link_of(instance)?;
         let names: Vec<String> = forwards
             .iter()
             .map(|forward| links::claim(forward.protocol, forward.host_port))
@@ -46,6 +47,7 @@ pub(crate) fn change(
         let slot = slot.map_err(failed("addresses"))?;
         let held = Held::load(nft).map_err(failed("packet rules"))?;
         let commands = [
+            held.or_rules(&switched),
             held.forget(instance),
             table::forwards(forwards, slot, ipv6, instance),
         ]
@@ -57,10 +59,12 @@ pub(crate) fn change(
     namespace::on_a_thread(work).map_err(failed("thread"))?
 }
 
-fn link_of(instance: &str) -> Result<Link> {
+/// A boot's interface, and what is switched on for all of them.
+fn link_of(instance: &str) -> Result<(Link, Switched)> {
     let present = links::talk(links::present).map_err(failed("interfaces"))?;
+    let switched = Switched::noted(&present.of_loopback);
     let own = present.ours.into_iter().find(|link| link.instance == instance);
-    own.ok_or_else(|| Error::Network {
+    own.map(|link| (link, switched)).ok_or_else(|| Error::Network {
         reason: "the machine has no interface any more".to_owned(),
     })
 }

@@ -1,14 +1,14 @@
 //! The kernel's switches for carrying packets from one interface to another (Linux:
-//! Documentation/networking/ip-sysctl.rst). The invariant: an interface that was switched on for machines is in the
-//! table ([`super::table`]), which lets nothing new in by it but to them, and is switched off with the last of them
-//! unless somebody has switched on all.
+//! Documentation/networking/ip-sysctl.rst). The invariant: an interface that was switched on for machines is noted
+//! before, is in the table ([`super::table`]), which lets nothing new in by it but to them, and is switched off with the
+//! last of them unless somebody has switched on all. The notes are other names of the loopback: whoever loads a firewall
+//! anew takes the table away, and they last for as long as the switches do.
 
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::slot::INTERFACE;
-use super::table::Held;
 use crate::network::nft::Family;
 
 const OFF: &str = "0";
@@ -16,11 +16,46 @@ const ON: &str = "1";
 /// Advertisements are taken though the interface forwards.
 const ADVICE_ALL_THE_SAME: &str = "2";
 
-/// Notes in `held` what is to be switched on so that packets find to machines and back. Nothing is switched yet: what is not
+/// How the notes begin.
+const NOTES: [&str; 3] = ["kn-opened4-", "kn-opened6-", "kn-advised-"];
+
+/// What was switched on for machines.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Switched {
+    /// Interfaces that forward, by family.
+    pub(super) opened: [BTreeSet<String>; 2],
+    /// Interfaces that take routers' advertisements though they forward.
+    advised: BTreeSet<String>,
+}
+
+impl Switched {
+    /// What the other names of the loopback say.
+    pub(super) fn noted(names: &[String]) -> Self {
+        let of = |note: &str| {
+            let interfaces = names.iter().filter_map(|name| name.strip_prefix(note));
+            interfaces.map(str::to_owned).collect()
+        };
+        let [v4, v6, advised] = NOTES.map(of);
+        Self {
+            opened: [v4, v6],
+            advised,
+        }
+    }
+
+    /// The names that say it.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let [v4, v6] = &self.opened;
+        let sets = NOTES.into_iter().zip([v4, v6, &self.advised]);
+        sets.flat_map(|(note, set)| set.iter().map(move |interface| format!("{note}{interface}")))
+            .collect()
+    }
+}
+
+/// What is to be switched on beside what is, so that packets find to machines and back. Nothing is switched yet: what is not
 /// noted before would stay on if this process were killed.
-pub(super) fn plan(held: &mut Held, ipv6: bool) {
+pub(super) fn plan(switched: &mut Switched, ipv6: bool) {
     let names = interfaces();
-    let [v4, v6] = &mut held.opened;
+    let [v4, v6] = &mut switched.opened;
     // Where all are on, one that is off is so by somebody's will.
     if is(Family::V4, "all", "forwarding", OFF) {
         let closed = |name: &&String| is(Family::V4, name, "forwarding", OFF);
@@ -29,14 +64,14 @@ pub(super) fn plan(held: &mut Held, ipv6: bool) {
     if ipv6 && is(Family::V6, "all", "forwarding", OFF) {
         // An interface that forwards forgets what routers have told it (`accept_ra`), the way to the world among it.
         let listens = |name: &&String| is(Family::V6, name, "accept_ra", ON);
-        held.advised.extend(names.iter().filter(listens).cloned());
+        switched.advised.extend(names.iter().filter(listens).cloned());
         v6.extend(names);
     }
 }
 
 /// Switches on what is noted, and the machine's own interface.
-pub(super) fn turn_on(held: &Held, interface: &str, ipv6: bool) -> io::Result<()> {
-    let [v4, v6] = &held.opened;
+pub(super) fn turn_on(switched: &Switched, interface: &str, ipv6: bool) -> io::Result<()> {
+    let [v4, v6] = &switched.opened;
     for name in v4 {
         write_if_there(&switch(Family::V4, name, "forwarding"), ON)?;
     }
@@ -44,7 +79,7 @@ pub(super) fn turn_on(held: &Held, interface: &str, ipv6: bool) -> io::Result<()
     // Connections from the host's loopback leave by it under another address; their answers come back in.
     write(&switch(Family::V4, interface, "route_localnet"), ON)?;
     if ipv6 {
-        for name in &held.advised {
+        for name in &switched.advised {
             write_if_there(&switch(Family::V6, name, "accept_ra"), ADVICE_ALL_THE_SAME)?;
         }
         if !v6.is_empty() {
@@ -58,8 +93,8 @@ pub(super) fn turn_on(held: &Held, interface: &str, ipv6: bool) -> io::Result<()
 }
 
 /// Switches off what was noted, when no machine is left.
-pub(super) fn turn_off(held: &Held) -> io::Result<()> {
-    let [v4, v6] = &held.opened;
+pub(super) fn turn_off(switched: &Switched) -> io::Result<()> {
+    let [v4, v6] = &switched.opened;
     if is(Family::V4, "all", "forwarding", OFF) {
         for name in v4 {
             write_if_there(&switch(Family::V4, name, "forwarding"), OFF)?;
@@ -68,7 +103,7 @@ pub(super) fn turn_off(held: &Held) -> io::Result<()> {
     if !v6.is_empty() {
         write_if_there(&switch(Family::V6, "all", "forwarding"), OFF)?;
     }
-    for name in &held.advised {
+    for name in &switched.advised {
         write_if_there(&switch(Family::V6, name, "accept_ra"), ON)?;
     }
     Ok(())
@@ -112,5 +147,23 @@ fn write_if_there(path: &Path, value: &str) -> io::Result<()> {
     match write(path, value) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         written => written,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_noted_is_found_among_other_names() {
+        let mut switched = Switched::default();
+        switched.opened[0].extend(["eth0".to_owned(), "br-1.5".to_owned()]);
+        switched.opened[1].insert("eth0".to_owned());
+        switched.advised.insert("wlan0".to_owned());
+        let mut names = switched.notes();
+        assert_eq!(names.len(), 4);
+        names.extend(["loopback".to_owned(), "kn-tcp-80".to_owned()]);
+        assert_eq!(Switched::noted(&names), switched);
+        assert_eq!(Switched::noted(&[]).notes(), Vec::<String>::new());
     }
 }

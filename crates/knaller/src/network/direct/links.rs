@@ -29,6 +29,9 @@ const MAX_ALIAS: usize = 255;
 /// The kernel's table of what is local (linux/rtnetlink.h: RT_TABLE_LOCAL).
 const TABLE_LOCAL: u32 = 255;
 
+/// The loopback's index in every network namespace (Linux: net/core/dev.c has it registered first).
+const LOOPBACK: u32 = 1;
+
 /// What a route to the host's own `::1` by another interface costs at least: more than by its loopback (linux/ipv6_route.h:
 /// IP6_RT_PRIO_ADDRCONF is 256). No two routes to one place may cost the same.
 const AFTER_LOOPBACK: u32 = 4096;
@@ -50,6 +53,8 @@ pub(super) struct Present {
     /// Of all interfaces, those that are their second ones too.
     pub(super) names: Vec<String>,
     pub(super) ours: Vec<Link>,
+    /// The other names of the loopback.
+    pub(super) of_loopback: Vec<String>,
     /// Addresses and routes, without those that lead everywhere.
     pub(super) taken: Vec<Prefix>,
 }
@@ -108,10 +113,12 @@ pub(super) async fn present(handle: Handle) -> Result<Present, rtnetlink::Error>
         });
         let Some(name) = name else { continue };
         present.ours.extend(ours(&link, &name));
+        let others: Vec<String> = link.attributes.iter().flat_map(other_names).cloned().collect();
+        if link.header.index == LOOPBACK {
+            present.of_loopback.clone_from(&others);
+        }
         present.names.push(name);
-        present
-            .names
-            .extend(link.attributes.iter().flat_map(other_names).cloned());
+        present.names.extend(others);
     }
     let mut addresses = handle.address().get().execute();
     while let Some(message) = addresses.try_next().await? {
@@ -203,13 +210,27 @@ pub(super) async fn drop_claims(
     link: &Link,
     names: &[String],
 ) -> Result<(), rtnetlink::Error> {
+    drop_names(&handle, link.index, names).await
+}
+
+/// Gives the loopback other names.
+pub(super) async fn note(handle: Handle, names: &[String]) -> Result<(), rtnetlink::Error> {
     for name in names {
-        handle
-            .link()
-            .property_del(link.index)
-            .alt_ifname(&[name.as_str()])
-            .execute()
-            .await?;
+        let noted = handle.link().property_add(LOOPBACK).alt_ifname(&[name.as_str()]);
+        noted.execute().await?;
+    }
+    Ok(())
+}
+
+/// Takes them away.
+pub(super) async fn drop_notes(handle: Handle, names: &[String]) -> Result<(), rtnetlink::Error> {
+    drop_names(&handle, LOOPBACK, names).await
+}
+
+async fn drop_names(handle: &Handle, index: u32, names: &[String]) -> Result<(), rtnetlink::Error> {
+    for name in names {
+        let dropped = handle.link().property_del(index).alt_ifname(&[name.as_str()]);
+        dropped.execute().await?;
     }
     Ok(())
 }

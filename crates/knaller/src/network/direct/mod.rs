@@ -27,15 +27,18 @@ use crate::{Error, Forward, Name, Options, Result};
 mod change;
 mod forwarding;
 mod links;
+mod mend;
 mod namespace;
 mod slot;
 mod table;
 
 pub(crate) use change::{change, claimed};
 pub(crate) use links::claim;
+pub(crate) use mend::{Reached, is_torn, mend};
 pub use slot::Pool;
 
 use super::routes;
+use forwarding::Switched;
 use links::{Present, Wanted};
 use slot::Slot;
 use table::Held;
@@ -86,8 +89,8 @@ impl Direct {
         let present = links::talk(links::present).map_err(failed("interfaces"))?;
         check_ports(&present, forwards)?;
         let slot = self.place(&present)?;
-        let mut held = Held::load(&self.nft).map_err(failed("packet rules"))?;
-        forwarding::plan(&mut held, self.ipv6);
+        let held = Held::load(&self.nft).map_err(failed("packet rules"))?;
+        let switched = self.note(&present)?;
         let wanted = Wanted {
             slot,
             ipv6: self.ipv6,
@@ -102,12 +105,12 @@ impl Direct {
         let live: Vec<&str> = present.ours.iter().map(|link| link.instance.as_str()).collect();
         let commands = [
             held.sweep(&live),
-            table::rules(&held),
+            table::rules(&switched),
             table::forwards(forwards, slot, self.ipv6, &owner.instance),
         ]
         .concat();
         super::nft::apply(&self.nft, &commands).map_err(failed("packet rules"))?;
-        forwarding::turn_on(&held, &slot.interface(), self.ipv6).map_err(failed("forwarding"))?;
+        forwarding::turn_on(&switched, &slot.interface(), self.ipv6).map_err(failed("forwarding"))?;
         // The host's own addresses are in it, so it is made out here.
         let plan = super::plan(forwards, self.ipv6, &self.nft, Some(self.egress.clone()));
         drop(lock);
@@ -120,6 +123,19 @@ impl Direct {
         })
         .map_err(failed("namespace"))??;
         Ok(own)
+    }
+
+    /// What is to be switched on, written down.
+    fn note(&self, present: &Present) -> Result<Switched> {
+        let noted = Switched::noted(&present.of_loopback);
+        let mut switched = noted.clone();
+        forwarding::plan(&mut switched, self.ipv6);
+        let before = noted.notes();
+        let mut fresh = switched.notes();
+        fresh.retain(|note| !before.contains(note));
+        links::talk(async |handle| links::note(handle, &fresh).await)
+            .map_err(failed("notes of what is switched on"))?;
+        Ok(switched)
     }
 
     fn place(&self, present: &Present) -> Result<Slot> {
@@ -172,7 +188,9 @@ pub(crate) fn forget(nft: &Path, instance: &str) {
 
 fn sweep(nft: &Path, instance: Option<&str>) -> Result<bool> {
     let _lock = lock()?;
-    let mut ours = links::talk(links::present).map_err(failed("interfaces"))?.ours;
+    let present = links::talk(links::present).map_err(failed("interfaces"))?;
+    let switched = Switched::noted(&present.of_loopback);
+    let mut ours = present.ours;
     let gone = ours
         .iter()
         .position(|link| Some(link.instance.as_str()) == instance);
@@ -181,14 +199,19 @@ fn sweep(nft: &Path, instance: Option<&str>) -> Result<bool> {
         links::talk(async |handle| links::remove(handle, &link).await).map_err(failed("link"))?;
     }
     let held = Held::load(nft).map_err(failed("packet rules"))?;
-    if !held.exists {
+    if !held.exists && switched == Switched::default() {
         return Ok(false);
     }
     let live: Vec<&str> = ours.iter().map(|link| link.instance.as_str()).collect();
     let others = held.is_stale(&live.iter().copied().chain(instance).collect::<Vec<_>>());
     if live.is_empty() {
-        forwarding::turn_off(&held).map_err(failed("forwarding"))?;
-        super::nft::apply(nft, &[table::delete()]).map_err(failed("packet rules"))?;
+        forwarding::turn_off(&switched).map_err(failed("forwarding"))?;
+        if held.exists {
+            super::nft::apply(nft, &[table::delete()]).map_err(failed("packet rules"))?;
+        }
+        let notes = switched.notes();
+        links::talk(async |handle| links::drop_notes(handle, &notes).await)
+            .map_err(failed("notes of what is switched on"))?;
         return Ok(others || instance.is_none());
     }
     if held.is_stale(&live) {

@@ -2,12 +2,12 @@
 //! alone; what is of one machine is an element that names its boot. No other table is read for more than doctor's sake,
 //! and none is changed.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 
 use serde_json::{Value, json};
 
+use super::forwarding::Switched;
 use super::slot::{INTERFACE, Slot};
 use crate::Forward;
 use crate::network::nft::{
@@ -21,19 +21,14 @@ const DNS: u16 = 53;
 
 /// Interfaces that forward because of us: what comes in by them is carried on to machines and to nowhere else.
 const OPENED: &str = "opened";
-/// Interfaces that take routers' advertisements, though they forward now, because of us.
-const ADVISED: &str = "advised";
 
-/// What the table holds of machines, and of what was changed for them.
+/// What the table holds of machines.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Held {
     /// Whether there is a table.
     pub(super) exists: bool,
     /// By map, as nft lists them, with the boot they name.
     forwards: Vec<(String, String, Value)>,
-    /// By family.
-    pub(super) opened: [BTreeSet<String>; 2],
-    pub(super) advised: BTreeSet<String>,
 }
 
 /// A set or map per family: `open4`.
@@ -55,32 +50,30 @@ impl Held {
             ..Self::default()
         };
         for object in objects {
-            let Some(of) = object.get("map").or_else(|| object.get("set")) else {
-                continue;
-            };
+            let Some(of) = object.get("map") else { continue };
             let name = of.get("name").and_then(Value::as_str).unwrap_or_default();
             let elements = of.get("elem").and_then(Value::as_array);
             for element in elements.into_iter().flatten() {
                 if let Some(boot) = element.pointer("/0/elem/comment").and_then(Value::as_str) {
                     held.forwards
                         .push((name.to_owned(), boot.to_owned(), element.clone()));
-                } else if let Some(interface) = element.as_str() {
-                    held.note(name, interface);
                 }
             }
         }
         held
     }
 
-    fn note(&mut self, set: &str, interface: &str) {
-        let [v4, v6] = &mut self.opened;
-        let into = match set {
-            "opened4" => v4,
-            "opened6" => v6,
-            ADVISED => &mut self.advised,
-            _ => return,
-        };
-        into.insert(interface.to_owned());
+    /// The rules, where there is no table.
+    pub(super) fn or_rules(&self, switched: &Switched) -> Vec<Value> {
+        if self.exists {
+            return Vec::new();
+        }
+        rules(switched)
+    }
+
+    /// Whether any port leads to this boot's machine.
+    pub(super) fn has(&self, instance: &str) -> bool {
+        self.forwards.iter().any(|(_, boot, _)| boot == instance)
     }
 
     /// Whether a boot that has ended left something.
@@ -117,7 +110,7 @@ fn elements(what: &str, of: &str, element: &Value) -> Value {
 }
 
 /// The table with all its rules, whether it was there or not, and what of it was changed on the host.
-pub(super) fn rules(held: &Held) -> Vec<Value> {
+pub(super) fn rules(switched: &Switched) -> Vec<Value> {
     let chains = [
         // Before connections are tracked, so that what is forged leaves no trace there.
         ("first", "filter", "prerouting", -300),
@@ -131,7 +124,6 @@ pub(super) fn rules(held: &Held) -> Vec<Value> {
     for family in [Family::V4, Family::V6] {
         commands.extend(maps(family));
     }
-    commands.push(interfaces(ADVISED));
     for (name, kind, hook, priority) in chains {
         commands.push(TABLE.chain(name, kind, hook, priority));
         commands.push(TABLE.flush(name));
@@ -153,16 +145,13 @@ pub(super) fn rules(held: &Held) -> Vec<Value> {
     commands.push(TABLE.rule("leaving", &[from_machine(), to_others(), masquerade()]));
     commands.push(TABLE.rule("passing", &[from_machine(), to_machine(), drop()]));
     commands.push(TABLE.rule("passing", &[to_machine(), is_new(), is_not_forwarded(), drop()]));
-    for (family, opened) in [Family::V4, Family::V6].into_iter().zip(&held.opened) {
+    for (family, opened) in [Family::V4, Family::V6].into_iter().zip(&switched.opened) {
         if !opened.is_empty() {
             commands.push(guard(family));
         }
         for interface in opened {
             commands.push(elements("add", &of_family(OPENED, family), &json!(interface)));
         }
-    }
-    for interface in &held.advised {
-        commands.push(elements("add", ADVISED, &json!(interface)));
     }
     commands.extend(only_answers_for_machines());
     commands
@@ -352,18 +341,16 @@ mod tests {
             ];
             nft::apply(nft, &foreign).unwrap();
             assert_eq!(Held::load(nft).unwrap(), Held::default());
-            let mut held = Held::default();
-            held.opened[0].insert("eth0".to_owned());
+            let switched = Switched::noted(&["kn-opened4-eth0".to_owned()]);
             let slot = super::super::slot::find(None, &[], &[]).unwrap();
             let texts = ["8080:80", "127.0.0.1:8443:443", "[::1]:5353:53/udp", "0.0.0.0:25:25"];
             for boot in ["a-1", "b-2"] {
                 // Twice the same rules, as for two machines.
                 let own = if boot == "a-1" { &texts[..] } else { &["9000:90"] };
-                let commands = [rules(&held), forwards(&ports(own), slot, true, boot)].concat();
+                let commands = [rules(&switched), forwards(&ports(own), slot, true, boot)].concat();
                 nft::apply(nft, &commands).unwrap();
             }
             let listed = Held::load(nft).unwrap();
-            assert_eq!(listed.opened, held.opened);
             // 8080 and 9000 have one of each family.
             assert_eq!(listed.forwards.len(), 7, "{listed:?}");
             assert!(!listed.is_stale(&["a-1", "b-2"]) && listed.is_stale(&["b-2"]));
