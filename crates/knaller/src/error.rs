@@ -105,7 +105,11 @@ pub enum Error {
     #[error("there are several templates whose keys begin with {0}")]
     ManyTemplates(String),
     #[error("no template was taken: {reason}")]
-    NoTemplateKept { reason: String },
+    NoTemplateKept {
+        reason: String,
+        /// What kind of failure it was; none if another start was only quicker.
+        class: Option<Class>,
+    },
     #[error("a machine is being made from the template {0} just now")]
     TemplateInUse(String),
     #[error("the volume {volume} is in use by {}", users.join(", "))]

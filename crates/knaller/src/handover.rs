@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use images::Task;
 use images::files::copy_to_new;
+use rustix::io::Errno;
 
 use crate::layout::Files;
 use crate::{Error, Result, folder};
@@ -76,6 +77,26 @@ pub(crate) fn clear(files: &Files) -> Result<()> {
         folder::remove_file(&files.handover().join(name))?;
     }
     Ok(())
+}
+
+/// Says that the disk is full where a VMM has refused to write a guest for that: all that tells it is the kernel's error in
+/// its answer, which sparkler and Firecracker quote alike.
+pub(crate) fn explain(files: &Files, refused: Error) -> Error {
+    let full = |message: &str| {
+        [Errno::NOSPC, Errno::DQUOT]
+            .map(|errno| io::Error::from(errno).to_string())
+            .iter()
+            .any(|said| message.contains(said))
+    };
+    match refused {
+        Error::VmmRefused { ref message, .. } if full(message) => {
+            let name = if message.contains("memory") { MEMORY } else { STATE };
+            Error::NoSpace {
+                path: files.handover().join(name),
+            }
+        }
+        other => other,
+    }
 }
 
 /// Puts empty files there, for the VMM to write a guest into: both or none.
@@ -180,6 +201,40 @@ mod tests {
         std::os::unix::fs::symlink(&secret, files.handover().join(MEMORY)).unwrap();
         assert!(matches!(take(&files, &to), Err(Error::NotRegular(_))));
         assert!(!to.join(MEMORY).is_symlink() && secret.exists());
+    }
+
+    #[test]
+    fn a_vmm_that_found_its_disk_full_says_so_in_the_kernel_s_words() {
+        use crate::Class;
+
+        let files = files(&tempfile::tempdir().unwrap());
+        let refused = |message: &str| {
+            let vmm = "firecracker".to_owned();
+            let message = message.to_owned();
+            explain(&files, Error::VmmRefused { vmm, message })
+        };
+        let said = [
+            (
+                "write on the memory backing file",
+                "No space left on device (os error 28)",
+                MEMORY,
+            ),
+            (
+                "write on the snapshot backing file",
+                "Disk quota exceeded (os error 122)",
+                STATE,
+            ),
+        ];
+        for (what, kernel, name) in said {
+            let error = refused(&format!("Create snapshot error: Cannot perform {what}: {kernel}"));
+            assert_eq!(error.class(), Class::Resources, "{error}");
+            assert!(error.hint().unwrap().starts_with("make room"));
+            let path = files.handover().join(name);
+            assert!(error.to_string().starts_with(path.to_str().unwrap()), "{error}");
+        }
+        let other =
+            refused("Cannot perform write on the memory backing file: Input/output error (os error 5)");
+        assert_eq!(other.class(), Class::Vmm);
     }
 
     #[test]

@@ -127,8 +127,8 @@ impl Error {
             | Self::ChainTooLong { .. }
             | Self::SnapshotNeeded { .. }
             | Self::SnapshotUnfit { .. }
-            | Self::NoTemplateKept { .. }
             | Self::TemplateInUse(_) => Class::Conflict,
+            Self::NoTemplateKept { class, .. } => class.unwrap_or(Class::Conflict),
             Self::PortTaken { .. } | Self::PortReserved { .. } | Self::NotOurAddress { .. } => Class::Port,
             Self::ProgramMissing { .. }
             | Self::UserNamespaces { .. }

@@ -11,7 +11,7 @@ use images::oci::Platform;
 use images::sparse_archive::ArchiveError;
 use images::{bundle, is_full_disk};
 
-use super::{Error, listed};
+use super::{Class, Error, listed};
 use crate::State;
 
 /// What helps against a full disk.
@@ -90,7 +90,13 @@ impl Error {
                 "make them whole first, with `knaller snapshot merge {}`, or remove all of them: knaller snapshot rm --recursive {name}",
                 listed(children, " ")
             ),
-            Self::SnapshotBusy(_) | Self::TemplateInUse(_) | Self::NoTemplateKept { .. } => "try again in a moment".to_owned(),
+            Self::NoTemplateKept {
+                class: Some(Class::Resources),
+                ..
+            } => MORE_ROOM.to_owned(),
+            Self::SnapshotBusy(_) | Self::TemplateInUse(_) | Self::NoTemplateKept { class: None, .. } => {
+                "try again in a moment".to_owned()
+            }
             Self::NoVolume(_) => "`knaller volume ls` shows what there is".to_owned(),
             Self::PortTaken { by: Some(name), .. } => {
                 format!("take another port, or 0 for a free one, or stop {name} with `knaller stop {name}`")

@@ -98,6 +98,7 @@ pub(super) async fn load(
                 "{} cannot be loaded here, and its disks are booted instead: {reason}",
                 held.description.name
             ),
+            class: None,
         });
         clone.fits = false;
     }

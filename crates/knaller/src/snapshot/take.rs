@@ -258,7 +258,8 @@ pub(super) async fn still(
         snapshot_path: folder.join(STATE),
         mem_file_path: folder.join(MEMORY),
     };
-    let written = client.put_snapshot_create(&params).await.map_err(refused);
+    let written = client.put_snapshot_create(&params).await;
+    let written = written.map_err(|error| handover::explain(files, refused(error)));
     let (own, target) = (files.clone(), to.clone());
     let taken = match written {
         Ok(()) => task::blocking(move |_| handover::take_to(&own, &target)).await,

@@ -131,9 +131,10 @@ impl Start<'_> {
         .await
     }
 
-    pub(super) fn slower(&self, what: &str, error: &dyn std::error::Error) {
+    pub(super) fn slower(&self, what: &str, error: &Error) {
         let message = format!("{what}: {}", with_causes(error));
-        self.clock.tell(StartEvent::Slower { message });
+        let class = Some(error.class());
+        self.clock.tell(StartEvent::Slower { message, class });
     }
 
     async fn try_boot(

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Name;
+use crate::{Class, Name};
 
 /// One thing that happened in a start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,7 +15,11 @@ pub enum StartEvent {
     /// A step ended.
     Step(Step),
     /// A way to be faster, now or the next time, came to nothing; the start goes on without it.
-    Slower { message: String },
+    Slower {
+        message: String,
+        /// What kind of failure was in its way, if it was one.
+        class: Option<Class>,
+    },
     /// Less than usual protects the host from the guest.
     Exposed { message: String },
     /// Something of the host's is in the way of what the machine is for, as a firewall is.
@@ -29,7 +33,7 @@ impl StartEvent {
     #[must_use]
     pub fn warning(&self) -> Option<String> {
         match self {
-            Self::Slower { message } | Self::Exposed { message } | Self::Hindered { message } => {
+            Self::Slower { message, .. } | Self::Exposed { message } | Self::Hindered { message } => {
                 Some(message.clone())
             }
             Self::Warning { step, message } => Some(format!("the guest went on without {step}: {message}")),

@@ -59,7 +59,7 @@ impl Way {
                 let message =
                     "somebody has written to the template of this shape since it was made; another is made"
                         .to_owned();
-                clock.tell(StartEvent::Slower { message });
+                clock.tell(StartEvent::Slower { message, class: None });
                 Self::Making(maker)
             }
             Ok(Found::InTheMaking) => Self::Cold,

@@ -295,7 +295,8 @@ impl Start<'_> {
         let kept = way::keep(client, &record.handover(place.files)).await;
         drop(guest);
         if let Err(error) = kept {
-            self.slower(less, &error);
+            let refused = Error::refused(self.means.vmm.name, &error);
+            self.slower(less, &handover::explain(place.files, refused));
             // Half a guest takes room that the machine may need.
             handover::clear(place.files)?;
             return Ok(());

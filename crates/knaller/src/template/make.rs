@@ -34,8 +34,8 @@ pub(crate) async fn make(
     let before = list(inner).await?;
     let mut slower = None;
     let mut observer = |event| {
-        if let StartEvent::Slower { message } = &event {
-            slower = Some(message.clone());
+        if let StartEvent::Slower { message, class } = &event {
+            slower = Some((message.clone(), *class));
         }
         observer(event);
     };
@@ -54,9 +54,11 @@ pub(crate) async fn make(
     match found {
         Some(info) if warm => Ok((info, false)),
         Some(info) if !before.iter().any(|old| old.key == info.key) => Ok((info, true)),
-        _ => Err(Error::NoTemplateKept {
-            reason: slower.unwrap_or_else(|| "another start is taking it just now".to_owned()),
-        }),
+        _ => {
+            let (reason, class) =
+                slower.unwrap_or_else(|| ("another start is taking it just now".to_owned(), None));
+            Err(Error::NoTemplateKept { reason, class })
+        }
     }
 }
 

@@ -120,7 +120,7 @@ async fn start_told(bed: &Bed, name: &str) -> (Machine, Vec<String>) {
     let mut slower = Vec::new();
     let machine = bed
         .watch(small(name), &mut |event| {
-            if let StartEvent::Slower { message } = event {
+            if let StartEvent::Slower { message, .. } = event {
                 slower.push(message);
             }
         })

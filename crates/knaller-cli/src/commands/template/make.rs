@@ -49,12 +49,20 @@ impl MakeArgs {
         };
         make_absolute(&mut spec)?;
         let progress = Progress::start(context.ui, "booting a guest");
+        let mut slower = Vec::new();
         let mut observer = |event| {
-            if let StartEvent::Slower { message } = event {
-                progress.warning(&message);
+            if let StartEvent::Slower { message, .. } = event {
+                slower.push(message);
             }
         };
         let made = context.knaller.make_template(spec, &mut observer).await;
+        // The reason why there is none is said once.
+        let failed = made.as_ref().err().map(ToString::to_string);
+        for message in slower {
+            if !failed.as_ref().is_some_and(|failed| failed.contains(&message)) {
+                progress.warning(&message);
+            }
+        }
         drop(progress);
         let (info, fresh) = made?;
         let is = if fresh { "is taken" } else { "is there already" };

@@ -20,6 +20,7 @@ mod seed;
 mod turns;
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::Value;
@@ -86,32 +87,63 @@ fn ten_starts_by_ten_commands_at_once() {
     world.sandbox.assert_clean();
 }
 
+/// A disk of the machines' own, as small as is wanted.
+struct SmallDisk {
+    holder: Running,
+    machines: PathBuf,
+}
+
+impl SmallDisk {
+    /// For the machines of a world, whose commands see it from now on.
+    fn new(world: World, size: &str) -> (World, Self) {
+        let machines = world.sandbox.data().join("knaller/vms");
+        let small = "mkdir -m 700 \"$0\" && mount -t tmpfs -o mode=700,size=$1 none \"$0\" && echo mounted && exec sleep infinity";
+        let mut holder = Command::new("unshare");
+        holder
+            .args(["--mount", "sh", "-c", small])
+            .arg(&machines)
+            .arg(size);
+        let mut holder = Running::new(&mut holder);
+        holder.line("mounted");
+        let disk = Self { holder, machines };
+        (world.through(["nsenter", &disk.namespace()]), disk)
+    }
+
+    fn namespace(&self) -> String {
+        format!("--mount=/proc/{}/ns/mnt", self.holder.child.id())
+    }
+
+    fn folder(&self) -> &str {
+        self.machines.to_str().unwrap()
+    }
+
+    fn resize(&self, size: &str) {
+        let size = format!("remount,size={size}");
+        let _ = self.run(&["mount", "-o", &size, self.folder()]);
+    }
+
+    /// What a program that sees it prints.
+    fn run(&self, words: &[&str]) -> String {
+        let mut command = Command::new("nsenter");
+        testkit::run(command.arg(self.namespace()).args(words)).ok()
+    }
+}
+
 #[test]
 fn a_host_whose_disk_is_full() {
     if !is_root() {
         return skip("a_host_whose_disk_is_full", "root, who may mount a small disk");
     }
-    let world = World::new();
-    let machines = world.sandbox.data().join("knaller/vms");
-    let small = "mkdir -m 700 \"$0\" && mount -t tmpfs -o mode=700,size=16k none \"$0\" && echo mounted && exec sleep infinity";
-    let mut holder = Command::new("unshare");
-    holder.args(["--mount", "sh", "-c", small]).arg(&machines);
-    let mut holder = Running::new(&mut holder);
-    holder.line("mounted");
-    let enter = format!("--mount=/proc/{}/ns/mnt", holder.child.id());
-    let world = world.through(["nsenter", &enter]);
-
-    let folder = machines.to_str().unwrap();
+    let (world, disk) = SmallDisk::new(World::new(), "16k");
     let start = ["start", "x", "--detach", "--memory", "128M", "--network", "none"];
     world
         .run(&start)
-        .fails(8, &["cannot start x: ", folder, "its disk is full"]);
+        .fails(8, &["cannot start x: ", disk.folder(), "its disk is full"]);
     assert_eq!(world.ok(&["list", "-o", "name"]), "");
 
     // Room for the start, but not for all that the guest's disk could hold: the guest's program is told, and the guest
     // goes on.
-    let remount = ["mount", "-o", "remount,size=8m", folder];
-    let _ = testkit::run(Command::new("nsenter").arg(&enter).args(remount)).ok();
+    disk.resize("8m");
     let _ = world.ok(&start);
     let fill = [
         "exec",
@@ -126,6 +158,64 @@ fn a_host_whose_disk_is_full() {
     world.run(&fill).fails(1, &["Input/output error"]);
     assert_eq!(world.ok(&["exec", "x", "echo", "well"]), "well\n");
     let _ = world.ok(&["rm", "--force", "x"]);
-    drop(holder);
+    drop(disk);
+    world.sandbox.assert_clean();
+}
+
+#[test]
+fn a_disk_that_has_no_room_for_a_guest_s_memory() {
+    if !is_root() {
+        return skip(
+            "a_disk_that_has_no_room_for_a_guest_s_memory",
+            "root, who may mount a small disk",
+        );
+    }
+    let (world, disk) = SmallDisk::new(World::new(), "8m");
+    let shape = ["--memory", "128M", "--network", "none"];
+    let make = [&["template", "make"], &shape[..]].concat();
+    let made = world.run(&make);
+    let full = [
+        "handover/memory cannot be written: its disk is full",
+        "hint: make room",
+    ];
+    let said = |of: &str| [&[format!("{}/{of}", disk.folder())], &full.map(str::to_owned)[..]].concat();
+    let fails = |ran: testkit::Ran, of: &str| {
+        let said = said(of);
+        ran.fails(8, &said.iter().map(String::as_str).collect::<Vec<_>>());
+    };
+    assert_eq!(
+        made.stderr.matches("cannot be written").count(),
+        1,
+        "{}",
+        made.stderr
+    );
+    fails(made, "");
+    let _ = world.ok(&[&["start", "x", "--detach"], &shape[..]].concat());
+    let handover = format!("{}/x/handover", disk.folder());
+    for words in [
+        &["snapshot", "create", "x", "--name", "s"][..],
+        &["fork", "x", "--name", "y"],
+    ] {
+        fails(world.run(words), "x/");
+        assert_eq!(world.inspect("x")["state"], "running", "{words:?}");
+        assert_eq!(world.ok(&["exec", "x", "echo", "well"]), "well\n", "{words:?}");
+        assert_eq!(
+            disk.run(&["find", &handover, "-type", "f", "-size", "+1M"]),
+            "",
+            "{words:?}"
+        );
+    }
+    assert_eq!(world.ok(&["list", "-o", "name"]), "x\n");
+    for list in ["snapshot", "template"] {
+        assert_eq!(world.ok(&[list, "ls", "-o", "name"]), "", "{list}");
+    }
+    assert!(world.ok(&["prune"]).is_empty());
+    // The machine was none the worse for it: with room, it is kept.
+    disk.resize("256m");
+    let _ = world.ok(&["snapshot", "create", "x", "--name", "s"]);
+    assert_eq!(world.ok(&["snapshot", "ls", "-o", "name"]), "s\n");
+    let _ = world.ok(&["rm", "--force", "x"]);
+    let _ = world.ok(&["snapshot", "rm", "s"]);
+    drop(disk);
     world.sandbox.assert_clean();
 }
