@@ -1,21 +1,19 @@
 //! Limits, as the guest finds them when it measures. A busy host makes everything slower, never quicker: so what is asserted is
-//! that a limit was not exceeded, and that the guest was told of none once it was taken away.
+//! that a limit was not exceeded, that a third of it was reached, and that the guest was told of none once it was taken away.
 
-use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpStream};
+mod measure;
+
 use std::time::Instant;
 
 use firecracker_api::models::FullVmConfiguration;
 use knaller::{Change, ExecRequest, Exit, Limits, Machine, Origin, Rate, StartOptions, StopOptions, Update};
 use testkit::{ControlGroup, control_group_of};
 
+use self::measure::{CREDIT, at_the_rate, burst, get, read, receive};
 use crate::support::{Bed, PATIENCE, end, run, said, small};
 
 /// Bytes that are moved to measure.
 const AMOUNT: u64 = 8 << 20;
-
-/// The largest frame or request, which a bucket that is smaller lets through on credit, and as much that is under way.
-const CREDIT: u64 = 128 << 10;
 
 #[tokio::test]
 async fn disks_are_no_quicker_than_said() {
@@ -24,9 +22,9 @@ async fn disks_are_no_quicker_than_said() {
     limits.disk_bandwidth = Some(Rate::new(2_000_000));
     let machine = bed.start(small("slow").limits(limits)).await;
     for start in ["first", "warm"] {
-        let (bytes, _, seconds) = read(&machine).await;
+        let (bytes, _, seconds) = read(&machine, AMOUNT).await;
         assert!(bytes >= AMOUNT, "{start}: {bytes} bytes were read");
-        no_quicker(bytes, seconds, 2_000_000, CREDIT, start);
+        at_the_rate(bytes, seconds, 2_000_000, CREDIT, start);
         if start == "first" {
             machine.stop(StopOptions::default()).await.unwrap();
             // The template that it left knows of no limit; this start has it all the same.
@@ -42,9 +40,9 @@ async fn disks_are_no_quicker_than_said() {
     assert_eq!((updated.now, updated.next_start), (vec!["disk limits"], vec![]));
     // Page by page, so that there is something to count.
     said(&machine, "echo 0 > /sys/block/vdb/queue/read_ahead_kb").await;
-    let (_, requests, seconds) = read_some(&machine, 256 << 10).await;
+    let (_, requests, seconds) = read(&machine, 256 << 10).await;
     assert!(requests >= 40, "{requests} requests");
-    no_quicker(requests, seconds, 20, 4, "requests");
+    at_the_rate(requests, seconds, 20, 4, "requests");
     let mut update = Update::default();
     update.disk_ops = Change::Remove;
     machine.update(update).await.unwrap();
@@ -69,47 +67,13 @@ async fn the_network_is_no_quicker_than_said() {
     let machine = bed.start(spec).await;
     let forwards = machine.info().await.unwrap().forwards;
     let [out, into] = [forwards[0].host_port, forwards[1].host_port];
-    said(
-        &machine,
-        "mkdir /srv/w; dd if=/dev/zero of=/srv/w/large bs=1M count=1; httpd -p 80 -h /srv/w",
-    )
-    .await;
+    serve(&machine).await;
     let (bytes, seconds) = get(out);
     assert!(bytes >= 1 << 20, "{bytes} bytes came");
-    no_quicker(bytes, seconds, 200_000, CREDIT, "sent");
+    at_the_rate(bytes, seconds, 200_000, CREDIT, "sent");
 
-    // What the guest has received when its program ends, by the guest's own clock and counter.
-    let mut session = machine
-        .exec(ExecRequest::line(
-            "nc -l -p 81 -e sh -c 'cut -d\" \" -f1 /proc/uptime >&2; head -c 500000 | wc -c >&2; cut -d\" \" -f1 /proc/uptime >&2' 2>&1",
-        ))
-        .await
-        .unwrap();
-    session.input().close().await.unwrap();
-    // Port 81, listened on (proc_net_tcp: local address, state).
-    said(
-        &machine,
-        "until cat /proc/net/tcp* | grep -q ':0051 .* 0A '; do :; done",
-    )
-    .await;
-    let sent = tokio::task::spawn_blocking(move || send(into, 500_000));
-    let mut told = Vec::new();
-    while let Some(event) = session.next().await {
-        if let knaller::SessionEvent::Stdout(bytes) = event {
-            told.extend_from_slice(&bytes);
-        }
-    }
-    sent.await.unwrap();
-    let told = String::from_utf8_lossy(&told).into_owned();
-    let numbers: Vec<f64> = told
-        .split_whitespace()
-        .filter_map(|word| word.parse().ok())
-        .collect();
-    let [before, bytes, after] = numbers[..] else {
-        panic!("{told}")
-    };
-    assert!(bytes >= 500_000.0, "{told}");
-    no_quicker(500_000, after - before, 100_000, CREDIT, "received");
+    let (bytes, seconds) = receive(&machine, into, 500_000).await;
+    at_the_rate(bytes, seconds, 100_000, CREDIT, "received");
 
     let mut update = Update::default();
     update.send = Change::Remove;
@@ -119,6 +83,41 @@ async fn the_network_is_no_quicker_than_said() {
     let config = config(&bed, "slow").await;
     let interface = &config.network_interfaces[0];
     assert!(interface.rx_rate_limiter.is_none() && interface.tx_rate_limiter.is_none());
+    end(&machine).await;
+}
+
+#[tokio::test]
+async fn what_has_rested_passes_at_once_and_then_at_the_rate() {
+    let bed = Bed::new();
+    let spec = small("bursts")
+        .forward("127.0.0.1:0:80".parse().unwrap())
+        .forward("127.0.0.1:0:81".parse().unwrap());
+    let machine = bed.start(spec).await;
+    let forwards = machine.info().await.unwrap().forwards;
+    let [out, into] = [forwards[0].host_port, forwards[1].host_port];
+    serve(&machine).await;
+    // Set while it runs, so that nothing of the start has taken of them.
+    let disk = Rate::new(400_000).burst(4_000_000);
+    let network = Rate::new(100_000).burst(1_500_000);
+    let mut update = Update::default();
+    update.disk_bandwidth = Change::Set(disk);
+    update.send = Change::Set(network);
+    update.receive = Change::Set(network);
+    machine.update(update).await.unwrap();
+    let (mut took, since) = (Vec::new(), Instant::now());
+    for _ in 0..2 {
+        let (bytes, _, seconds) = read(&machine, 3_000_000).await;
+        took.push((bytes, seconds));
+    }
+    burst(&took, since.elapsed(), disk, "read");
+    let since = Instant::now();
+    let took: Vec<_> = (0..2).map(|_| get(out)).collect();
+    burst(&took, since.elapsed(), network, "sent");
+    let (mut took, since) = (Vec::new(), Instant::now());
+    for _ in 0..2 {
+        took.push(receive(&machine, into, 1_000_000).await);
+    }
+    burst(&took, since.elapsed(), network, "received");
     end(&machine).await;
 }
 
@@ -268,48 +267,6 @@ fn cpu_us(group: &std::path::Path) -> u64 {
     used.unwrap().parse().unwrap()
 }
 
-/// Fails if so much in so many seconds is more than the rate allows; a bucket may have been full at first, and may have
-/// given `credit`.
-#[track_caller]
-#[allow(clippy::cast_precision_loss, reason = "small numbers")]
-fn no_quicker(amount: u64, seconds: f64, per_second: u64, credit: u64, what: &str) {
-    let (amount, rate) = (amount as f64, per_second as f64);
-    // A tenth of a second is in the bucket, and the guest's clock tells hundredths.
-    let most = rate * (seconds + 0.2) + credit as f64;
-    assert!(
-        amount <= most,
-        "{what}: {amount} in {seconds} s, at {rate} a second"
-    );
-}
-
-async fn read(machine: &Machine) -> (u64, u64, f64) {
-    read_some(machine, AMOUNT).await
-}
-
-/// Reads from the guest's own disk: how many bytes came in how many requests and seconds, as the guest's kernel counts them.
-async fn read_some(machine: &Machine, amount: u64) -> (u64, u64, f64) {
-    let blocks = amount >> 16;
-    // The clock is read first and last, so that what the reading itself takes is not left out.
-    let line = format!(
-        "echo 3 > /proc/sys/vm/drop_caches; read since _ < /proc/uptime; read before < /sys/block/vdb/stat; \
-         dd if=/dev/vdb of=/dev/null bs=64k count={blocks} skip=128 2>/dev/null; \
-         read after < /sys/block/vdb/stat; read until _ < /proc/uptime; echo $before $since; echo $after $until"
-    );
-    let told = said(machine, &line).await;
-    let numbers = |line: &str| -> Vec<f64> {
-        line.split_whitespace()
-            .map(|word| word.parse().unwrap())
-            .collect()
-    };
-    let looks: Vec<Vec<f64>> = told.lines().map(numbers).collect();
-    // Documentation/block/stat.rst: read I/Os, read merges, read sectors. The time since boot is the last word.
-    let grown = |field: usize| looks[1][field] - looks[0][field];
-    let uptime = looks[0].len() - 1;
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counters")]
-    let count = |field: usize| grown(field) as u64;
-    (count(2) * 512, count(0), grown(uptime))
-}
-
 /// Waits until the guest has less, or more, memory to give than this.
 async fn available(machine: &Machine, how: &str, kib: u64) {
     let line =
@@ -327,23 +284,8 @@ async fn config(bed: &Bed, name: &str) -> FullVmConfiguration {
         .unwrap()
 }
 
-/// Fetches the large file: bytes and seconds.
-fn get(port: u16) -> (u64, f64) {
-    let since = Instant::now();
-    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.write_all(b"GET /large HTTP/1.0\r\n\r\n").unwrap();
-    let mut body = Vec::new();
-    stream.read_to_end(&mut body).unwrap();
-    (body.len() as u64, since.elapsed().as_secs_f64())
-}
-
-/// Sends so much.
-fn send(port: u16, amount: usize) {
-    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
-    stream.set_write_timeout(Some(PATIENCE)).unwrap();
-    stream.write_all(&vec![0; amount]).unwrap();
-    stream.shutdown(std::net::Shutdown::Write).unwrap();
-    // Until the other side has read it all and ends.
-    let _ = stream.read(&mut [0]);
+/// Has it give out a file of 1 MiB.
+async fn serve(machine: &Machine) {
+    let line = "mkdir /srv/w; dd if=/dev/zero of=/srv/w/large bs=1M count=1; httpd -p 80 -h /srv/w";
+    said(machine, line).await;
 }
