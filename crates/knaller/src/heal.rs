@@ -11,6 +11,7 @@
 //! | a change of forwards under way | whoever changed them was killed | they are as they were before |
 //! | limits about to be changed | whoever changed them was killed | they are as they were before |
 //! | nobody carries a forward | whoever did was killed | another does |
+//! | its VMM is gone, and the rest of the boot is ending | it was killed | `prune` waits for that |
 //! | no process holds the leash | it stopped | its sockets go, and it too if it is to be removed on exit |
 
 use std::io;
@@ -46,11 +47,11 @@ pub(crate) async fn all(inner: &Arc<Inner>) -> Result<()> {
     .await
 }
 
-/// As [`all`], and what was found. Blocks.
+/// As [`all`], and what was found. A machine whose VMM is gone, but not yet all of its boot, is waited for. Blocks.
 pub(crate) fn all_told(options: &Options) -> Result<Vec<Healed>> {
     let mut healed = Vec::new();
     for name in names(&options.paths)? {
-        match try_heal(options, &name) {
+        match try_heal(options, &name, PATIENCE) {
             Ok(found) => healed.extend(found),
             Err(error) => healed.push(Healed::Failed {
                 name,
@@ -84,14 +85,14 @@ pub(crate) fn lives(files: &Files) -> Result<bool> {
 }
 
 fn heal(options: &Options, name: &Name) {
-    if let Err(error) = try_heal(options, name) {
+    if let Err(error) = try_heal(options, name, Duration::ZERO) {
         // The command goes on: what it is about may be another machine.
         tracing::warn!(%name, %error, "cannot heal a machine");
     }
 }
 
-/// What of a machine had to be put right.
-fn try_heal(options: &Options, name: &Name) -> Result<Vec<Healed>> {
+/// What of a machine had to be put right. `patience`: how long a boot may take to end whose VMM is gone.
+fn try_heal(options: &Options, name: &Name, patience: Duration) -> Result<Vec<Healed>> {
     let files = layout::files(&options.paths, name);
     if !folder::is_one(&files.data) {
         return Ok(Vec::new());
@@ -132,7 +133,7 @@ fn try_heal(options: &Options, name: &Name) -> Result<Vec<Healed>> {
         record,
         claim,
     };
-    healed.extend(machine.heal()?.into_iter().map(told));
+    healed.extend(machine.heal(patience)?.into_iter().map(told));
     Ok(healed)
 }
 
@@ -160,7 +161,7 @@ struct Unattended<'a> {
 }
 
 impl Unattended<'_> {
-    fn heal(self) -> Result<Vec<Healed>> {
+    fn heal(self, patience: Duration) -> Result<Vec<Healed>> {
         if self.claim.is_creating() {
             self.end()?;
             self.claim.remove()?;
@@ -183,10 +184,24 @@ impl Unattended<'_> {
             self.end()?;
             return Ok(vec![Healed::NotStarted { name: self.name }]);
         }
-        if lives(&self.files)? {
+        if lives(&self.files)? && !self.ends(patience)? {
             return self.settle();
         }
         self.clear()
+    }
+
+    /// Whether a boot that lives, but for its VMM, has ended in time. Of one that is killed pasta and QEMU end after it.
+    fn ends(&self, patience: Duration) -> Result<bool> {
+        if patience.is_zero() {
+            return Ok(false);
+        }
+        // Nobody starts it meanwhile, and who cannot be asked is not taken for gone.
+        let vmm = process::listening(&self.files.api_socket(), &self.record.boot());
+        if !matches!(vmm, Ok(None)) {
+            return Ok(false);
+        }
+        let log = self.files.vmm_log();
+        leash::wait(&log, patience).map_err(Error::io("wait for the end of", &log))
     }
 
     /// Whether whoever it ran for is gone.
@@ -389,6 +404,44 @@ mod tests {
         assert!(renamed.api_socket().exists() && !running.runtime.exists());
         assert!(running.data.exists());
         drop(log);
+    }
+
+    #[test]
+    fn a_boot_that_ends_after_its_vmm_is_waited_for() {
+        use std::os::unix::fs::MetadataExt as _;
+        use std::sync::atomic::{AtomicBool, Ordering};
+
+        let temp = tempfile::tempdir().unwrap();
+        let inner = &knaller(&temp).inner;
+        let (files, instance) = half_started(inner, "web", MachineSpec::new());
+        std::fs::remove_file(files.creating()).unwrap();
+        std::fs::remove_file(files.config_socket()).unwrap();
+        // Nobody serves its socket.
+        let mut rest = vmm_of(&files, &instance);
+        let inode = files.vmm_log().metadata().unwrap().ino();
+        // proc_locks(5): who waits for a lock is told by an arrow.
+        let waits = |line: &str| line.contains("->") && line.contains(&format!(":{inode} "));
+        let over = AtomicBool::new(false);
+        let healed = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    let locks = std::fs::read_to_string("/proc/locks").unwrap();
+                    if locks.lines().any(waits) {
+                        break;
+                    }
+                    std::thread::yield_now();
+                }
+                drop(rest.stdin.take());
+                rest.wait().unwrap();
+            });
+            let healed = all_told(&inner.options);
+            over.store(true, Ordering::Relaxed);
+            healed
+        });
+        let name = "web".parse().unwrap();
+        assert_eq!(healed.unwrap(), [Healed::Ended { name }]);
+        assert!(files.data.exists() && !files.runtime.exists());
+        assert!(all_told(&inner.options).unwrap().is_empty());
     }
 
     #[tokio::test]

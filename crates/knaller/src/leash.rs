@@ -8,6 +8,8 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::sync::mpsc;
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
@@ -37,6 +39,29 @@ pub(crate) fn is_held(log: &Path) -> io::Result<bool> {
     }
 }
 
+/// Blocks until no process of that boot is alive, or the time is over; whether none is.
+pub(crate) fn wait(log: &Path, patience: Duration) -> io::Result<bool> {
+    let file = File::open(log)?;
+    let (tell, told) = mpsc::channel();
+    // flock(2) knows no deadline. One that waited in vain goes when the boot does.
+    std::thread::Builder::new()
+        .name("leash".to_owned())
+        .spawn(move || {
+            let freed = loop {
+                match flock(&file, FlockOperation::LockShared) {
+                    Err(Errno::INTR) => {}
+                    ended => break ended,
+                }
+            };
+            // Nobody may wait for it any more.
+            let _ = tell.send(freed);
+        })?;
+    match told.recv_timeout(patience) {
+        Ok(freed) => Ok(freed.map(|()| true)?),
+        Err(_) => Ok(false),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::process::{Command, Stdio};
@@ -56,8 +81,10 @@ mod tests {
             .spawn()
             .unwrap();
         assert!(is_held(&log).unwrap());
+        assert!(!wait(&log, Duration::ZERO).unwrap());
         drop(cat.stdin.take());
         cat.wait().unwrap();
         assert!(!is_held(&log).unwrap());
+        assert!(wait(&log, Duration::from_secs(60)).unwrap());
     }
 }

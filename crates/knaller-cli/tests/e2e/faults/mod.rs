@@ -20,6 +20,7 @@ mod seed;
 mod turns;
 
 use std::collections::HashSet;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -44,6 +45,20 @@ fn a_machine_whose_process_is_killed_starts_again_and_leaves_nothing() {
         let _ = world.ok(&["start", "hit", "--detach"]);
         assert_eq!(world.shell("hit", "echo well"), "well\n");
     }
+    // Right after it, while pasta and QEMU are ending still: prune finds all there is, and then nothing more.
+    let sockets = world.sandbox.runtime().join("knaller/hit");
+    kill(&world, "sparkler");
+    while UnixStream::connect(sockets.join("api.sock")).is_ok() {
+        std::thread::yield_now();
+    }
+    let found: Value = serde_json::from_str(&world.ok(&["prune", "-o", "json"])).unwrap();
+    assert_eq!(
+        (found[0]["kind"].as_str(), found[0]["name"].as_str()),
+        (Some("ended"), Some("hit"))
+    );
+    assert!(!sockets.exists());
+    assert_eq!(world.ok(&["prune", "-o", "json"]).trim(), "[]");
+    let _ = world.ok(&["start", "hit", "--detach"]);
     kill(&world, "qemu-system");
     world.run(&["wait", "hit"]).fails(9, &["its VMM died"]);
     let _ = world.ok(&["rm", "hit"]);
