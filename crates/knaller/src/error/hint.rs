@@ -135,7 +135,7 @@ impl Error {
             Self::UnknownKernel(_) => "`knaller kernel ls` shows what there is".to_owned(),
             Self::Memory { .. } => "ask for less with --memory, or stop another machine".to_owned(),
             Self::VmmDied { .. } => {
-                "`knaller doctor` checks what a start needs, and `knaller start --verbose` shows all that the VMM says"
+                "`knaller doctor` checks what a start needs; what a VMM that did not die at once said before is shown by `knaller start --verbose`"
                     .to_owned()
             }
             Self::GuestPanicked { .. } | Self::GuestEnded { .. } => {
