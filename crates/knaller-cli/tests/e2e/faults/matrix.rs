@@ -1,7 +1,7 @@
 //! One command, and every fault at every step of it.
 //!
 //! First the command runs once without a fault, and its steps are noted; then once for each of them and each fault that can
-//! be there, and after each the invariants have to hold. All of that takes an hour or so for all commands: `make faults`.
+//! be there, and after each the invariants have to hold. All of that takes hours for all commands: `make faults`.
 //! `make test` takes a part of it, by lot (`FAULTS_SEED`).
 
 use std::collections::{HashMap, HashSet};
