@@ -6,9 +6,27 @@ use clap::Args;
 use knaller::{Change, CpuQuota, CpuSet, MachineSpec, Rate, Slice, Update};
 
 use super::{rate, size};
+use crate::ui::Ui;
 
 /// What takes a limit away.
 const NONE: &str = "none";
+
+/// Warns of a quota that is more than all of the host's CPUs. It is right for a larger host, so it is no error.
+pub(crate) fn warn_of_quota(ui: Ui, quota: Option<CpuQuota>) {
+    let cpus = std::thread::available_parallelism().ok();
+    let limits_nothing = quota.zip(cpus).and_then(|(quota, cpus)| idle(quota, cpus.get()));
+    if let Some(warning) = limits_nothing {
+        ui.warning(warning);
+    }
+}
+
+/// Why a quota limits nothing, if it does not.
+fn idle(quota: CpuQuota, cpus: usize) -> Option<String> {
+    let whole = u32::try_from(cpus).map_or(u32::MAX, |cpus| cpus.saturating_mul(1_000));
+    let (s, are) = if cpus == 1 { ("", "is") } else { ("s", "are") };
+    (quota.thousandths() > whole)
+        .then(|| format!("a CPU quota of {quota} limits nothing here, where there {are} {cpus} CPU{s}"))
+}
 
 /// What a new machine may take of its host.
 #[derive(Args, Debug)]
@@ -164,4 +182,20 @@ fn megabits_change(text: &str) -> Result<Change<Rate>, String> {
 
 fn operations_change(text: &str) -> Result<Change<Rate>, String> {
     change_by(text, rate::operations)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quota_above_all_cpus_limits_nothing() {
+        let told = |quota: &str, cpus| idle(quota.parse().unwrap(), cpus);
+        assert_eq!((told("2", 2), told("0.5", 1)), (None, None));
+        assert_eq!(
+            told("2.5", 2).unwrap(),
+            "a CPU quota of 2.5 limits nothing here, where there are 2 CPUs"
+        );
+        assert!(told("9", 1).unwrap().ends_with("where there is 1 CPU"));
+    }
 }

@@ -10,7 +10,7 @@ use knaller::{Machine, MachineSpec, Name, StartEvent, StartOptions, StopOptions}
 use super::exec::pty;
 use super::image::WantedArgs;
 use super::start::{GuestOptions, MachineOptions, NetworkOptions, make_absolute, root};
-use crate::args::limits::LimitOptions;
+use crate::args::limits::{LimitOptions, warn_of_quota};
 use crate::complete;
 use crate::context::Context;
 use crate::error::CommandError;
@@ -81,6 +81,7 @@ impl RunArgs {
         let spec = self.spec()?;
         let mut signals = signals()?;
         let mut endings = Signals::watch(&Signal::ENDINGS)?;
+        warn_of_quota(context.ui, spec.limits.cpu_quota);
         self.wanted.get(&context, &mut endings, &spec).await?;
         let options = StartOptions {
             cold: self.machine.cold,

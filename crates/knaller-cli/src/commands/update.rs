@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::each::{Done, each};
 use super::start::pair;
-use crate::args::limits::LimitChanges;
+use crate::args::limits::{LimitChanges, warn_of_quota};
 use crate::args::machine::MachineArgs;
 use crate::args::size;
 use crate::complete;
@@ -112,6 +112,9 @@ impl UpdateArgs {
         if update == Update::default() {
             let nothing = CommandError::usage("nothing to change was named");
             return Err(nothing.hint("`knaller help update` shows what can be changed"));
+        }
+        if let Change::Set(quota) = &update.cpu_quota {
+            warn_of_quota(context.ui, Some(*quota));
         }
         let names = machines.existing(&context).await?;
         each(&context, names, "updating", output, async |name| {

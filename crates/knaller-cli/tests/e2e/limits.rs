@@ -264,3 +264,16 @@ fn what_can_be_changed_while_it_runs_is() {
     assert!(now["next_start"].is_null(), "{now}");
     world.stop_and_remove("web");
 }
+
+#[test]
+fn a_quota_above_all_cpus_of_the_host_is_warned_of() {
+    let world = World::without_kernel();
+    // Nothing is started without a kernel; this is said before.
+    for (quota, warned) in [("1000", true), ("0.5", false)] {
+        let ran = world.run(&["start", "x", "--image", "initramfs", "--cpu-quota", quota]);
+        let told = format!("warning: a CPU quota of {quota} limits nothing here");
+        assert_eq!(ran.stderr.contains(&told), warned, "{ran}");
+        assert_ne!(ran.code(), 0, "{ran}");
+    }
+    world.sandbox.assert_clean();
+}

@@ -19,6 +19,7 @@ pub(super) use args::{
     GuestOptions, MachineOptions, NetworkChoice, NetworkOptions, ShapeOptions, pair, root,
 };
 
+use crate::args::limits::warn_of_quota;
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::signals::{Signal, Signals};
@@ -35,6 +36,7 @@ impl StartArgs {
         {
             return self.adopt(&context, &machine, signals, stays).await;
         }
+        warn_of_quota(context.ui, spec.limits.cpu_quota);
         self.wanted.get(&context, &mut signals, &spec).await?;
         let (named, name) = oneshot::channel();
         let (at_claim, at_end) = if self.verbose {
