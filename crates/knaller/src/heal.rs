@@ -215,6 +215,9 @@ impl Unattended<'_> {
         let Some(state) = snapshot::heal_forsaken(&self.files)? else {
             return Ok(Vec::new());
         };
+        if state == State::Running {
+            snapshot::answer_forsaken(&self.files)?;
+        }
         // Half a guest takes room.
         handover::clear(&self.files)?;
         let name = self.name;

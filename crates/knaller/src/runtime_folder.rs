@@ -67,3 +67,27 @@ pub(crate) fn remove(files: &Files) {
         _ => {}
     }
 }
+
+/// Has whoever watches the folder of all machines' sockets look at them. Who cannot be woken looks in a while.
+pub(crate) fn stir(runtime: &Path) {
+    let path = runtime.join(format!(".stir-{}", std::process::id()));
+    if std::fs::File::create_new(&path).is_ok() {
+        let _ = std::fs::remove_file(&path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::watch::Watch;
+
+    #[tokio::test]
+    async fn who_watches_is_woken_and_nothing_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let watch = Watch::folder(folder.path()).unwrap();
+        stir(folder.path());
+        let changes = tokio::time::timeout(std::time::Duration::from_secs(60), watch.changes());
+        assert!(!changes.await.unwrap().unwrap().names.is_empty());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+}

@@ -18,8 +18,10 @@ const MOST: u16 = 1_000;
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Each fork has the memory, the processes and the disks of the machine in this moment, and a name, host key, machine id and \
-randomness of its own; its ports are forwarded from free ones of the host. Forks share memory until they write to it. \
-Connections into the machine stay with it: a fork has none. All of them come up, or none is left.
+kernel randomness of its own; its ports are forwarded from free ones of the host. Forks share memory until they write to it. \
+Connections to others stay with the machine: in a fork they are reset. What a program has drawn before is the same in all: one \
+with a random generator of its own has to seed it anew. Limits, labels and the restart policy are the machine's. All of them come \
+up, or none is left.
 
 Examples:
   knaller fork db

@@ -12,6 +12,8 @@ use crate::ui::ReportArgs;
 
 /// Give a machine another name, whether it runs or not
 #[derive(Args, Debug)]
+#[command(after_help = "\
+One that runs goes on, with its sockets, forwards and snapshots. Inside it is called what it was until its next start.")]
 pub(crate) struct RenameArgs {
     #[command(flatten)]
     machine: MachineArg,

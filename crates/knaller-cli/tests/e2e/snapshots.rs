@@ -1,9 +1,10 @@
 //! `knaller snapshot export` and `import`: a machine's moment, taken to another host.
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::process::Command;
 
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::world::World;
@@ -104,6 +105,28 @@ fn a_snapshot_goes_to_another_host_as_one_file() {
         "cat /rows/file /etc/file; ls /run/memory 2>/dev/null; hostname",
     );
     assert_eq!(files, "kept\nkept\ncopy\n");
+    there.stop_and_remove("copy");
+
+    // So they are where its memory is not what it was.
+    std::fs::write(&description, text).unwrap();
+    let memory = description.with_file_name("memory");
+    std::fs::set_permissions(&memory, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let opened = std::fs::OpenOptions::new().write(true).open(&memory).unwrap();
+    opened.write_all_at(b"other", 1 << 20).unwrap();
+    there.run(&started).fails(
+        7,
+        &[
+            "the snapshot theirs is damaged: memory is not what was kept",
+            "--cold-fallback",
+        ],
+    );
+    let cold = there.run(&[&started[..], &["--cold-fallback"]].concat());
+    assert!(
+        cold.stderr
+            .contains("its disks are booted instead: memory is not"),
+        "{cold}"
+    );
+    assert_eq!(there.shell("copy", "cat /rows/file /etc/file"), "kept\nkept\n");
     there.stop_and_remove("copy");
     let _ = there.ok(&["snapshot", "rm", "theirs"]);
 
@@ -259,4 +282,25 @@ fn what_a_snapshot_needs_of_this_host_stays_or_is_named() {
     let _ = world.ok(&["snapshot", "rm", "ready"]);
     let _ = world.ok(&["image", "rm", "base"]);
     world.sandbox.assert_clean();
+}
+
+#[test]
+fn a_guest_whose_snapshot_was_killed_goes_on_with_the_next_command() {
+    let world = World::new();
+    world.start("db", &["--network", "none"]);
+    let taking = world.spawn(&["snapshot", "create", "db", "--name", "half"]);
+    // There from when the guest stands still.
+    let asked = world.sandbox.runtime().join("knaller/db/vsock.sock_1024");
+    while !asked.exists() {
+        std::thread::yield_now();
+    }
+    taking.signal(Signal::KILL);
+    let _ = taking.end();
+    let _ = world.ok(&["list"]);
+    assert_eq!(world.shell("db", "echo alive"), "alive\n");
+    // By itself it would have, after a while, and said so.
+    let console = world.ok(&["logs", "db"]);
+    assert!(!console.contains("goes on as it was"), "{console}");
+    assert_eq!(world.ok(&["snapshot", "ls", "-o", "name"]), "");
+    world.stop_and_remove("db");
 }

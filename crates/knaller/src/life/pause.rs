@@ -9,7 +9,7 @@ use firecracker_api::models::{InstanceState, VmState};
 use crate::claim::Claim;
 use crate::knaller::Inner;
 use crate::layout::{self, Files};
-use crate::{Error, Name, Result, State, heal, list};
+use crate::{Error, Name, Result, State, heal, list, runtime_folder};
 
 /// How long the VMM may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -41,10 +41,11 @@ async fn turn(inner: &Arc<Inner>, name: &Name, from: State, to: VmState) -> Resu
     }
     let (files, record) = list::load(inner, name)?;
     let client = Client::new(files.api_socket()).with_timeout(PATIENCE);
-    client
-        .patch_vm(to)
-        .await
-        .map_err(|error| Error::refused(&record.vmm, &error))
+    let turned = client.patch_vm(to).await;
+    turned.map_err(|error| Error::refused(&record.vmm, &error))?;
+    // Nothing else shows it in a folder that somebody may watch.
+    runtime_folder::stir(&inner.options.paths.runtime);
+    Ok(())
 }
 
 /// What comes of `asking` a guest that runs; of one that its user has paused, that it is, as soon as it does not answer at once.

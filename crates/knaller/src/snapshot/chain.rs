@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use super::description::Parent;
 use super::layers::{Layers, Pages};
 use super::store::{Held, Snapshots};
-use crate::handover::MEMORY;
+use crate::handover::{MEMORY, STATE};
 use crate::{Error, Name, Result};
 
 /// The most snapshots that build on each other: each is one more to look at when a machine is made.
@@ -131,6 +131,17 @@ impl Held {
         self.verify_those(|name| {
             ![MEMORY.to_owned(), changes_of(MEMORY), map_of(MEMORY)].contains(&name.to_owned())
         })
+    }
+
+    /// As [`Self::verify`], of the disks alone.
+    pub(super) fn verify_disks(&self) -> Result<()> {
+        let others = [
+            STATE.to_owned(),
+            MEMORY.to_owned(),
+            changes_of(MEMORY),
+            map_of(MEMORY),
+        ];
+        self.verify_those(|name| !others.iter().any(|other| other == name))
     }
 
     fn verify_those(&self, wanted: impl Fn(&str) -> bool) -> Result<()> {

@@ -43,6 +43,9 @@ pub(crate) struct Description {
     pub(crate) cpu: String,
     /// How long the machine stood still for it, in milliseconds.
     pub(crate) paused_ms: u64,
+    /// Whether the guest's kernel has a VM Generation ID to notice by that it goes on as another machine.
+    #[serde(default)]
+    pub(crate) generation_id: bool,
     /// What the machine's overlay lies over; the guest has pages of it in its memory.
     #[serde(default)]
     pub(crate) base: Option<BaseFile>,
@@ -92,6 +95,7 @@ impl Description {
             vmm_version,
             cpu,
             paused_ms: 0,
+            generation_id: false,
             base: None,
             read: BTreeMap::new(),
             files: BTreeMap::new(),
@@ -108,9 +112,13 @@ impl Description {
             };
             Error::io("read", &path)(io::Error::new(kind, error))
         })?;
-        known_form(&bytes, OLDEST..=FORM)
+        let mut read: Self = known_form(&bytes, OLDEST..=FORM)
             .and_then(|()| serde_json::from_slice(&bytes))
-            .map_err(|source| Error::Record { path, source })
+            .map_err(|source| Error::Record { path, source })?;
+        // Whoever copies or renames the folder has a snapshot of that name.
+        let called = folder.file_name().and_then(|name| name.to_str()?.parse().ok());
+        read.name = called.unwrap_or(read.name);
+        Ok(read)
     }
 
     pub(super) fn save(&self, folder: &Path) -> Result<()> {

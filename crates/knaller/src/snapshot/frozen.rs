@@ -9,6 +9,7 @@ use std::time::Duration;
 use firecracker_api::Client;
 use firecracker_api::models::{InstanceState, VmState};
 use tokio::net::UnixListener;
+use tokio::runtime::Handle;
 
 use super::pause::Mark;
 use crate::layout::Files;
@@ -18,6 +19,9 @@ use crate::{Error, Result, runtime_folder, start};
 
 /// How long a guest whose host has gone waits before it goes on by itself.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How soon a guest has noticed that its asker is gone, and asks.
+const ASKING: Duration = Duration::from_secs(1);
 
 /// A guest whose programs are frozen. Its VMM runs.
 pub(crate) struct Frozen {
@@ -29,6 +33,8 @@ pub(crate) struct Frozen {
     mark: Mark,
     /// What of it could not be made to stand still: a sentence each.
     pub(crate) warnings: Vec<String>,
+    /// Whether its kernel has a VM Generation ID.
+    pub(super) generation_id: bool,
 }
 
 impl Frozen {
@@ -52,6 +58,7 @@ impl Frozen {
             listener,
             mark,
             warnings: frozen.warnings,
+            generation_id: frozen.generation_id,
         })
     }
 
@@ -69,4 +76,16 @@ impl Frozen {
         }
         Ok(())
     }
+}
+
+/// Tells a guest whose asker was killed while it stood still, and that runs again, that it is who it was: by itself it would wait
+/// for as long as it was told to. Blocks, on a thread of a runtime for such.
+pub(crate) fn answer_forsaken(files: &Files) -> Result<()> {
+    let socket = files.config_socket();
+    Handle::current().block_on(async {
+        let listener = runtime_folder::listen(files, &socket)?;
+        // One that had not been frozen yet, or was let go on in time, asks nothing.
+        let _ = tokio::time::timeout(ASKING, start::unchanged(&listener)).await;
+        crate::folder::remove_file(&socket)
+    })
 }

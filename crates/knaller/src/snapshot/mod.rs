@@ -35,7 +35,7 @@ pub(crate) use archive::{export, import};
 pub(crate) use baseline::Baseline;
 #[cfg(fuzzing)]
 pub(crate) use foreign::fuzz_admit;
-pub(crate) use frozen::Frozen;
+pub(crate) use frozen::{Frozen, answer_forsaken};
 pub(crate) use merge::merge;
 pub(crate) use pause::heal_forsaken;
 pub use raw::{Paused, RawSnapshot, RawTaken};

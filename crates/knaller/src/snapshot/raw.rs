@@ -219,5 +219,5 @@ pub(crate) async fn restore_raw(
     .await?;
     let fallback = spec.cold_fallback;
     let clone: Clone = clone_of(&held, spec);
-    load(inner, clone, fallback, options, observer).await
+    load(inner, clone, Ok(()), fallback, options, observer).await
 }

@@ -73,22 +73,34 @@ pub(crate) async fn restore(
     can_serve(&held.description, spec.memory)?;
     let held = Arc::new(held);
     let checked = Arc::clone(&held);
-    task::blocking(move |task| checked.ready(task)).await?;
     let fallback = spec.cold_fallback;
+    let ready = task::blocking(move |task| match checked.ready(task) {
+        Err(Error::SnapshotDamaged { reason, .. }) if fallback => {
+            checked.verify_disks()?;
+            Ok(Err(reason))
+        }
+        ready => ready.map(Ok),
+    });
+    let ready = ready.await?;
     let clone = clone_of(&held, spec);
-    load(inner, clone, fallback, options, observer).await
+    load(inner, clone, ready, fallback, options, observer).await
 }
 
-/// Makes the machine, by booting its disks if its memory is of no use here and that is wanted.
+/// Makes the machine, by booting its disks if its memory is not `ready`, or of no use here, and that is wanted.
 pub(super) async fn load(
     inner: &Arc<Inner>,
     mut clone: Clone,
+    ready: std::result::Result<(), String>,
     cold_fallback: bool,
     options: StartOptions,
     observer: &mut (dyn FnMut(StartEvent) + Send),
 ) -> Result<(Machine, Timeline)> {
     let held = &clone.of;
-    if let Err(reason) = fit(inner, held).await {
+    let fits = match ready {
+        Ok(()) => fit(inner, held).await,
+        damaged => damaged,
+    };
+    if let Err(reason) = fits {
         if !cold_fallback {
             let name = held.description.name.clone();
             return Err(Error::SnapshotUnfit { name, reason });

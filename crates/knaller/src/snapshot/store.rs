@@ -67,6 +67,9 @@ pub struct SnapshotInfo {
     pub memory_mib: u32,
     /// How long the machine stood still for it, in milliseconds.
     pub paused_ms: u64,
+    /// Whether the guest's kernel notices by itself that it goes on as another machine, by the VM Generation ID: then it draws
+    /// other random bytes from its first instruction on. Without it powerunit seeds it anew before any program runs on.
+    pub generation_id: bool,
     /// The snapshot that it builds on, if it is a difference to one.
     pub parent: Option<Name>,
     /// What its files take of the disk, in bytes; what they share with others by reflinks counts as well.
@@ -437,6 +440,7 @@ fn info(folder: &Path, description: Description) -> SnapshotInfo {
         cpus: record.spec.cpus,
         memory_mib: record.spec.memory_mib,
         paused_ms: description.paused_ms,
+        generation_id: description.generation_id,
         parent,
         size: folder::size(folder).saturating_sub(cached),
         cached,

@@ -236,6 +236,7 @@ pub(super) async fn still(
     description.read = only_read(&inner.options.paths, record)?;
     let mut frozen = Frozen::begin(client.clone(), files, record).await?;
     let warnings = frozen.warnings.clone();
+    description.generation_id = frozen.generation_id;
     // sparkler finds changes whether it was told to keep an account of them or not.
     let tracks = size.track_dirty_pages || record.vmm == "sparkler";
     let told = [files.handover(), folder_of(to)]

@@ -71,7 +71,7 @@ pub(super) async fn settled(
 }
 
 /// Waits until a guest that was frozen, and whose connection the VMM broke, has asked who it is; it is who it was.
-pub(super) async fn unchanged(listener: &UnixListener) -> io::Result<()> {
+pub(crate) async fn unchanged(listener: &UnixListener) -> io::Result<()> {
     loop {
         let mut guest = match asked(listener).await? {
             Ok(Come { guest, hello }) if hello.renewal => guest,

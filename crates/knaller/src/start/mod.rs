@@ -48,6 +48,7 @@ mod work;
 
 use boot::Start;
 use clock::Clock;
+pub(crate) use dialogue::unchanged;
 pub use event::{Side, StartEvent, Step, Timeline};
 pub(crate) use first::First;
 pub(crate) use gate::line;

@@ -1,6 +1,8 @@
 //! Machines kept as they are, and others made of them.
 
 use std::collections::HashSet;
+use std::io::Write as _;
+use std::net::{Ipv4Addr, TcpStream};
 
 use knaller::{Error, MemoryBackend, Origin, RestoreSpec, SnapshotOptions, StartOptions, State, Vmm};
 
@@ -15,15 +17,19 @@ async fn count(machine: &knaller::Machine) -> u32 {
 }
 
 /// Everything that must be a machine's own.
-async fn identity(machine: &knaller::Machine) -> [String; 4] {
-    let key = "cut -d' ' -f2 /etc/machine-id; cat /proc/sys/kernel/random/uuid";
-    let mut own = said(machine, key)
-        .await
-        .lines()
-        .map(str::to_owned)
-        .collect::<Vec<_>>();
-    own.push(said(machine, "hostname").await);
-    own.push(said(machine, "head -c 16 /dev/urandom | od -An -tx1").await);
+async fn identity(bed: &Bed, machine: &knaller::Machine) -> [String; 5] {
+    let own = "echo id $(cat /etc/machine-id); cat /proc/sys/kernel/random/uuid; hostname; head -c 32 /dev/urandom | base64";
+    let mut own: Vec<_> = said(machine, own).await.lines().map(str::to_owned).collect();
+    // By which clients know it: a key that was drawn for it.
+    let folder = bed
+        .knaller
+        .options()
+        .paths
+        .data
+        .join("vms")
+        .join(machine.name().as_str());
+    let known = std::fs::read_to_string(folder.join("known_hosts")).unwrap();
+    own.push(known.split_whitespace().nth(2).unwrap().to_owned());
     own.try_into().unwrap()
 }
 
@@ -85,7 +91,7 @@ async fn a_machine_of_a_snapshot_goes_on_as_another() {
         )
         .await;
         assert_eq!(said(&restored, "hostname").await, name);
-        for own in identity(&restored).await {
+        for own in identity(&bed, &restored).await {
             assert!(identities.insert(own.clone()), "{own} is shared");
         }
         // Stopped and started, it is an ordinary machine.
@@ -172,13 +178,14 @@ async fn forks_go_on_from_the_same_moment_and_share_nothing_else() {
         .fork(specs, StartOptions::default(), &mut |_| {})
         .await
         .unwrap();
-    let mut identities = HashSet::new();
+    // The machine itself is one of them.
+    let mut identities = HashSet::from(identity(&bed, &machine).await);
     for (fork, _) in &forks {
         let machine = "db".parse().unwrap();
         assert_eq!(fork.info().await.unwrap().origin, Origin::Forked { machine });
         assert!(count(fork).await > 0);
         said(fork, "echo mine > /root/file").await;
-        for own in identity(fork).await {
+        for own in identity(&bed, fork).await {
             assert!(identities.insert(own.clone()), "{own} is shared");
         }
     }
@@ -188,6 +195,46 @@ async fn forks_go_on_from_the_same_moment_and_share_nothing_else() {
     for (fork, _) in &forks {
         end(fork).await;
     }
+    end(&machine).await;
+}
+
+/// Leaves one connection from the host, and one within the machine, each read by a program that says when it is over.
+const CONNECTIONS: &str = "mkfifo /run/in /run/idle; \
+    listen() { nc -l -p $1 <> /run/idle > /run/got$1; echo > /run/over$1; }; \
+    (listen 7000 & listen 7001 &) < /dev/null > /dev/null 2>&1; \
+    until grep -q :1B59 /proc/net/tcp /proc/net/tcp6; do sleep 0.1; done; \
+    (sh -c 'exec 3<> /run/in; exec nc 127.0.0.1 7001 <&3' &) > /dev/null 2>&1; \
+    until grep -q ':1B59 .* 01 ' /proc/net/tcp /proc/net/tcp6; do sleep 0.1; done";
+
+#[tokio::test]
+async fn connections_stay_with_the_machine_that_had_them() {
+    let bed = Bed::new();
+    let machine = bed
+        .start(small("web").forward("127.0.0.1:0:7000".parse().unwrap()))
+        .await;
+    said(&machine, CONNECTIONS).await;
+    let port = machine.info().await.unwrap().forwards[0].host_port;
+    let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+    client.write_all(b"first ").unwrap();
+    said(&machine, "until [ -s /run/got7000 ]; do sleep 0.1; done").await;
+    let mut nothing = |_| {};
+    let forks = machine.fork(
+        vec![RestoreSpec::default()],
+        StartOptions::default(),
+        &mut nothing,
+    );
+    let (fork, _) = forks.await.unwrap().remove(0);
+    // Whoever read there is told; what both ends of are in the machine goes on.
+    said(&fork, "until [ -e /run/over7000 ]; do sleep 0.1; done").await;
+    let alone = "echo word > /run/in; until [ -s /run/got7001 ]; do sleep 0.1; done; ls /run/over7001 2> /dev/null || echo open";
+    assert_eq!(said(&fork, alone).await, "open");
+    // The machine has kept it.
+    client.write_all(b"second").unwrap();
+    drop(client);
+    let kept = "until [ -e /run/over7000 ]; do sleep 0.1; done; cat /run/got7000";
+    assert_eq!(said(&machine, kept).await, "first second");
+    assert_eq!(said(&machine, alone).await, "open");
+    end(&fork).await;
     end(&machine).await;
 }
 

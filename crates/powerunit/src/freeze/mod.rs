@@ -4,6 +4,7 @@
 //! somebody else by now, when nobody answers it in time, when the machine is to end, and when the worker that holds it
 //! dies ([`undo`]). And it never goes on as a new machine before everything is the new machine's ([`renewal`]).
 
+mod connections;
 mod filesystems;
 mod mounts;
 mod processes;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use guest_protocol::{HostMessage, Network, Renewal};
 
+use super::connections;
 use crate::clock;
 use crate::dialogue::{Dialogue, Purpose, Refusal};
 use crate::init::{entropy, names, network};
@@ -94,6 +95,8 @@ pub(super) fn apply(renewal: &Renewal, before: Option<&Network>, writable: impl 
         "names",
         names::set_hostname(&renewal.hostname).err().map(Into::into),
     );
+    // By what they were made over, which is other from the next step on.
+    connections::close(std::process::id().cast_signed());
     if let Some(after) = &renewal.network {
         for e in network::renew(before, after) {
             note("network", Some(e.into()));

@@ -60,6 +60,12 @@ impl Inspected for SnapshotView {
     fn facts(&self) -> Vec<(&'static str, Cell)> {
         let info = &self.0;
         let created = self.created().map(human::moment).unwrap_or_default();
+        let labels = info.labels.iter().map(|(name, value)| format!("{name}={value}"));
+        let labels = labels.collect::<Vec<_>>().join(", ");
+        let randomness = match info.generation_id {
+            true => "the kernel's is new at once, by the VM Generation ID",
+            false => "the kernel's is seeded anew before any program goes on",
+        };
         vec![
             ("name", Cell::new(info.name.as_str(), Tone::Strong)),
             ("machine", info.machine.as_str().into()),
@@ -70,6 +76,8 @@ impl Inspected for SnapshotView {
             ("kernel", info.kernel.as_str().into()),
             ("image", info.image.as_deref().unwrap_or("none").into()),
             ("paused", format!("{} ms", info.paused_ms).into()),
+            ("labels", labels.into()),
+            ("randomness", randomness.into()),
             (
                 "builds on",
                 info.parent.as_ref().map_or("none", Name::as_str).into(),

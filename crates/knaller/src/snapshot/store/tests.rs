@@ -92,3 +92,17 @@ fn a_damaged_snapshot_goes_after_those_that_build_on_it_and_strays_stay() {
     assert_eq!(snapshots.remove(&base.name, true).unwrap().len(), 2);
     assert!(snapshots.list().unwrap().is_empty() && snapshots.damaged().unwrap().is_empty());
 }
+
+#[test]
+fn a_copied_folder_is_a_snapshot_of_its_own_name() {
+    let (_temp, snapshots) = place();
+    keep(&snapshots, "first", None);
+    let copy = snapshots.folder.join("second");
+    fs::create_dir(&copy).unwrap();
+    for entry in fs::read_dir(snapshots.folder.join("first")).unwrap().flatten() {
+        fs::copy(entry.path(), copy.join(entry.file_name())).unwrap();
+    }
+    let listed = snapshots.list().unwrap();
+    let names: Vec<_> = listed.iter().map(|one| one.name.as_str()).collect();
+    assert_eq!(names, ["first", "second"]);
+}
