@@ -96,7 +96,7 @@ const RUNS: usize = 11;
 const SPARKLER: &str = "\
 # Benchmarks
 
-Written by `make bench`; a ratio is ours over the other's in the same run, medians of 11 runs; of reads, and of import and pull of
+Written by `make bench`; a ratio is ours over the other's in the same run, medians of 11 runs; of forks, reads, and of import and pull of
 Debian, of 5; of those of 1 GiB, of 3 (ours and skopeo) or one (all else).
 ";
 const FIRECRACKER: &str = "\
