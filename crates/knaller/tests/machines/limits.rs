@@ -261,6 +261,74 @@ async fn a_machine_that_takes_more_memory_than_it_may_is_ended() {
     machine.remove().await.unwrap();
 }
 
+#[tokio::test]
+async fn of_a_processor_that_two_want_each_gets_its_weight() {
+    const NAME: &str = "of_a_processor_that_two_want_each_gets_its_weight";
+    if !["cpu", "cpuset"].iter().all(|name| ControlGroup::can(name)) {
+        return testkit::skip(NAME, "cgroup v2 with the controllers cpu and cpuset");
+    }
+    let Some(group) = ControlGroup::new() else {
+        return testkit::skip(NAME, "cgroup v2 that may be written to");
+    };
+    let bed = Bed::with(|options| options.cgroup = Some(group.folder().to_owned()));
+    let mut machines = Vec::new();
+    for (name, weight) in [("heavy", 800), ("light", 100)] {
+        let mut limits = Limits::default();
+        limits.cpu_weight = Some(weight);
+        limits.cpu_set = Some("0".parse().unwrap());
+        let machine = bed.start(small(name).limits(limits)).await;
+        let own = control_group_of(machine.info().await.unwrap().pid.unwrap()).unwrap();
+        machines.push((machine, own));
+    }
+    for (machine, _) in &machines {
+        run(machine, "(while :; do :; done) > /dev/null 2>&1 < /dev/null &").await;
+    }
+    let used = || [0, 1].map(|which: usize| cpu_us(&machines[which].1));
+    let before = used();
+    let grown = || {
+        let now = used();
+        [now[0] - before[0], now[1] - before[1]]
+    };
+    while grown().iter().sum::<u64>() < 6_000_000 {
+        std::thread::yield_now();
+    }
+    let [heavy, light] = grown();
+    assert!(
+        heavy > 2 * light && light > 0,
+        "{heavy} us and {light} us of CPU at 800 to 100"
+    );
+    for (machine, own) in machines {
+        machine.kill().await.unwrap();
+        assert!(!own.exists());
+        machine.remove().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_machine_that_may_not_have_its_processes_does_not_start() {
+    const NAME: &str = "a_machine_that_may_not_have_its_processes_does_not_start";
+    if !ControlGroup::can("pids") {
+        return testkit::skip(NAME, "cgroup v2 with the controller pids");
+    }
+    let Some(group) = ControlGroup::new() else {
+        return testkit::skip(NAME, "cgroup v2 that may be written to");
+    };
+    let bed = Bed::with(|options| options.cgroup = Some(group.folder().to_owned()));
+    let start = async |pids, cpus| {
+        let mut limits = Limits::default();
+        limits.pids = Some(pids);
+        let spec = small("few").cpus(cpus).limits(limits);
+        bed.knaller
+            .start(spec, StartOptions::default(), &mut |_| {})
+            .await
+    };
+    // A thread of the VMM for each of its processors.
+    let refused = start(16, 24).await;
+    assert!(refused.is_err(), "it started with 16 processes");
+    let (machine, _) = start(200, 1).await.unwrap();
+    end(&machine).await;
+}
+
 fn cpu_us(group: &std::path::Path) -> u64 {
     let stat = std::fs::read_to_string(group.join("cpu.stat")).unwrap();
     let used = stat.lines().find_map(|line| line.strip_prefix("usage_usec "));
