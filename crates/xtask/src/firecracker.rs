@@ -1,5 +1,5 @@
 //! What a real Firecracker is tested with: the same tests as sparkler, as far as they ask nothing of QEMU. In `dev/with-kvm`,
-//! since few machines that build this have KVM; what is chosen here ends there within a quarter of an hour.
+//! since few machines that build this have KVM; what is chosen here ends there within half an hour.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -36,6 +36,7 @@ const CHOSEN: [(&str, &[&str]); 2] = [
             "limits::disks_are_no_quicker_than_said",
             "limits::of_a_processor_that_two_want_each_gets_its_weight",
             "limits::the_network_is_no_quicker_than_said",
+            "limits::what_has_rested_passes_at_once_and_then_at_the_rate",
             "network::without_a_network_ssh_still_works",
             "snapshots::",
             "supervision::a_supervisor_that_is_killed_and_started_again_has_every_machine_back",
