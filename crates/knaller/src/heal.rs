@@ -212,12 +212,10 @@ impl Unattended<'_> {
 
     /// Lets a machine go on that stands still for nobody, or has it stand still if its user had paused it.
     fn go_on(self) -> Result<Vec<Healed>> {
-        let Some(state) = snapshot::heal_forsaken(&self.files)? else {
+        let tell = || snapshot::answer_forsaken(&self.files);
+        let Some(state) = snapshot::heal_forsaken(&self.files, tell)? else {
             return Ok(Vec::new());
         };
-        if state == State::Running {
-            snapshot::answer_forsaken(&self.files)?;
-        }
         // Half a guest takes room.
         handover::clear(&self.files)?;
         let name = self.name;
@@ -229,16 +227,13 @@ impl Unattended<'_> {
 
     /// Has a machine that runs have its limits, and be reached by its forwards.
     fn settle(mut self) -> Result<Vec<Healed>> {
-        let mut healed = Vec::new();
-        if life::heal_limits(&self.files, &mut self.record)? {
-            healed.push(Healed::Limits {
-                name: self.name.clone(),
-            });
-        }
-        if live::heal(self.options, &self.files, &mut self.record)? {
-            healed.push(Healed::Forwards { name: self.name });
-        }
-        Ok(healed)
+        let forwards = live::heal(self.options, &self.files, &mut self.record);
+        // Neither keeps the other from being healed.
+        let limits = life::heal_limits(&self.files, &mut self.record);
+        let name = self.name;
+        let limits = limits?.then(|| Healed::Limits { name: name.clone() });
+        let forwards = forwards?.then_some(Healed::Forwards { name });
+        Ok(limits.into_iter().chain(forwards).collect())
     }
 
     /// Ends the processes of a start that was killed, or of a machine that is nobody's.

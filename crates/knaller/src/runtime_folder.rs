@@ -70,8 +70,9 @@ pub(crate) fn remove(files: &Files) {
 
 /// Has whoever watches the folder of all machines' sockets look at them. Who cannot be woken looks in a while.
 pub(crate) fn stir(runtime: &Path) {
-    let path = runtime.join(format!(".stir-{}", std::process::id()));
-    if std::fs::File::create_new(&path).is_ok() {
+    let path = runtime.join(".stir");
+    // What one who was killed between the two has left goes with the next.
+    if std::fs::File::create(&path).is_ok() {
         let _ = std::fs::remove_file(&path);
     }
 }

@@ -13,11 +13,21 @@ const NONE: &str = "none";
 
 /// Warns of a quota that is more than all of the host's CPUs. It is right for a larger host, so it is no error.
 pub(crate) fn warn_of_quota(ui: Ui, quota: Option<CpuQuota>) {
-    let cpus = std::thread::available_parallelism().ok();
-    let limits_nothing = quota.zip(cpus).and_then(|(quota, cpus)| idle(quota, cpus.get()));
+    let limits_nothing = quota.zip(online()).and_then(|(quota, cpus)| idle(quota, cpus));
     if let Some(warning) = limits_nothing {
         ui.warning(warning);
     }
+}
+
+/// The host's CPUs that are online, whichever of them this process may use (Documentation/admin-guide/cputopology.rst).
+fn online() -> Option<usize> {
+    let cpus = std::fs::read_to_string("/sys/devices/system/cpu/online").ok()?;
+    let ranges = cpus.trim().split(',').map(|range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let (first, last): (usize, usize) = (first.parse().ok()?, last.parse().ok()?);
+        Some(last.checked_sub(first)? + 1)
+    });
+    ranges.sum()
 }
 
 /// Why a quota limits nothing, if it does not.

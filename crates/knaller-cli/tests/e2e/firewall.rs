@@ -71,7 +71,9 @@ fn a_table_that_was_taken_away_comes_back_and_nothing_stays_switched_on() {
     let _ = take_away();
     world.start("other", &["--network", "direct", "-p", "0:22"]);
     assert_eq!(reach(), format!("{}\n", HOST[0]));
+    assert_eq!(doctor()["verdict"], "warning");
     assert_eq!(healed()[0]["kind"], "rules");
+    assert_eq!(doctor()["verdict"], "ok");
     assert!(greeting(&lan, host_port(&web, 0)).starts_with("SSH-2.0"));
     let _ = take_away();
     let _ = world.ok(&["update", "other", "-p", "0:22", "-p", "0:80"]);

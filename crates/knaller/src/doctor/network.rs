@@ -51,7 +51,7 @@ pub(super) fn direct(options: &Options) -> Option<Check> {
         .and_then(|nft| direct::is_torn(&nft))
         .unwrap_or(false)
     {
-        let found = "the packet rules for machines that run were taken away, and they are cut off";
+        let found = "packet rules for machines that run were taken away: they are cut off, or not reached by their ports";
         let remedy = "`knaller prune` makes them again; what loads the host's firewall anew should leave the table inet knaller";
         return Some(Check::bad(id, Verdict::Warning, found, remedy));
     }

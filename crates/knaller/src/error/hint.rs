@@ -81,7 +81,7 @@ impl Error {
                 | ArchiveError::Unexpected(_) => "what `knaller snapshot export` writes can be imported".to_owned(),
                 _ => return None,
             },
-            Self::SnapshotDamaged { .. } => "take it anew; or boot its disks, if those are whole, with --cold-fallback".to_owned(),
+            Self::SnapshotDamaged { .. } => "take it anew".to_owned(),
             Self::ParentMissing { .. } | Self::ParentChanged { .. } => {
                 "bring that one back, or take one anew that builds on none".to_owned()
             }

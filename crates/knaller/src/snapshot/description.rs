@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use images::oci::Digest;
@@ -10,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::checksum;
 use crate::handover::STATE;
 use crate::record::{Record, known_form};
-use crate::template::{Program, Version};
+use crate::template::Program;
 use crate::{Error, Name, Result};
 
 /// The form of the file. The first had no ids and no parents.
@@ -52,7 +53,7 @@ pub(crate) struct Description {
     /// The disks of the volumes that the guest only read, by the volumes' numbers: no copy is kept of them, and the guest
     /// has pages of them in its memory too.
     #[serde(default)]
-    pub(crate) read: BTreeMap<usize, Version>,
+    pub(crate) read: BTreeMap<usize, Written>,
     /// Each file's size and checksum, by its name.
     pub(crate) files: BTreeMap<String, Kept>,
 }
@@ -81,6 +82,24 @@ pub(crate) struct Kept {
     pub(crate) size: u64,
     /// See [`super::checksum`].
     pub(crate) checksum: Digest,
+}
+
+/// A disk, as it was last written to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Written {
+    size: u64,
+    /// Seconds and nanoseconds since the Unix epoch.
+    modified: (i64, i64),
+}
+
+impl Written {
+    pub(super) fn at(path: &Path) -> io::Result<Self> {
+        let metadata = path.metadata()?;
+        Ok(Self {
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+        })
+    }
 }
 
 impl Description {

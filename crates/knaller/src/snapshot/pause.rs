@@ -136,8 +136,9 @@ impl Drop for Pause<'_> {
 }
 
 /// Lets a machine go on whose pauser was killed, or pauses it again if its user had: which, or nothing if its pauser lives.
-/// Blocks.
-pub(crate) fn heal_forsaken(files: &Files) -> Result<Option<State>> {
+/// Between that and the end of its mark `tell` tells its guest, if it is to go on: who is killed meanwhile leaves the mark to the
+/// next. Blocks.
+pub(crate) fn heal_forsaken(files: &Files, tell: impl FnOnce() -> Result<()>) -> Result<Option<State>> {
     let path = files.pausing();
     let mut mark = match File::open(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -155,6 +156,9 @@ pub(crate) fn heal_forsaken(files: &Files) -> Result<Option<State>> {
         _ => (VmState::Paused, State::Paused),
     };
     turn(&files.api_socket(), to).map_err(Error::io("reach", files.api_socket()))?;
+    if state == State::Running {
+        tell()?;
+    }
     std::fs::remove_file(&path).map_err(Error::io("remove", &path))?;
     Ok(Some(state))
 }
@@ -217,14 +221,20 @@ mod tests {
     fn a_forsaken_machine_goes_on_and_one_with_a_pauser_does_not() {
         let temp = tempfile::tempdir().unwrap();
         let files = files(&temp);
-        assert_eq!(heal_forsaken(&files).unwrap(), None);
+        assert_eq!(heal_forsaken(&files, || Ok(())).unwrap(), None);
         let mark = File::create(files.pausing()).unwrap();
         mark.lock().unwrap();
-        assert_eq!(heal_forsaken(&files).unwrap(), None);
+        assert_eq!(heal_forsaken(&files, || Ok(())).unwrap(), None);
         assert!(files.pausing().exists());
         mark.unlock().unwrap();
+        // Whoever cannot tell the guest leaves the mark.
+        let untold = vmm(&files);
+        heal_forsaken(&files, || Err(Error::Busy("web".parse().unwrap()))).unwrap_err();
+        untold.join().unwrap();
+        assert!(files.pausing().exists());
+        std::fs::remove_file(files.api_socket()).unwrap();
         let vmm = vmm(&files);
-        assert_eq!(heal_forsaken(&files).unwrap(), Some(State::Running));
+        assert_eq!(heal_forsaken(&files, || Ok(())).unwrap(), Some(State::Running));
         let heard = vmm.join().unwrap();
         assert!(
             heard.starts_with("PATCH /vm ") && heard.ends_with(r#"{"state":"Resumed"}"#),
@@ -286,7 +296,7 @@ mod tests {
         assert!(files.pausing().exists());
         std::fs::remove_file(files.api_socket()).unwrap();
         let listening = vmm(&files);
-        assert_eq!(heal_forsaken(&files).unwrap(), Some(State::Paused));
+        assert_eq!(heal_forsaken(&files, || Ok(())).unwrap(), Some(State::Paused));
         assert!(listening.join().unwrap().ends_with(r#"{"state":"Paused"}"#));
         assert!(!files.pausing().exists());
     }

@@ -6,13 +6,12 @@ use std::sync::Arc;
 use images::Task;
 
 use super::archive;
-use super::description::Description;
+use super::description::{Description, Written};
 use super::store::Held;
 use crate::knaller::Inner;
 use crate::layout::Files;
 use crate::pager;
 use crate::start::{self, StartEvent, StartOptions};
-use crate::template::Version;
 use crate::vmm::{self, SPARKLER};
 use crate::{
     Error, Forward, Mac, Machine, MachineSpec, Name, Restart, Result, Timeline, VolumeSource, heal, task,
@@ -183,11 +182,13 @@ async fn fit(inner: &Arc<Inner>, held: &Held) -> std::result::Result<(), String>
         return Err("it was taken on another processor".to_owned());
     }
     let volumes = &description.record.spec.volumes;
-    for (number, volume) in volumes.iter().enumerate().filter(|(_, volume)| volume.read_only) {
+    let copies = held.parts();
+    let only_read = volumes.iter().enumerate().filter(|(_, volume)| volume.read_only);
+    for (number, volume) in only_read.filter(|(number, _)| !copies.contains(&volume_file(*number))) {
         let path = volume::path(&inner.options.paths, &volume.source);
-        // One of another host came with the snapshot, and earlier snapshots do not say.
+        // Earlier snapshots do not say.
         let had = description.read.get(&number);
-        let fate = match Version::of(&path) {
+        let fate = match Written::at(&path) {
             Err(_) => "is gone",
             Ok(now) if had.is_some_and(|had| *had != now) => "was written to since",
             Ok(_) => continue,

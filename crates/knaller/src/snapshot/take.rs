@@ -15,7 +15,7 @@ use images::rootfs::Rootfs;
 
 use super::archive;
 use super::baseline::{self, Baseline};
-use super::description::{BaseFile, Description};
+use super::description::{BaseFile, Description, Written};
 use super::difference;
 use super::frozen::Frozen;
 use super::layers::Among;
@@ -29,7 +29,6 @@ use crate::layout::{self, Files};
 use crate::record::Record;
 use crate::sealed::seal;
 use crate::start::{self, StartEvent, StartOptions};
-use crate::template::Version;
 use crate::{
     Error, Machine, Name, Paths, RestoreSpec, Result, State, StopOptions, Timeline, heal, holes, list, stop,
     task, template, volume,
@@ -357,14 +356,14 @@ async fn copy_disks(
 }
 
 /// The disks of the volumes that the guest only reads, as they are now.
-fn only_read(paths: &Paths, record: &Record) -> Result<BTreeMap<usize, Version>> {
+fn only_read(paths: &Paths, record: &Record) -> Result<BTreeMap<usize, Written>> {
     let volumes = record.spec.volumes.iter().enumerate();
     volumes
         .filter(|(_, volume)| volume.read_only)
         .map(|(number, volume)| {
             let path = volume::path(paths, &volume.source);
-            let version = Version::of(&path).map_err(Error::io("look at", &path))?;
-            Ok((number, version))
+            let written = Written::at(&path).map_err(Error::io("look at", &path))?;
+            Ok((number, written))
         })
         .collect()
 }

@@ -18,6 +18,6 @@ mod shape;
 mod store;
 
 pub(crate) use make::make;
-pub(crate) use shape::{Drive, Program, Shape, Version, host};
+pub(crate) use shape::{Drive, Program, Shape, host};
 pub use store::TemplateInfo;
 pub(crate) use store::{Found, Maker, Template, Templates};

@@ -1,7 +1,8 @@
 //! Ending the connections of a machine that has become another. Their other ends know nothing of it: what one of them sends
 //! goes to the machine that it was, and a program that waited for it would do so for ever.
 //!
-//! The invariant: what both ends of are in this machine stays, and so does what nobody is connected to.
+//! The invariant: what both ends of are in this machine stays, and so does what nobody is connected to. The machine is all
+//! addresses that a connection of it begins at; one of which the guest itself translates both is taken for another's.
 
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
@@ -21,14 +22,14 @@ struct Connection {
 }
 
 /// This one's address, and the other's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Ends {
     here: SocketAddr,
     there: SocketAddr,
 }
 
 /// Breaks off the TCP connections that the programs of this machine, but for process `own`, have to others: who reads or writes
-/// is told that the connection was reset. The programs should stand still: what one opens meanwhile may be missed. One that has
+/// is told that the connection was reset, or is over. The programs should stand still: what one opens meanwhile may be missed. One that has
 /// not been accepted yet cannot be reached.
 pub(super) fn close(own: i32) {
     let connections = all(own);
@@ -44,15 +45,8 @@ pub(super) fn close(own: i32) {
 
 /// Of each whether its other end is in another machine.
 fn leading_out(all: &[Ends]) -> Vec<bool> {
-    let known: HashSet<Ends> = all.iter().copied().collect();
-    let leads_out = |ends: &Ends| {
-        let other = Ends {
-            here: ends.there,
-            there: ends.here,
-        };
-        let loops = ends.there.ip().is_loopback() || ends.there.ip() == ends.here.ip();
-        !loops && !known.contains(&other)
-    };
+    let own: HashSet<IpAddr> = all.iter().map(|ends| ends.here.ip()).collect();
+    let leads_out = |ends: &Ends| !ends.there.ip().is_loopback() && !own.contains(&ends.there.ip());
     all.iter().map(leads_out).collect()
 }
 
@@ -125,9 +119,11 @@ mod tests {
             // Between two namespaces of the machine.
             ends("172.17.0.1:50005", "172.17.0.2:80"),
             ends("172.17.0.2:80", "172.17.0.1:50005"),
+            // To a port that leads into one.
+            ends("172.17.0.2:80", "10.0.0.2:50006"),
         ];
         let out = leading_out(&all);
-        assert_eq!(out, [true, true, false, false, false, false, false]);
+        assert_eq!(out, [true, true, false, false, false, false, false, false]);
     }
 
     #[test]

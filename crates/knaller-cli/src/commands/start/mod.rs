@@ -107,7 +107,12 @@ impl StartArgs {
             let mut spec = self.restored(&spec)?;
             spec.cold_fallback = self.cold_fallback;
             spec.memory = self.memory_backend.into();
-            return Ok(knaller.restore(snapshot, spec, options, observer).await?);
+            let restored = knaller.restore(snapshot, spec, options, observer).await;
+            return restored.map_err(|error| match error {
+                knaller::Error::SnapshotDamaged { .. } if !self.cold_fallback => CommandError::from(error)
+                    .hint("take it anew; or boot its disks, if those are whole, with --cold-fallback"),
+                error => error.into(),
+            });
         }
         if let Some(machine) = self.stopped(knaller, &spec).await {
             let timeline = machine.start(options, observer).await?;

@@ -4,7 +4,7 @@
 use firecracker_api::Client;
 use tokio::runtime::Handle;
 
-use super::kind::Kind;
+use super::kind::{Failure, Kind};
 use super::{PATIENCE, save};
 use crate::layout::Files;
 use crate::record::Record;
@@ -44,14 +44,20 @@ async fn settle(files: &Files, record: &mut Record) -> Result<()> {
     let was = record.current();
     let about = was.clone().limits(limits.clone());
     let client = Client::new(files.api_socket()).with_timeout(PATIENCE);
+    let mut first = None;
     for kind in Kind::KEPT.into_iter().filter(|kind| kind.differs(was, &about)) {
-        match kind.change(&client, record, was).await {
-            // A VMM that answers has not got what it refuses to take back.
-            Err(error @ Error::VmmRefused { .. }) if client.get_machine_config().await.is_ok() => {
+        match kind.try_change(&client, record, was).await {
+            Ok(_) => {}
+            // What a VMM refuses to take back it has not got.
+            Err(Failure::Vmm(error)) if error.fault_message().is_some() => {
                 tracing::debug!(name = %record.name, %error, "{} stay as they are", kind.name());
             }
-            changed => drop(changed?),
+            Err(Failure::Vmm(error)) => first = first.or_else(|| Some(Error::refused(&record.vmm, &error))),
+            Err(Failure::Other(error)) => first = first.or(Some(error)),
         }
+    }
+    if let Some(error) = first {
+        return Err(error);
     }
     record.limiting = None;
     save(files.clone(), record.clone()).await

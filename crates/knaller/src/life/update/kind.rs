@@ -24,6 +24,13 @@ pub(super) enum Kind {
     BootTimeout,
 }
 
+/// Why something is not changed.
+#[derive(Debug)]
+pub(super) enum Failure {
+    Vmm(firecracker_api::Error),
+    Other(Error),
+}
+
 impl Kind {
     /// What can be refused first, so that little is done by then.
     pub(super) const ALL: [Self; 13] = [
@@ -116,7 +123,20 @@ impl Kind {
 
     /// Changes it in a machine that runs; false if that cannot be done.
     pub(super) async fn change(self, client: &Client, record: &Record, spec: &MachineSpec) -> Result<bool> {
-        let refused = |error| Error::refused(&record.vmm, &error);
+        let changed = self.try_change(client, record, spec).await;
+        changed.map_err(|failure| match failure {
+            Failure::Vmm(error) => Error::refused(&record.vmm, &error),
+            Failure::Other(error) => error,
+        })
+    }
+
+    /// As [`Self::change`], telling a VMM that refuses from one that cannot be asked.
+    pub(super) async fn try_change(
+        self,
+        client: &Client,
+        record: &Record,
+        spec: &MachineSpec,
+    ) -> std::result::Result<bool, Failure> {
         match self {
             Self::Processes => {
                 // Processes that were started without a group stay without.
@@ -124,17 +144,20 @@ impl Kind {
                     return Ok(false);
                 };
                 let limits = spec.limits.clone();
-                task::blocking(move |_| group.limit(&limits)).await?;
+                let limited = task::blocking(move |_| group.limit(&limits)).await;
+                limited.map_err(Failure::Other)?;
             }
-            Self::Disks => limits::disks_of(client, spec).await.map_err(refused)?,
-            Self::Network => limits::network(client, &spec.limits).await.map_err(refused)?,
+            Self::Disks => limits::disks_of(client, spec).await.map_err(Failure::Vmm)?,
+            Self::Network => limits::network(client, &spec.limits)
+                .await
+                .map_err(Failure::Vmm)?,
             Self::Balloon => {
                 // The guest's memory is that of its start, which an update of the spec does not change.
-                let machine = client.get_machine_config().await.map_err(refused)?;
+                let machine = client.get_machine_config().await.map_err(Failure::Vmm)?;
                 let memory_mib = u32::try_from(machine.mem_size_mib).unwrap_or(u32::MAX);
                 limits::balloon(client, spec.limits.balloon_mib(memory_mib))
                     .await
-                    .map_err(refused)?;
+                    .map_err(Failure::Vmm)?;
             }
             // Whoever keeps the machine up reads its policy when it ends.
             Self::Labels | Self::Restart => {}

@@ -21,11 +21,13 @@ pub(crate) struct Reached {
     pub(crate) ipv6: bool,
 }
 
-/// Whether machines run without rules: they reach nothing, and are not reached. Blocks.
+/// Whether machines run without rules, and reach nothing, or are not reached by ports of theirs. Only root can tell. Blocks.
 pub(crate) fn is_torn(nft: &Path) -> Result<bool> {
     namespace::on_a_thread(|| {
+        let _lock = lock()?;
         let (present, held) = look(nft)?;
-        Ok(!present.ours.is_empty() && !held.exists)
+        let torn = |link: &Link| !held.exists || lacks(&held, link);
+        Ok(present.ours.iter().any(torn))
     })
     .map_err(failed("thread"))?
 }
